@@ -1,0 +1,52 @@
+"""The command ``saa-lite``: arguments in, one sentence out when something is wrong.
+
+Each subcommand is a module of this package with a function ``main(arguments) -> int``, imported
+only when asked for: ``saa-lite items`` answers without loading torch.
+"""
+
+import importlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from saa_lite.cli.parser import build_parser
+from saa_lite.errors import SaaLiteError
+
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; return the exit status.
+
+    Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"saa-lite: stopped; {arguments.resume_hint}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (SaaLiteError, OSError) as error:
+        print(f"saa-lite: {sentence(error)}", file=sys.stderr)
+        return USER_ERROR
+    return status
+
+
+def _run(arguments: Namespace) -> int:
+    module = importlib.import_module(f"saa_lite.cli.{arguments.module}")
+    return int(module.main(arguments))
+
+
+def sentence(error: Exception) -> str:
+    """The error in one line, with the file of an operating system's error."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return " ".join(str(error).split()) or type(error).__name__

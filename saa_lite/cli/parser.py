@@ -1,0 +1,124 @@
+"""The arguments of every subcommand; imports nothing heavy."""
+
+from argparse import ArgumentParser, BooleanOptionalAction, _SubParsersAction
+from pathlib import Path
+
+from saa_lite import __version__
+from saa_lite.records import PROFILES
+
+Commands = _SubParsersAction
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of ``saa-lite``; each subcommand names its module."""
+    parser = ArgumentParser(
+        prog="saa-lite",
+        description="Figures, tables and claims on multiplication-free networks, rebuilt.",
+    )
+    parser.add_argument("--version", action="version", version=f"saa-lite {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _doctor(commands)
+    _items(commands)
+    _run(commands)
+    _record(commands)
+    _train(commands)
+    _scorecard(commands)
+    _figures(commands)
+    return parser
+
+
+def _command(commands: "Commands[ArgumentParser]", name: str, text: str) -> ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(module=name, resume_hint="nothing was changed")
+    command.add_argument("--json", action="store_true", help="print JSON alone on stdout")
+    return command
+
+
+def _where(command: ArgumentParser) -> None:
+    """Options that say where to compute and where the data lie."""
+    command.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N"
+    )
+    _data_root(command)
+    command.add_argument("--download", action="store_true", help="fetch data sets that are missing")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _data_root(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--data-root",
+        type=Path,
+        metavar="DIR",
+        help="folder of the data sets (default: SAA_DATA_ROOT, else data/)",
+    )
+
+
+def _doctor(commands: "Commands[ArgumentParser]") -> None:
+    _data_root(_command(commands, "doctor", "check this machine and say what is missing"))
+
+
+def _items(commands: "Commands[ArgumentParser]") -> None:
+    _command(commands, "items", "list all items with notebook and status")
+
+
+def _run(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "run", "measure items and draw them, under data/runs/")
+    command.set_defaults(
+        resume_hint="finished parts are kept, and the same command goes on from there"
+    )
+    command.add_argument("items", nargs="+", metavar="ITEM")
+    command.add_argument("--profile", choices=PROFILES, default="laptop")
+    command.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the profile, e.g. --set epochs=15; may be repeated",
+    )
+    command.add_argument(
+        "--fresh", action="store_true", help="forget earlier records of this profile first"
+    )
+    _where(command)
+
+
+def _record(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "record", "keep the records of finished runs in data/measured/")
+    command.add_argument("items", nargs="+", metavar="ITEM")
+
+
+def _scorecard(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "scorecard", "published beside measured, with verdicts")
+    command.add_argument(
+        "--numbers", action="store_true", help="also every published number with ours beside it"
+    )
+    command.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _figures(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "figures", "draw figures/ again from the tracked records")
+    command.add_argument("items", nargs="*", metavar="ITEM", help="default: all measured ones")
+
+
+def _train(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "train", "train one network")
+    command.set_defaults(resume_hint="add --resume to go on from the last checkpoint")
+    add = command.add_argument
+    add("--model", default="resnet20", help="a name of saa_lite.models.list_models()")
+    add("--conv", default="adder", help="conv, adder, shift, shift-ps, binary or shiftadd")
+    add("--dataset", default="shapes", help="e.g. shapes, digits, cifar10, folder:PATH")
+    add("--size", type=int, help="resize images to this height and width")
+    add("--train-images", type=int, metavar="N", help="a balanced subset of N training images")
+    add("--epochs", type=int, default=10)
+    add("--batch-size", type=int, default=128)
+    add("--lr", type=float, default=0.1)
+    add("--weight-decay", type=float, default=5e-4)
+    add("--warmup-epochs", type=float, default=0)
+    add("--label-smoothing", type=float, default=0.0)
+    add("--accumulate", type=int, default=1, help="micro-batches per step")
+    add("--amp", action=BooleanOptionalAction, default=False, help="mixed precision")
+    add("--optimizer", default="sgd", help="sgd or radam")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, required=True, metavar="DIR", help="checkpoints and history")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    _where(command)

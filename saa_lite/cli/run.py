@@ -1,0 +1,61 @@
+"""``saa-lite run``: measure items, draw them, and say how to keep the numbers."""
+
+import json
+import os
+from argparse import Namespace
+from typing import Any
+
+from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.output import show, show_json, stdout_for_json
+from saa_lite.cli.settings import change
+from saa_lite.items.base import Context
+from saa_lite.items.registry import get_item
+from saa_lite.items.runner import check_runnable, run_item
+from saa_lite.records import Record
+
+
+def main(arguments: Namespace) -> int:
+    """Check all names first, so that a typing error in the last costs nothing."""
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
+    items = [get_item(name) for name in arguments.items]
+    for item in items:
+        check_runnable(item, arguments.profile)
+    settings = [change(item.profiles[arguments.profile], arguments.changes) for item in items]
+    context = Context(
+        profile=arguments.profile,
+        data_root=arguments.data_root,
+        device=resolve_device(arguments.device),
+        progress=not arguments.quiet,
+        download=arguments.download,
+    )
+    found: list[Record] = []
+    for item, chosen in zip(items, settings, strict=True):
+        with stdout_for_json(arguments.json):
+            records = run_item(item, context, settings=chosen, fresh=arguments.fresh)
+        found += records
+        if not arguments.json:
+            print(f"{item.id}, profile {arguments.profile}")
+            show([_row(record) for record in records], as_json=False)
+            print(_next_step(item.id, arguments.profile))
+    if arguments.json:
+        show_json([json.loads(record.to_line()) for record in found])
+    return 0
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "metric": record.metric,
+        "method": record.method,
+        "model": record.model,
+        "dataset": record.dataset,
+        "seed": record.seed,
+        "value": f"{record.value:.5g} {record.unit}",
+        "epochs": record.epochs or None,
+        "seconds": f"{record.seconds:.1f}",
+    }
+
+
+def _next_step(item_id: str, profile: str) -> str:
+    if profile == "smoke":
+        return "A smoke run shows that the code works; its numbers are not kept."
+    return f"Drawn in data/runs/{item_id}/. To keep these numbers: saa-lite record {item_id}\n"

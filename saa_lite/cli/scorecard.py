@@ -1,0 +1,31 @@
+"""``saa-lite scorecard``: published beside measured, and the computed verdicts."""
+
+from argparse import Namespace
+
+from saa_lite.cli.output import show_json
+from saa_lite.errors import UsageError
+from saa_lite.items.listing import item_rows
+from saa_lite.report.scorecard import (
+    claim_rows,
+    number_rows,
+    scorecard_markdown,
+    scorecard_text,
+)
+from saa_lite.report.tables import markdown_table, text_table
+
+
+def main(arguments: Namespace) -> int:
+    """Print the scorecard as text, Markdown or JSON."""
+    if arguments.json and arguments.markdown:
+        raise UsageError("--json and --markdown exclude each other")
+    if arguments.json:
+        tables = {"items": item_rows(), "claims": claim_rows()}
+        if arguments.numbers:
+            tables["numbers"] = number_rows()
+        show_json(tables)
+        return 0
+    print(scorecard_markdown() if arguments.markdown else scorecard_text())
+    if arguments.numbers:
+        print()
+        print((markdown_table if arguments.markdown else text_table)(number_rows()))
+    return 0

@@ -1,0 +1,111 @@
+"""``saa-lite train``: one network on one set, with checkpoints."""
+
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.output import show, stdout_for_json
+from saa_lite.data import ImageSet, load_dataset
+from saa_lite.errors import UsageError
+from saa_lite.files import write_json
+from saa_lite.models import create_model
+from saa_lite.train import TrainConfig, has_checkpoint, train
+
+SMALL = 64  # height up to which a network keeps its resolution: CIFAR's 32, not ImageNet's 224
+
+
+def main(arguments: Namespace) -> int:
+    """Train, print one row per epoch, and leave checkpoints and ``history.json`` in ``--out``."""
+    config = _config(arguments)
+    device = resolve_device(arguments.device)
+    _check_out(arguments)
+    with stdout_for_json(arguments.json):
+        train_set, test_set = _load(arguments, "train"), _load(arguments, "test")
+        model = _model(arguments, train_set)
+        # Written before the first step: a folder that cannot be written costs no training.
+        write_json(arguments.out / "settings.json", _settings(arguments, config))
+        history = train(
+            model,
+            train_set,
+            test_set,
+            config,
+            device=device,
+            checkpoint=arguments.out,
+            progress=not arguments.quiet,
+        )
+    write_json(arguments.out / "history.json", history)
+    show(history if arguments.json else [_row(epoch) for epoch in history], as_json=arguments.json)
+    return 0
+
+
+def _config(arguments: Namespace) -> TrainConfig:
+    return TrainConfig(
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        lr=arguments.lr,
+        weight_decay=arguments.weight_decay,
+        warmup_epochs=arguments.warmup_epochs,
+        label_smoothing=arguments.label_smoothing,
+        accumulate=arguments.accumulate,
+        amp=arguments.amp,
+        optimizer=arguments.optimizer,
+        seed=arguments.seed,
+    )
+
+
+def _settings(arguments: Namespace, config: TrainConfig) -> dict[str, Any]:
+    """What was trained on what, beside the checkpoint."""
+    names = ("model", "conv", "dataset", "size", "train_images")
+    return {**{name: getattr(arguments, name) for name in names}, **config.as_settings()}
+
+
+def _check_out(arguments: Namespace) -> None:
+    """A finished or running training is never overwritten by mistake."""
+    if arguments.resume and not has_checkpoint(arguments.out):
+        raise UsageError(f"--resume: {arguments.out} holds no checkpoint to go on from")
+    if has_checkpoint(arguments.out) and not arguments.resume:
+        raise UsageError(
+            f"--out {arguments.out} already holds a training; add --resume to go on with it, "
+            "or name another folder"
+        )
+
+
+def _load(arguments: Namespace, split: str) -> ImageSet:
+    return load_dataset(
+        arguments.dataset,
+        split,
+        root=arguments.data_root,
+        download=arguments.download,
+        size=arguments.size,
+        count=arguments.train_images if split == "train" else None,
+    )
+
+
+def _model(arguments: Namespace, train_set: ImageSet) -> torch.nn.Module:
+    torch.manual_seed(arguments.seed)
+    return create_model(
+        arguments.model,
+        train_set.num_classes,
+        conv=arguments.conv,
+        small_input=train_set.images.shape[2] <= SMALL,
+        in_channels=train_set.in_channels,
+    )
+
+
+def _row(epoch: dict[str, Any]) -> dict[str, str]:
+    """Losses to four digits, accuracies in percent."""
+    return {
+        "epoch": str(epoch["epoch"]),
+        "lr": f"{epoch['lr']:.4f}",
+        "train loss": _loss(epoch["train_loss"]),
+        "train %": f"{100 * epoch['train_accuracy']:.2f}",
+        "test loss": _loss(epoch["test_loss"]),
+        "test %": f"{100 * epoch['test_accuracy']:.2f}",
+        "seconds": f"{epoch['seconds']:.1f}",
+    }
+
+
+def _loss(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.4f}"

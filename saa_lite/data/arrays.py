@@ -1,0 +1,119 @@
+"""Plain-array sets: ``PREFIX-train.npz`` and ``PREFIX-test.npz``.
+
+Each file holds ``images`` (uint8 [N, H, W, 3], [N, H, W, 1] or [N, H, W]) and ``labels``
+(integers [N]), and may hold ``class_names`` (str [C]) and ``masks`` (uint8 [N, H, W]); other
+keys are ignored. Nothing is ever unpickled.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from saa_lite.data.image_set import ImageSet
+from saa_lite.errors import DataError
+
+Arrays = dict[str, np.ndarray]
+KEYS = ("images", "labels", "class_names", "masks")
+SPLITS = ("train", "test")
+
+
+def array_path(prefix: Path, split: str) -> Path:
+    """``PREFIX-SPLIT.npz``."""
+    return prefix.with_name(f"{prefix.name}-{split}.npz")
+
+
+def load_arrays(prefix: Path, split: str, num_classes: int | None = None) -> ImageSet:
+    """Read and check one split.
+
+    The classes are ``class_names`` where the file has them, else the numbers up to
+    ``num_classes``, else up to the largest label of *both* splits, so that they agree.
+
+    Raises:
+        DataError: the file is missing, unreadable, truncated or does not hold what it must.
+    """
+    path = array_path(prefix, split)
+    arrays = read_npz(path, KEYS)
+    _check_arrays(path, arrays)
+    names = _class_names(path, arrays, prefix, num_classes)
+    labels = arrays["labels"]
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise DataError(
+            f"{path}: labels must lie in 0..{len(names) - 1}; "
+            f"found {int(labels.min())}..{int(labels.max())}"
+        )
+    images = torch.from_numpy(arrays["images"])
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    masks = torch.from_numpy(arrays["masks"]) if "masks" in arrays else None
+    return ImageSet(
+        prefix.name, split, images, torch.from_numpy(labels.astype(np.int64)), names, masks
+    )
+
+
+def read_npz(path: Path, keys: tuple[str, ...]) -> Arrays:
+    """The arrays named ``keys`` that ``path`` holds, without unpickling anything."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {key: stored[key] for key in keys if key in stored.files}
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist; a plain-array set is a pair PREFIX-train.npz, PREFIX-test.npz"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError) as error:
+        # TypeError: a single .npy array under the wrong name is no context manager.
+        pickled = "Object arrays" in str(error)
+        reason = "it holds pickled objects" if pickled else "it is truncated or not an .npz file"
+        raise DataError(
+            f"{path} cannot be read: {reason}; write plain arrays with numpy.savez"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _check_arrays(path: Path, arrays: Arrays) -> None:
+    for key in ("images", "labels"):
+        if key not in arrays:
+            raise DataError(f"{path} must hold the arrays 'images' and 'labels'; no {key!r} found")
+    images, labels = arrays["images"], arrays["labels"]
+    plain = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+    if images.dtype != np.uint8 or not plain:
+        raise DataError(
+            f"{path}: images must be uint8 of shape [N, H, W, 3], [N, H, W, 1] or [N, H, W]; "
+            f"found {images.dtype} {list(images.shape)}"
+        )
+    if not images.size:
+        raise DataError(f"{path} is empty: images has shape {list(images.shape)}")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{path}: labels must be integers of shape [{len(images)}], one per image; "
+            f"found {labels.dtype} {list(labels.shape)}"
+        )
+    masks = arrays.get("masks")
+    if masks is not None and (masks.dtype != np.uint8 or masks.shape != images.shape[:3]):
+        raise DataError(
+            f"{path}: masks must be uint8 of shape {list(images.shape[:3])}; "
+            f"found {masks.dtype} {list(masks.shape)}"
+        )
+
+
+def _class_names(
+    path: Path, arrays: Arrays, prefix: Path, num_classes: int | None
+) -> tuple[str, ...]:
+    """Names from the file, else numbers; both splits must agree."""
+    siblings = [
+        read_npz(other, ("labels", "class_names"))
+        for other in (array_path(prefix, split) for split in SPLITS)
+        if other != path and other.is_file()
+    ]
+    if "class_names" not in arrays:
+        labels = [arrays["labels"], *(other["labels"] for other in siblings if "labels" in other)]
+        largest = max(int(each.max(initial=0)) for each in labels if each.dtype.kind in "iu")
+        return tuple(str(label) for label in range(num_classes or largest + 1))
+    names = tuple(str(name) for name in arrays["class_names"].ravel())
+    for other in siblings:
+        theirs = tuple(str(name) for name in other.get("class_names", np.array(names)).ravel())
+        if theirs != names:
+            raise DataError(f"{path}: class_names differ between the train and the test file")
+    return names

@@ -1,0 +1,129 @@
+"""Batches whose content is a pure function of (seed, epoch, step).
+
+There is no generator state: training that stops after step s resumes with
+``epoch(e, start_step=s + 1)`` and sees exactly the batches it would have seen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from saa_lite.data.image_set import ImageSet
+from saa_lite.data.seeds import generator_for
+from saa_lite.errors import UsageError
+
+AugmentFunction = Callable[[Tensor, torch.Generator], Tensor]
+Batch = tuple[int, Tensor, Tensor]
+
+# The constants that the CIFAR literature trains with (mean, std of the training set).
+PUBLISHED_NORMALIZATION = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+
+
+def normalization(train_set: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel to train with, in units of [0, 1] pixels.
+
+    Published constants for CIFAR, else the statistics of ``train_set``; give the same pair to
+    the test batches. A constant channel counts as one grey level of deviation.
+    """
+    if train_set.name in PUBLISHED_NORMALIZATION:
+        return PUBLISHED_NORMALIZATION[train_set.name]
+    mean, std = train_set.statistics()
+    return mean, tuple(max(value, 1 / 255) for value in std)
+
+
+class Batches:
+    """An image set on a device, dealt out in normalised float32 batches.
+
+    Args:
+        image_set: its uint8 images and labels are moved to ``device`` once.
+        batch_size: images per step; the last batch may be smaller.
+        shuffle: a new order each epoch; otherwise the set's own order.
+        seed: together with epoch and step it fixes order and augmentation.
+        augment: called as ``augment(images uint8 [B, C, H, W], generator)``.
+        mean, std: per channel, in units of [0, 1] pixels; None takes :func:`normalization`
+            for a training split, and is refused for a test split of an unknown set, whose own
+            statistics no model was trained with.
+        drop_last: leave out a last batch that is not full.
+        channels_last: give images in that memory format, faster on most hardware.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        augment: AugmentFunction | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+        drop_last: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size must be 1 or more; got {batch_size}")
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.augment, self.drop_last = augment, drop_last
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.mean, self.std = _resolve_normalization(image_set, mean, std)
+        self.images, self.labels = image_set.images.to(device), image_set.labels.to(device)
+        view = (1, image_set.in_channels, 1, 1)
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        self._scale = torch.tensor([1 / (255 * s) for s in self.std], device=device).view(view)
+        shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
+        self._shift = torch.tensor(shift, device=device).view(view)
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        full, rest = divmod(len(self.labels), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield (step, images float32 [B, C, H, W] normalised, labels int64 [B])."""
+        order = self.order(epoch).to(self.labels.device)
+        for step in range(start_step, len(self)):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images = self.images[chosen]
+            if self.augment is not None:
+                # 0 is the order's stream, so the steps' streams start at 1.
+                images = self.augment(images, generator_for(self.seed, epoch, step + 1))
+            yield step, self.normalize(images), self.labels[chosen]
+
+    def order(self, epoch: int) -> Tensor:
+        """The indices of one epoch, int64 [N], on the CPU."""
+        if not self.shuffle:
+            return torch.arange(len(self.labels))
+        return torch.randperm(len(self.labels), generator=generator_for(self.seed, epoch, 0))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to float32 with mean 0 and deviation 1 per channel."""
+        normalized = torch.addcmul(self._shift, images.float(), self._scale)
+        return normalized.contiguous(memory_format=self.memory_format)
+
+
+def _resolve_normalization(
+    image_set: ImageSet, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if mean is None or std is None:
+        if mean is not None or std is not None:
+            raise UsageError("mean and std must be given together, or neither")
+        if image_set.split != "train" and image_set.name not in PUBLISHED_NORMALIZATION:
+            raise UsageError(
+                f"batches of {image_set.name} ({image_set.split}) need mean and std of the "
+                "training set: pass those of normalization(train_set)"
+            )
+        return normalization(image_set)
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != image_set.in_channels:
+            raise UsageError(
+                f"{name} must have one value per channel ({image_set.in_channels}); "
+                f"got {len(values)}"
+            )
+    if min(std) <= 0:
+        raise UsageError(f"std must be positive; got {tuple(std)}")
+    return tuple(mean), tuple(std)

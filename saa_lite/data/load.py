@@ -1,0 +1,112 @@
+"""One door to every image set: :func:`load_dataset`."""
+
+import os
+from pathlib import Path
+
+from saa_lite.data.arrays import SPLITS, array_path, load_arrays
+from saa_lite.data.digits import load_digits
+from saa_lite.data.folders import load_folder
+from saa_lite.data.image_set import ImageSet
+from saa_lite.data.public import PUBLIC, load_public
+from saa_lite.data.resize import resize_set
+from saa_lite.data.shapes import load_shapes
+from saa_lite.errors import UsageError, check_choice
+from saa_lite.files import project_root
+
+EMBEDDED = ("shapes", "digits")
+LARGEST = 1024  # pixels
+
+
+def list_datasets() -> list[str]:
+    """The names that :func:`load_dataset` knows, besides ``folder:`` and ``arrays:`` paths."""
+    return [*EMBEDDED, *PUBLIC]
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where data sets lie: ``root``, else ``SAA_DATA_ROOT``, else the project's ``data``."""
+    return Path(root or os.environ.get("SAA_DATA_ROOT") or project_root() / "data").expanduser()
+
+
+def load_dataset(
+    name: str,
+    split: str = "train",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    size: int | None = None,
+    num_classes: int | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> ImageSet:
+    """Load one split of an image set into memory.
+
+    Args:
+        name: one of :func:`list_datasets`; ``"folder:PATH"`` for ``PATH/train/CLASS/*.png`` and
+            ``PATH/test/…``; ``"arrays:PREFIX"`` for ``PREFIX-train.npz`` and ``PREFIX-test.npz``;
+            or any NAME with such a pair in ``root``, where a pair comes before torchvision's copy.
+        split: ``"train"`` or ``"test"``.
+        root: folder of the sets on disk; see :func:`data_root`.
+        download: fetch a public set that is not there; nothing else touches the network.
+        size: height and width of the images; default is the set's own size (32 for ``shapes``
+            and ``digits``). Other than square images lose their longer sides.
+        num_classes: 10 or 100 chooses the variant of ``shapes``; for plain arrays without
+            ``class_names`` it sets the number; elsewhere it must be the set's own.
+        count: a class-balanced subset (:meth:`ImageSet.subset`); for ``shapes``, how many to draw.
+        seed: of the subset; for ``shapes``, of the drawing.
+
+    Raises:
+        UsageError: a wrong name, split or number.
+        DataError: the set is missing, truncated, mislabelled or unreadable.
+    """
+    check_choice("split", split, SPLITS)
+    if size is not None and not 1 <= size <= LARGEST:
+        raise UsageError(f"size must be 1..{LARGEST} pixels; got {size}")
+    if name == "shapes":
+        return load_shapes(
+            split, size=size or 32, num_classes=num_classes or 10, count=count, seed=seed
+        )
+    stored = data_root(root)
+    kind, _, path = name.partition(":")
+    # Sets of many files read only the ``count`` pictures asked for, scaled while they are read.
+    if name == "digits":
+        found = load_digits(split, size or 32)
+    elif kind == "folder" and path:
+        found = load_folder(Path(path).expanduser(), split, size=size, count=count, seed=seed)
+    elif kind == "arrays" and path:
+        found = load_arrays(Path(path).expanduser(), split, num_classes)
+    elif _has_arrays(stored / name, split, name):
+        found = load_arrays(stored / name, split, num_classes)
+    elif name in PUBLIC:
+        found = load_public(
+            name, split, stored, download=download, size=size, count=count, seed=seed
+        )
+    else:
+        raise _unknown(name, stored)
+    return _fit(found, size, num_classes, count, seed)
+
+
+def _has_arrays(prefix: Path, split: str, name: str) -> bool:
+    """A public set needs the very split, another set either: the missing file is then named."""
+    splits = (split,) if name in PUBLIC else SPLITS
+    return any(array_path(prefix, each).is_file() for each in splits)
+
+
+def _fit(
+    found: ImageSet, size: int | None, num_classes: int | None, count: int | None, seed: int
+) -> ImageSet:
+    """Check the number of classes, take the subset, scale."""
+    if num_classes not in (None, found.num_classes):
+        raise UsageError(
+            f"{found.name} has {found.num_classes} classes; got num_classes={num_classes}"
+        )
+    if count is not None and count != len(found):
+        found = found.subset(count, seed)
+    return found if size is None else resize_set(found, size)
+
+
+def _unknown(name: str, root: Path) -> UsageError:
+    listed = ", ".join(list_datasets())
+    return UsageError(
+        f"unknown data set {name!r}; allowed are {listed}, folder:PATH, arrays:PREFIX, "
+        f"or a NAME with NAME-train.npz in {root}"
+    )

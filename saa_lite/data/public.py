@@ -1,0 +1,129 @@
+"""Public sets through torchvision: CIFAR-10/100, MNIST, Flowers-102 and Food-101.
+
+The network is touched only when ``download`` is asked for.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from saa_lite.data.download import fetch
+from saa_lite.data.image_set import ImageSet, dealt
+from saa_lite.data.resize import read_pictures
+from saa_lite.errors import DataError, UsageError
+
+Opener = Callable[[Path, bool, bool], list[Any]]  # (root, train, download) -> torchvision sets
+
+
+def _datasets() -> Any:
+    # torchvision takes a second to import; only sets on disk need it.
+    from torchvision import datasets  # noqa: PLC0415
+
+    return datasets
+
+
+def _open_cifar(class_name: str) -> Opener:
+    def open_set(root: Path, train: bool, download: bool) -> list[Any]:
+        kind = getattr(_datasets(), class_name)
+        if download and not (root / kind.base_folder).is_dir():
+            # torchvision's own download cannot resume; it takes a complete archive as it is.
+            mirror = os.environ.get("SAA_CIFAR_MIRROR")
+            url = f"{mirror.rstrip('/')}/{kind.filename}" if mirror else kind.url
+            fetch(url, root / kind.filename, kind.tgz_md5)
+        return [kind(str(root), train=train, download=download)]
+
+    return open_set
+
+
+def _open_mnist(root: Path, train: bool, download: bool) -> list[Any]:
+    return [_datasets().MNIST(str(root), train=train, download=download)]
+
+
+def _open_flowers(root: Path, train: bool, download: bool) -> list[Any]:
+    """Training uses the official train and val splits, 2,040 images, as transfer papers do."""
+    splits = ("train", "val") if train else ("test",)
+    return [_datasets().Flowers102(str(root), split=s, download=download) for s in splits]
+
+
+def _open_food(root: Path, train: bool, download: bool) -> list[Any]:
+    split = "train" if train else "test"
+    return [_datasets().Food101(str(root), split=split, download=download)]
+
+
+PIXEL_SETS: dict[str, Opener] = {
+    "cifar10": _open_cifar("CIFAR10"),
+    "cifar100": _open_cifar("CIFAR100"),
+    "mnist": _open_mnist,
+}
+PHOTO_SETS: dict[str, Opener] = {"flowers102": _open_flowers, "food101": _open_food}
+PUBLIC = (*PIXEL_SETS, *PHOTO_SETS)
+
+
+def load_public(
+    name: str,
+    split: str,
+    root: Path,
+    *,
+    download: bool = False,
+    size: int | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> ImageSet:
+    """Load one split; of photographs only ``count`` are decoded, and scaled to ``size`` at once.
+
+    Raises:
+        UsageError: a set of photographs without ``size``.
+        DataError: the set is not in ``root``, damaged, or could not be downloaded.
+    """
+    if name in PHOTO_SETS and size is None:
+        raise UsageError(f"{name} holds photographs of many sizes: pass size=, such as size=160")
+    opener = PIXEL_SETS.get(name) or PHOTO_SETS[name]
+    try:
+        # torchvision prints while it unpacks; stdout is kept for results.
+        with redirect_stdout(sys.stderr):
+            parts = opener(root, split == "train", download)
+    except DataError:
+        raise
+    except Exception as error:  # torchvision reports a missing or damaged set in many ways
+        raise DataError(_missing(name, root, download, error)) from error
+    if name in PHOTO_SETS:
+        return _photographs(name, split, parts, size=size, count=count, seed=seed)
+    return _pixels(name, split, parts[0])
+
+
+def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
+    if download:
+        return f"{name} could not be downloaded to {root}: {error}"
+    advice = (
+        f"{name} was not found, or is damaged, in {root}: put {name}-train.npz and "
+        f"{name}-test.npz there, point SAA_DATA_ROOT or --data-root at a folder that has the set, "
+        "or fetch it with download=True (--download)"
+    )
+    if name.startswith("cifar"):
+        advice += ", which may take an hour, since its host has been throttled since June 2026"
+    return advice
+
+
+def _pixels(name: str, split: str, part: Any) -> ImageSet:
+    """CIFAR and MNIST: the arrays that torchvision holds in memory."""
+    images = torch.as_tensor(np.asarray(part.data))
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    labels = torch.as_tensor(part.targets, dtype=torch.int64)
+    return ImageSet(name, split, images, labels, tuple(part.classes))
+
+
+def _photographs(
+    name: str, split: str, parts: list[Any], *, size: int | None, count: int | None, seed: int
+) -> ImageSet:
+    """Flowers and Food: decode only the files of the subset."""
+    labels = torch.tensor([label for part in parts for label in part._labels])
+    files = [file for part in parts for file in part._image_files]
+    chosen = dealt(labels, count, seed, f"{name} ({split})")
+    images = read_pictures([files[i] for i in chosen], size, name)
+    return ImageSet(name, split, images, labels[chosen], tuple(parts[0].classes))

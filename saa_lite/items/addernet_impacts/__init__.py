@@ -1,0 +1,1 @@
+"""Items of "Impacts of Add-based Modules"."""

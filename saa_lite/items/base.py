@@ -1,0 +1,261 @@
+"""What an item is: a figure, table, equation or claim of a paper that can be run and drawn.
+
+An item's module holds one frozen dataclass of settings and one function that measures::
+
+    @dataclass(frozen=True)
+    class Settings:
+        epochs: int
+        seeds: int
+
+    def run(settings: Settings, context: Context) -> Iterator[Record]:
+        for method in ("conv", "adder"):
+            for seed in range(settings.seeds):
+                unit = context.unit(
+                    method=method, model="resnet20", dataset="cifar10", seed=seed,
+                    epochs=settings.epochs, settings={"epochs": settings.epochs},
+                )
+                if unit.done("accuracy"):
+                    continue
+                history = train(..., checkpoint=unit.checkpoint)
+                yield unit.record("accuracy", 100 * history[-1]["test_accuracy"], "%", log=history)
+
+    ITEM = built(
+        "addernet-impacts/fig-loss-cifar10",
+        profiles={"smoke": Settings(1, 1), "laptop": Settings(5, 2), "full": Settings(400, 5)},
+        run=run,
+        draw=draw,
+    )
+
+Each record is written as soon as it is yielded, so a killed run keeps what it has and the next
+one goes on from there.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from saa_lite.items.memory import peak_memory_mb
+from saa_lite.items.table import Table
+from saa_lite.published import PublishedNumber
+from saa_lite.records import Record, config_hash, provenance, run_folder
+
+if TYPE_CHECKING:  # matplotlib takes half a second, and `saa-lite items` answers without it
+    from matplotlib.figure import Figure
+
+Kind = Literal["figure", "table", "equation", "claim"]
+Draw = Callable[[list[Record], list[PublishedNumber]], "Figure | Table"]
+Run = Callable[[Any, "Context"], Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One number per seed, and the side of ``threshold`` on which the claim holds.
+
+    For a comparison of two methods each value is the paired difference of one seed.
+    """
+
+    values: tuple[float, ...]
+    unit: str
+    holds: Literal["above", "below"]
+    threshold: float
+    published_setting: bool
+    budget: str
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A statement without chance in it: either it holds or it does not."""
+
+    holds: bool
+    measured: str
+    budget: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper as a predicate over records; ``report/verdict.py`` judges it.
+
+    ``published`` is what the paper prints, ``published_setting`` where it says it holds.
+    ``samples`` returns None where the records do not bear on the claim.
+    ``only_at_published_setting``: the statement is about the end of the published training, so a
+    shorter run neither supports nor contradicts it.
+    """
+
+    id: str
+    text: str
+    item: str
+    published: str
+    published_setting: str
+    samples: Callable[[list[Record]], Samples | Exact | None]
+    only_at_published_setting: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """One figure, table, equation or claim of a source.
+
+    ``profiles`` maps smoke, laptop and full to a settings dataclass; ``run`` measures, ``draw``
+    pictures, both None until the item is built. ``matches`` tells which records stand beside a
+    published number in the scorecard.
+    """
+
+    id: str
+    title: str
+    source: str
+    kind: Kind
+    notebook: str
+    profiles: Mapping[str, Any] = field(default_factory=dict)
+    run: Run | None = None
+    draw: Draw | None = None
+    claims: tuple[Claim, ...] = ()
+    matches: Callable[[PublishedNumber, Record], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """How a run was asked for; nothing here changes what is measured, only where and how."""
+
+    profile: str
+    data_root: Path | None = None
+    device: str = "cpu"
+    progress: bool = True
+    download: bool = False
+    item: str = ""  # filled in by the runner, like everything below
+    finished: tuple[Record, ...] = ()
+    touched: set[tuple[str, ...]] = field(default_factory=set)
+
+    def unit(
+        self,
+        *,
+        method: str,
+        model: str,
+        dataset: str,
+        seed: int,
+        settings: Mapping[str, Any],
+        epochs: int = 0,
+    ) -> "Unit":
+        """The smallest piece of work that can be resumed; its clock starts now.
+
+        Args:
+            method: what is compared, e.g. "conv" and "adder".
+            model, dataset: registry names; of ``folder:PATH`` only the last part is kept.
+            seed: of initialisation and order; runs of the same seed are compared in pairs.
+            settings: JSON values that change the result and that the methods under comparison
+                share: no method, no seed, not how many seeds. For a trained network say
+                ``train_images`` and ``test_images``. A timing belongs to a machine: put
+                ``context.device`` in.
+            epochs: of training, 0 where nothing is trained.
+        """
+        unit = Unit(
+            self, method, model, dataset_label(dataset), seed, dict(settings), epochs, _clock()
+        )
+        self.touched.add(unit.key)
+        return unit
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One method, model, dataset, seed and configuration of an item."""
+
+    context: Context
+    method: str
+    model: str
+    dataset: str
+    seed: int
+    settings: dict[str, Any]
+    epochs: int
+    started: float
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What the records of this unit have in common."""
+        return (self.dataset, self.model, self.method, config_hash(self.settings), str(self.seed))
+
+    def done(self, *metrics: str) -> bool:
+        """Whether an earlier run of this profile has recorded all the metrics."""
+        known = {record.metric for record in self.context.finished if unit_key(record) == self.key}
+        return set(metrics) <= known
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder for this unit's checkpoints, under the ignored ``data/runs``."""
+        name = "-".join([self.method, self.model, self.dataset, self.key[3][:12], str(self.seed)])
+        return run_folder(self.context.item) / "checkpoints" / re.sub(r"[^\w.-]", "_", name)
+
+    def record(
+        self,
+        metric: str,
+        value: float,
+        unit: str,
+        *,
+        log: Sequence[Mapping[str, float | None]] | None = None,
+        seconds: float | None = None,
+    ) -> Record:
+        """A record of this unit.
+
+        Args:
+            metric: name of the quantity, e.g. "accuracy".
+            value: finite, in ``unit`` ("%" for accuracies, "ms" for latencies, …).
+            log: one mapping of numbers per epoch.
+            seconds: wall time of the work; by default since the unit was asked for. Give the sum
+                over epochs for a training that may have been resumed.
+        """
+        origin = provenance(self.context.device)
+        return Record(
+            item=self.context.item,
+            metric=metric,
+            value=float(value),
+            unit=unit,
+            method=self.method,
+            model=self.model,
+            dataset=self.dataset,
+            seed=self.seed,
+            profile=self.context.profile,
+            epochs=self.epochs,
+            device=origin["device"],
+            versions=origin["versions"],
+            config_hash=self.key[3],
+            commit=origin["commit"] + ("+dirty" if origin["dirty"] else ""),
+            seconds=round(_clock() - self.started if seconds is None else seconds, 3),
+            peak_memory_mb=round(peak_memory_mb(self.context.device), 1),
+            settings=self.settings,
+            log=None if log is None else [dict(row) for row in log],
+        )
+
+
+def unit_key(record: Record) -> tuple[str, ...]:
+    """The key of the unit that made ``record``."""
+    return (
+        record.dataset,
+        record.model,
+        record.method,
+        record.config_hash,
+        str(record.seed),
+    )
+
+
+def dataset_label(name: str) -> str:
+    """The name of a set without the folders of this machine: ``folder:/a/b`` is ``folder:b``."""
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else name
+
+
+def built(
+    item_id: str,
+    *,
+    profiles: Mapping[str, Any],
+    run: Run,
+    draw: Draw,
+    matches: Callable[[PublishedNumber, Record], bool] | None = None,
+) -> Item:
+    """The catalogue's item with its settings, measurement and drawing attached."""
+    from saa_lite.items.catalogue import CATALOGUE  # noqa: PLC0415  (catalogue imports Item)
+
+    return replace(CATALOGUE[item_id], profiles=dict(profiles), run=run, draw=draw, matches=matches)
+
+
+def _clock() -> float:
+    return time.perf_counter()

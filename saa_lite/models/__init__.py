@@ -1,0 +1,17 @@
+"""Networks of the papers: ``create_model(name, ...)``, ``list_models()``, ``describe(name)``."""
+
+from saa_lite.models import lenet, mobilenet, resnet, vgg
+from saa_lite.models.blocks import CONV_KINDS
+from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
+
+__all__ = [
+    "CONV_KINDS",
+    "ModelInfo",
+    "create_model",
+    "describe",
+    "lenet",
+    "list_models",
+    "mobilenet",
+    "resnet",
+    "vgg",
+]

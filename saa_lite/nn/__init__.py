@@ -1,0 +1,26 @@
+"""Layers without multiplications, drop-in for ``nn.Conv2d`` and ``nn.Linear``."""
+
+from saa_lite.nn.adaptive_lr import AdaptiveLR, adaptive_gradient, attach_adaptive_lr
+from saa_lite.nn.adder import AdderConv2d, AdderLinear
+from saa_lite.nn.binary import BinaryConv2d, BinaryLinear
+from saa_lite.nn.convert import convert
+from saa_lite.nn.factory import KINDS, make_conv, make_linear
+from saa_lite.nn.shift import ShiftConv2d, ShiftLinear, ShiftPSConv2d, ShiftPSLinear
+
+__all__ = [
+    "KINDS",
+    "AdaptiveLR",
+    "AdderConv2d",
+    "AdderLinear",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "ShiftConv2d",
+    "ShiftLinear",
+    "ShiftPSConv2d",
+    "ShiftPSLinear",
+    "adaptive_gradient",
+    "attach_adaptive_lr",
+    "convert",
+    "make_conv",
+    "make_linear",
+]

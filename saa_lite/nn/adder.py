@@ -1,0 +1,163 @@
+"""AdderNet layers: y = −Σ|x − w| (AdderNet, CVPR 2020, eq. 2), drop-in for conv and linear.
+
+Differences from the official layer ``adder2d``: grouped, dilated and non-square kernels work; the
+bias exists and is on by default because ``nn.Conv2d`` has it so (the official default is off; with
+the batch normalisation that must follow, it is redundant); and the adaptive learning rate acts
+once per optimiser step by default (see :mod:`saa_lite.nn.adaptive_lr`).
+
+Two facts to keep in mind. The output is never positive and its mean grows with the number of
+taps, so normalisation must follow. Zero padding is not neutral: a padded tap contributes −|w|.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.errors import check_choice
+from saa_lite.nn.adaptive_lr import MODES, adaptive_gradient, check_eta, watch
+from saa_lite.nn.plumbing import OperatorConv2d, OptionsLayer, PaddingMode
+from saa_lite.ops import adder_conv2d, adder_linear
+from saa_lite.ops.adder import INPUT_GRADIENTS, WEIGHT_GRADIENTS
+
+
+class AdderLayer(OptionsLayer):
+    """What the convolution and the linear layer share: options, initialisation, representation.
+
+    Options (keyword-only in both layers):
+        weight_gradient: ``"full"`` (x − w, AdderNet eq. 5) or ``"sign"`` (sgn(x − w), eq. 4).
+        input_gradient: ``"clip"`` (w − x clipped to [−1, 1], eq. 6–7), ``"full"`` or ``"sign"``.
+        adaptive_lr: ``"step"``, ``"backward"`` or ``"off"``, see :mod:`saa_lite.nn.adaptive_lr`.
+        eta: root mean square of the normalised weight gradient; 0.2 in the official code.
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "weight_gradient": "full",
+        "input_gradient": "clip",
+        "adaptive_lr": "step",
+        "eta": 0.2,
+    }
+    weight: Tensor
+    weight_gradient: str
+    input_gradient: str
+    adaptive_lr: str
+    eta: float
+
+    def _set_options(self, **options: Any) -> None:
+        check_choice("weight_gradient", options["weight_gradient"], WEIGHT_GRADIENTS)
+        check_choice("input_gradient", options["input_gradient"], INPUT_GRADIENTS)
+        check_choice("adaptive_lr", options["adaptive_lr"], MODES)
+        check_eta(options["eta"])
+        super()._set_options(**options)
+        watch(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        watch(self)  # a copy, or a layer out of a file, is attached to no optimizer
+
+    def reset_parameters(self) -> None:
+        """Weight ~ N(0, 1) as in the official code; bias 0 (our reading: official has none)."""
+        nn.init.normal_(self.weight)
+        bias = self._parameters["bias"]
+        if bias is not None:
+            nn.init.zeros_(bias)
+
+    def _adaptive(self, weight: Tensor) -> Tensor:
+        """The weight itself, its gradient normalised in passing when the mode is "backward"."""
+        if self.adaptive_lr == "backward":
+            return adaptive_gradient(weight, self.eta)
+        if not torch.compiler.is_compiling():
+            watch(self)  # a weight assigned after construction is watched here
+        return weight
+
+    def _gradients(self) -> dict[str, Any]:
+        return {"weight_gradient": self.weight_gradient, "input_gradient": self.input_gradient}
+
+
+class AdderConv2d(AdderLayer, OperatorConv2d):
+    """2-D adder layer: input [N, C, H, W] → [N, T, H', W'], y = −Σ|x − w| over each window.
+
+    Arguments are those of ``nn.Conv2d`` plus the options of :class:`AdderLayer`.
+    Raises :class:`~saa_lite.errors.UsageError` for an unknown option.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        weight_gradient: str = "full",
+        input_gradient: str = "clip",
+        adaptive_lr: str = "step",
+        eta: float = 0.2,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+        self._set_options(
+            weight_gradient=weight_gradient,
+            input_gradient=input_gradient,
+            adaptive_lr=adaptive_lr,
+            eta=eta,
+        )
+
+    def _prepare_weight(self, weight: Tensor) -> Tensor:
+        return self._adaptive(weight)
+
+    def _operate(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]
+    ) -> Tensor:
+        batch = input.unsqueeze(0) if input.dim() == 3 else input
+        geometry = (self.stride, padding, self.dilation, self.groups)
+        output = adder_conv2d(batch, weight, *geometry, **self._gradients())
+        if bias is not None:
+            output = output + bias.view(-1, 1, 1)
+        return output.squeeze(0) if input.dim() == 3 else output
+
+
+class AdderLinear(AdderLayer, nn.Linear):
+    """Adder twin of ``nn.Linear``: input [..., in_features] → [..., out_features]."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        weight_gradient: str = "full",
+        input_gradient: str = "clip",
+        adaptive_lr: str = "step",
+        eta: float = 0.2,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self._set_options(
+            weight_gradient=weight_gradient,
+            input_gradient=input_gradient,
+            adaptive_lr=adaptive_lr,
+            eta=eta,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = adder_linear(input, self._adaptive(self.weight), **self._gradients())
+        return output if self.bias is None else output + self.bias

@@ -1,0 +1,253 @@
+"""Exchange the operator of a whole network: multiplications to shifts, additions, signs, and back.
+
+The copy keeps its layer objects; only their class and options change. Whatever hangs on a layer
+(name, hooks, shared use, tied weight, bias, dtype, device, ``requires_grad``, training flag,
+geometry) therefore stays as it was.
+
+**Which layers.** Exactly ``nn.Conv2d``, ``nn.Linear`` and the layers of this folder. Subclasses
+written by others may call their weight directly (the output projection of
+``nn.MultiheadAttention`` does) and are left alone, as are 1-D, 3-D and transposed convolutions.
+
+**Where multiplication is kept** (as in the papers): in the first and the last of these layers, in
+definition order, and in depthwise convolutions, unless told otherwise. A kept layer that is not a
+multiplication returns to one. With ``kind="conv"`` there is nothing to keep.
+
+**Weights**, ``weights="auto"``: operators that approximate the same function hand their weights
+over: conv, shift (the latent weight), shift-ps (p = round(log2|w|), sign; back: the value ±2^p)
+and binary (the latent weight). To or from an adder layer they are drawn anew, with the bias:
+−Σ|x − w| computes something else than Σ x·w, its weights live on the scale of the activations,
+and a network that starts from the other's weights sticks at chance (users' reports). ``"keep"``
+always hands over, ``"init"`` always draws anew. Drawing anew uses each layer's own
+``reset_parameters`` and torch's global generator.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn.factory import CONVS, KINDS, LINEARS
+from saa_lite.nn.normalisation import unnormalised_adders
+from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
+from saa_lite.nn.shift import PowerSignLayer
+
+WEIGHTS = ("auto", "keep", "init")
+KIND_OF = {layer: kind for table in (CONVS, LINEARS) for kind, layer in table.items()}
+
+
+class Change(NamedTuple):
+    """What happens to one layer."""
+
+    kind: str
+    draws: bool  # weights are drawn anew
+    splits: bool  # ``weight`` becomes ``shift`` and ``sign``, or back
+
+
+def convert(
+    module: nn.Module,
+    kind: str,
+    *,
+    keep_first: bool = True,
+    keep_last: bool = True,
+    keep_depthwise: bool = True,
+    weights: str = "auto",
+    **options: Any,
+) -> nn.Module:
+    """Return a deep copy of ``module`` whose layers use the operator ``kind``.
+
+    Args:
+        kind: one of :data:`~saa_lite.nn.KINDS`.
+        keep_first, keep_last: leave multiplication in the first, the last layer. A bare layer
+            given as ``module`` is no network: it is converted whatever these say.
+        keep_depthwise: leave multiplication in convolutions with groups = in_channels > 1.
+        weights: ``"auto"``, ``"keep"`` or ``"init"``, see above. Layers that have the operator
+            already are not touched.
+        options: options of the new layers, for instance ``bits=4`` or ``adaptive_lr="backward"``.
+
+    Raises:
+        TypeError: ``module`` is not an ``nn.Module``.
+        UsageError: unknown kind, weights or option; a layer to be converted carries more than
+            weight and bias (``weight_norm``, pruning); a weight to be drawn anew or split is tied
+            to a layer that is not.
+
+    Warns:
+        UserWarning: when nothing could be converted, and when no normalisation follows an adder
+            layer (found by definition order and ``torch.fx``; a bare layer is not judged).
+    """
+    _check_arguments(module, kind, weights, options)
+    keeps = {"first": keep_first, "last": keep_last, "depthwise": keep_depthwise}
+    plan = _plan(module, kind, keeps, weights)
+    _check_plain(module, plan)
+    _check_ties(module, plan)
+    converted = copy.deepcopy(module)
+    ties: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
+    for name, change in plan.items():
+        chosen = options if change.kind == kind else {}
+        _exchange(converted.get_submodule(name), change, chosen, ties)
+    _leave_fused_paths(converted)
+    _warn(converted, kind)
+    return converted
+
+
+def _check_arguments(module: object, kind: str, weights: str, options: dict[str, Any]) -> None:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
+    check_choice("kind", kind, KINDS)
+    check_choice("weights", weights, WEIGHTS)
+    allowed = getattr(CONVS[kind], "OPTIONS", {})
+    for name in options:
+        if name not in allowed:
+            listed = ", ".join(allowed) or "none"
+            raise UsageError(f"options of kind {kind!r} are: {listed}; got {name!r}")
+
+
+def _kind(layer: nn.Module) -> str | None:
+    """Operator of a layer this module may convert, else None.
+
+    A parametrised layer has a class of its own; it counts as what it was, so that the plan sees
+    it and :func:`_check_plain` can name it.
+    """
+    exact = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
+    return KIND_OF.get(exact)
+
+
+def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """(name, layer, kind) of every convertible layer in definition order, shared ones once."""
+    for name, layer in module.named_modules():
+        kind = _kind(layer)
+        if kind is not None:
+            yield name, layer, kind
+
+
+def _plan(module: nn.Module, kind: str, keeps: dict[str, bool], weights: str) -> dict[str, Change]:
+    """Name → change, for the layers that change."""
+    layers = list(_layers(module))
+    bare = any(name == "" for name, _, _ in layers)
+    plan = {}
+    for position, (name, layer, old) in enumerate(layers):
+        kept = (
+            (keeps["first"] and position == 0 and not bare)
+            or (keeps["last"] and position == len(layers) - 1 and not bare)
+            or (keeps["depthwise"] and _is_depthwise(layer))
+        )
+        new = "conv" if kept else kind
+        if new != old:
+            draws = weights == "init" or (weights == "auto" and "adder" in (old, new))
+            plan[name] = Change(new, draws, "shift-ps" in (old, new))
+    return plan
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+
+
+def _check_plain(module: nn.Module, plan: dict[str, Change]) -> None:
+    for name in plan:
+        layer = module.get_submodule(name)
+        held = [n for n, _ in [*layer.named_parameters(), *layer.named_buffers()]]
+        extras = [n for n in held if n not in ("weight", "bias", "shift", "sign")]
+        if extras:
+            raise UsageError(
+                f"layer {name!r} carries more than weight and bias ({', '.join(extras)}); remove "
+                "its parametrisation (weight_norm, pruning, …) before converting"
+            )
+
+
+def _check_ties(module: nn.Module, plan: dict[str, Change]) -> None:
+    """A weight that is drawn anew or split must not belong to a layer that does something else."""
+    holders: dict[int, list[str]] = {}
+    for name, part in module.named_modules():
+        for parameter in part._parameters.values():
+            holders.setdefault(id(parameter), []).append(name)
+    for name, change in plan.items():
+        if not (change.draws or change.splits):
+            continue
+        for parameter in _weights(module.get_submodule(name)).values():
+            others = [n for n in holders[id(parameter)] if plan.get(n) != change]
+            if others:
+                raise UsageError(
+                    f"the weight of layer {name!r} is tied to {others[0]!r}, which is not "
+                    "converted in the same way; untie them, or use weights='keep' with another "
+                    "kind than 'shift-ps'"
+                )
+
+
+def _weights(layer: nn.Module) -> dict[str, nn.Parameter]:
+    named = layer.named_parameters(recurse=False)
+    return {name: parameter for name, parameter in named if name != "bias"}
+
+
+@torch.no_grad()
+def _exchange(
+    layer: Any,
+    change: Change,
+    options: dict[str, Any],
+    ties: dict[tuple[int, ...], dict[str, nn.Parameter]],
+) -> None:
+    """Change class, parameters and options of one layer of the copy, in place."""
+    value = layer.weight.detach().clone()
+    for name in getattr(layer, "OPTIONS", {}):
+        delattr(layer, name)
+    layer.__class__ = (CONVS if isinstance(layer, nn.Conv2d) else LINEARS)[change.kind]
+    if change.splits:
+        _replace_weight(layer, value, ties)
+    if isinstance(layer, OptionsLayer):
+        layer._set_options(**{**layer.OPTIONS, **options})
+    if change.draws:
+        layer.reset_parameters()
+    elif isinstance(layer, PowerSignLayer):
+        layer.set_weight(value)
+    elif change.splits:
+        layer.weight.copy_(value)
+
+
+def _replace_weight(
+    layer: nn.Module,
+    value: torch.Tensor,
+    ties: dict[tuple[int, ...], dict[str, nn.Parameter]],
+) -> None:
+    """Split ``weight`` into ``shift`` and ``sign``, or the reverse; tied layers stay tied."""
+    old = _weights(layer)
+    key = tuple(id(parameter) for parameter in old.values())
+    if key not in ties:
+        names = ("shift", "sign") if isinstance(layer, PowerSignLayer) else ("weight",)
+        trained = any(parameter.requires_grad for parameter in old.values())
+        ties[key] = {name: nn.Parameter(torch.empty_like(value), trained) for name in names}
+    replace_parameters(layer, tuple(old), ties[key])
+
+
+def _leave_fused_paths(module: nn.Module) -> None:
+    """Keep ``nn.TransformerEncoderLayer`` from bypassing its converted layers.
+
+    In evaluation it multiplies with the weights of its two linear layers in one fused call, unless
+    its activation is marked as neither ReLU nor GELU; the unfused path calls the layers.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.TransformerEncoderLayer):
+            inner = (_kind(part.linear1), _kind(part.linear2))
+            if inner != ("conv", "conv"):
+                part.activation_relu_or_gelu = 0
+
+
+def _warn(converted: nn.Module, kind: str) -> None:
+    kinds = [found for _, _, found in _layers(converted)]
+    if kind not in kinds:
+        reason = f"its {len(kinds)} layers are all kept" if kinds else "it has no such layer"
+        message = f"no nn.Conv2d or nn.Linear of the module became {kind!r}: {reason}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    if kind != "adder" or _kind(converted) is not None:
+        return
+    bare = unnormalised_adders(converted)
+    if bare:
+        named = ", ".join(repr(name) for name in bare[:5]) + (", …" if len(bare) > 5 else "")
+        message = (
+            f"no normalisation follows {len(bare)} adder layer(s) ({named}): their output is "
+            "never positive and far from 0, so training is likely to stay at chance; put a "
+            "BatchNorm directly behind each"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)

@@ -1,0 +1,26 @@
+"""Floor 1: the operators. Definitions in ``reference``, kernels beside them, torch registration."""
+
+from saa_lite.ops.adder import adder_conv2d, adder_linear
+from saa_lite.ops.binary import binary_sign, binary_weight
+from saa_lite.ops.shift import (
+    fixed_point,
+    fixed_point_codes,
+    shift_codes,
+    shift_power,
+    shift_quantize,
+)
+from saa_lite.ops.shift_integer import shift_conv2d, shift_scale
+
+__all__ = [
+    "adder_conv2d",
+    "adder_linear",
+    "binary_sign",
+    "binary_weight",
+    "fixed_point",
+    "fixed_point_codes",
+    "shift_codes",
+    "shift_conv2d",
+    "shift_power",
+    "shift_quantize",
+    "shift_scale",
+]

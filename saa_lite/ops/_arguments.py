@@ -1,0 +1,122 @@
+"""Checks and shape arithmetic that all convolution operators share."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from saa_lite.errors import UsageError
+
+Pair = tuple[int, int]
+FLOATS = (torch.float32, torch.float64)
+
+
+def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
+    """Expand an int or a sequence of one or two ints to ``(rows, columns)``; check the minimum."""
+    given = tuple(value) if isinstance(value, Iterable) else (value,)
+    wrong = len(given) not in (1, 2) or any(
+        isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) for v in given
+    )
+    if wrong:
+        raise UsageError(f"{name} must be an int or a pair of ints; got {value!r}")
+    rows, columns = given if len(given) == 2 else given * 2
+    if rows < minimum or columns < minimum:
+        raise UsageError(f"{name} must be at least {minimum}; got {value!r}")
+    return rows, columns
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """floor((size + 2·padding − dilation·(kernel − 1) − 1) / stride) + 1, as in torch."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def output_shape(
+    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[int, int, int, int]:
+    """``(batch, filters, rows, columns)`` of a convolution."""
+    rows, columns = (
+        output_size(input.shape[2 + i], weight.shape[2 + i], stride[i], padding[i], dilation[i])
+        for i in (0, 1)
+    )
+    return input.shape[0], weight.shape[0], rows, columns
+
+
+def check_tensors(operator: str, input: Tensor, weight: Tensor, dtypes: Sequence[torch.dtype]) -> None:
+    """Both tensors, of one allowed dtype, on one device."""
+    for name, tensor in (("input", input), ("weight", weight)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{operator}: {name} must be a torch.Tensor; got {type(tensor).__name__}")
+        if tensor.dtype not in dtypes:
+            allowed = " or ".join(str(dtype) for dtype in dtypes)
+            raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")
+    if input.dtype != weight.dtype:
+        raise TypeError(
+            f"{operator}: input and weight must share a dtype; got {input.dtype} and {weight.dtype}"
+        )
+    if input.device != weight.device:
+        raise UsageError(
+            f"{operator}: input and weight must be on one device; "
+            f"got {input.device} and {weight.device}"
+        )
+
+
+def check_conv_shapes(
+    operator: str,
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """Ranks, channels, groups and kernel size of a two-dimensional convolution."""
+    if input.dim() != 4:
+        raise UsageError(
+            f"{operator}: input must have shape [batch, channels, rows, columns]; "
+            f"got {list(input.shape)}"
+        )
+    if weight.dim() != 4:
+        raise UsageError(
+            f"{operator}: weight must have shape [filters, channels / groups, rows, columns]; "
+            f"got {list(weight.shape)}"
+        )
+    check_groups(operator, input, weight, groups)
+    _check_kernel_fits(operator, input, weight, stride, padding, dilation)
+
+
+def check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> None:
+    """``groups`` divides filters and channels, and the channels agree."""
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise UsageError(f"{operator}: groups must be an int of at least 1; got {groups!r}")
+    if weight.shape[0] % groups:
+        raise UsageError(
+            f"{operator}: the number of filters must be divisible by groups={groups}; "
+            f"got {weight.shape[0]}"
+        )
+    if input.shape[1] != weight.shape[1] * groups:
+        raise UsageError(
+            f"{operator}: input must have {weight.shape[1] * groups} channels "
+            f"(weight {list(weight.shape)}, groups={groups}); got {input.shape[1]}"
+        )
+
+
+def _check_kernel_fits(
+    operator: str, input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> None:
+    if min(weight.shape[2:]) < 1:
+        raise UsageError(
+            f"{operator}: the kernel must be at least 1 × 1; got {list(weight.shape[2:])}"
+        )
+    if min(output_shape(input, weight, stride, padding, dilation)[2:]) < 1:
+        raise UsageError(
+            f"{operator}: the kernel {list(weight.shape[2:])} with dilation {list(dilation)} must "
+            f"fit into the padded input; got input {list(input.shape[2:])}, "
+            f"padding {list(padding)}"
+        )
+
+
+def layout_of(images: Tensor) -> torch.memory_format:
+    """channels_last for images stored so, else contiguous."""
+    channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    plain = images.is_contiguous() or not channels_last
+    return torch.contiguous_format if plain else torch.channels_last

@@ -1,0 +1,36 @@
+"""Starting Numba kernels beside torch: thread count, forked children, concurrent callers.
+
+Every kernel file holds a *serial* and a *parallel* driver around one per-task function. The serial
+one runs when torch is set to one thread, and in a forked child: GNU OpenMP kills a child that
+enters a parallel region after its parent did (Numba's documentation, "Threading layers").
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import torch
+
+_LOADED_IN = os.getpid()
+# Numba's fallback layer, workqueue, aborts the process when two threads launch at once.
+_ONE_LAUNCH_AT_A_TIME = threading.Lock()
+
+
+def threads_wanted() -> int:
+    """torch's thread setting, as far as Numba has threads; 1 in a forked child."""
+    if os.getpid() != _LOADED_IN:
+        return 1
+    return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+
+def launch(serial: Callable[..., None], parallel: Callable[..., None], *args: Any) -> None:
+    """Run the driver that fits the number of threads torch is set to."""
+    threads = threads_wanted()
+    if threads == 1:
+        serial(*args)
+        return
+    with _ONE_LAUNCH_AT_A_TIME:
+        numba.set_num_threads(threads)
+        parallel(*args)

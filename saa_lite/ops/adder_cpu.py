@@ -1,0 +1,165 @@
+"""The adder convolution on a CPU, as plainly as it can be written: one task per image row.
+
+Nothing is unfolded and nothing is padded: a tap that falls outside the image sees x = 0, so it adds
+|0 − w|. The innermost loop runs along an image row, which the compiler turns into vector
+instructions. These kernels are the ones to read, and the ones that run wherever a faster kernel
+does not apply.
+
+``geometry`` is an int64 array [3, 2]: stride, padding and dilation, each for rows and columns. All
+helpers stay in this file: Numba's disk cache does not notice edits in imported ones.
+"""
+
+from typing import Any
+
+from numba import njit, prange
+
+Array = Any  # NumPy arrays; inside the kernels types come from Numba
+
+
+@njit(cache=True, error_model="numpy")
+def _inside(outputs: int, inputs: int, stride: int, offset: int) -> Any:
+    """Output positions o (first, stop) whose tap o·stride + offset lies inside 0 … inputs − 1."""
+    first = 0 if offset >= 0 else (-offset + stride - 1) // stride
+    stop = 0 if offset >= inputs else (inputs - 1 - offset) // stride + 1
+    first = min(first, outputs)
+    return first, min(max(stop, first), outputs)
+
+
+@njit(cache=True, error_model="numpy")
+def _forward_row(x: Array, w: Array, y: Array, task: int, geometry: Any, groups: int) -> None:
+    """Y[b, n, oh, :] = −Σ_{c, kh, kw} |X − W| for one image b and one output row oh, all n."""
+    stride, padding, dilation = geometry[0], geometry[1], geometry[2]
+    filters, channels, kernel_rows, kernel_columns = w.shape
+    b, oh = task // y.shape[2], task % y.shape[2]
+    for n in range(filters):
+        first_channel = n // (filters // groups) * channels
+        out = y[b, n, oh]
+        out[:] = 0
+        for c in range(channels):
+            for kh in range(kernel_rows):
+                ih = oh * stride[0] + kh * dilation[0] - padding[0]
+                row_exists = 0 <= ih < x.shape[2]
+                row = x[b, first_channel + c, ih if row_exists else 0]
+                for kw in range(kernel_columns):
+                    tap = w[n, c, kh, kw]
+                    offset = kw * dilation[1] - padding[1]
+                    first, stop = _inside(len(out), len(row), stride[1], offset)
+                    if not row_exists:
+                        first = stop = len(out)
+                    for ow in range(first):
+                        out[ow] -= abs(tap)
+                    for ow in range(first, stop):
+                        out[ow] -= abs(row[ow * stride[1] + offset] - tap)
+                    for ow in range(stop, len(out)):
+                        out[ow] -= abs(tap)
+
+
+@njit(cache=True, error_model="numpy")
+def _input_gradient_row(
+    x: Array, w: Array, g: Array, dx: Array, task: int, geometry: Any, groups: int, sign_only: bool
+) -> None:
+    """dX[b, c, ih, :] = Σ_{n, kh, kw} G·clip(W − X, −1, 1), or G·sgn(W − X), for one row, all c."""
+    stride, padding, dilation = geometry[0], geometry[1], geometry[2]
+    filters, channels, kernel_rows, kernel_columns = w.shape
+    b, ih = task // x.shape[2], task % x.shape[2]
+    for n in range(filters):
+        first_channel = n // (filters // groups) * channels
+        for kh in range(kernel_rows):
+            oh, between = divmod(ih + padding[0] - kh * dilation[0], stride[0])
+            if between or not 0 <= oh < g.shape[2]:
+                continue
+            upstream = g[b, n, oh]
+            for c in range(channels):
+                row, out = x[b, first_channel + c, ih], dx[b, first_channel + c, ih]
+                for kw in range(kernel_columns):
+                    tap = w[n, c, kh, kw]
+                    offset = kw * dilation[1] - padding[1]
+                    first, stop = _inside(len(upstream), len(row), stride[1], offset)
+                    for ow in range(first, stop):
+                        iw = ow * stride[1] + offset
+                        out[iw] += upstream[ow] * _surrogate(tap - row[iw], sign_only)
+
+
+@njit(cache=True, error_model="numpy")
+def _surrogate(d: Any, sign_only: bool) -> Any:
+    """sgn(d), or d clipped to [−1, 1]; NaN stays NaN because it fails every comparison."""
+    bound = 0 if sign_only else 1
+    if d > bound:
+        return type(d)(1)
+    return type(d)(-1) if d < -bound else d
+
+
+@njit(cache=True, error_model="numpy")
+def _weight_gradient_filter(
+    x: Array, w: Array, g: Array, dw: Array, n: int, geometry: Any, groups: int
+) -> None:
+    """dW[n] = Σ_{b, oh, ow} G·sgn(X − W), a padded tap being x = 0; for one filter n."""
+    stride, padding, dilation = geometry[0], geometry[1], geometry[2]
+    filters, channels, kernel_rows, kernel_columns = w.shape
+    first_channel = n // (filters // groups) * channels
+    for c in range(channels):
+        for kh in range(kernel_rows):
+            for kw in range(kernel_columns):
+                tap, total = w[n, c, kh, kw], 0.0
+                offset = kw * dilation[1] - padding[1]
+                first, stop = _inside(g.shape[3], x.shape[3], stride[1], offset)
+                for b in range(x.shape[0]):
+                    for oh in range(g.shape[2]):
+                        ih = oh * stride[0] + kh * dilation[0] - padding[0]
+                        row_exists = 0 <= ih < x.shape[2]
+                        for ow in range(g.shape[3]):
+                            value = x.dtype.type(0)
+                            if row_exists and first <= ow < stop:
+                                value = x[b, first_channel + c, ih, ow * stride[1] + offset]
+                            total += g[b, n, oh, ow] * _surrogate(value - tap, True)
+                dw[n, c, kh, kw] = total
+
+
+@njit(cache=True)
+def forward_serial(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
+    """All rows on the calling thread. x [B, C, H, W], w [T, C/groups, kh, kw], y [B, T, H', W']."""
+    for task in range(y.shape[0] * y.shape[2]):
+        _forward_row(x, w, y, task, geometry, groups)
+
+
+@njit(cache=True, parallel=True)
+def forward_parallel(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
+    """As :func:`forward_serial`, rows shared out among threads; the same bits."""
+    for task in prange(y.shape[0] * y.shape[2]):
+        _forward_row(x, w, y, task, geometry, groups)
+
+
+@njit(cache=True)
+def input_gradient_serial(
+    x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
+) -> None:
+    """Add the input gradient to ``dx`` (zeros on entry), on the calling thread."""
+    for task in range(x.shape[0] * x.shape[2]):
+        _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
+
+
+@njit(cache=True, parallel=True)
+def input_gradient_parallel(
+    x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
+) -> None:
+    """As :func:`input_gradient_serial`, rows shared out among threads; the same bits."""
+    for task in prange(x.shape[0] * x.shape[2]):
+        _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
+
+
+@njit(cache=True)
+def weight_sign_gradient_serial(
+    x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
+) -> None:
+    """Σ G·sgn(X − W) into ``dw``, on the calling thread."""
+    for n in range(w.shape[0]):
+        _weight_gradient_filter(x, w, g, dw, n, geometry, groups)
+
+
+@njit(cache=True, parallel=True)
+def weight_sign_gradient_parallel(
+    x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
+) -> None:
+    """As :func:`weight_sign_gradient_serial`, filters shared out among threads; the same bits."""
+    for n in prange(w.shape[0]):
+        _weight_gradient_filter(x, w, g, dw, n, geometry, groups)

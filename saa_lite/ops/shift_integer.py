@@ -1,0 +1,247 @@
+"""Integer shift convolution: what a DeepShift layer computes in hardware.
+
+Number format. An activation x is the int32 code x_int = floor(x·2^f) of
+:func:`saa_lite.ops.shift.fixed_point_codes`; a weight sign·2^p is the two int8 codes of
+:func:`saa_lite.ops.shift.shift_codes`, p in [pmin, 0], pmin = −(2^(b−1) − 1). The result is an
+int64 sum; times :func:`shift_scale` it is the real number. No weight is ever multiplied.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saa_lite.errors import UsageError, check_choice
+from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair
+from saa_lite.ops._launch import launch
+from saa_lite.ops.shift import smallest_shift
+from saa_lite.ops.shift_cpu import shift_conv2d_parallel, shift_conv2d_serial
+
+ROUNDINGS = ("exact", "truncate")
+LARGEST = 2**63 - 1
+
+
+def shift_conv2d(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    bits: int = 5,
+    rounding: str = "exact",
+) -> Tensor:
+    """Convolve integers with ±2^p by shifting, adding and subtracting. Zero padding.
+
+    ``"exact"``: acc = Σ sign·(x_int << (p − pmin)). The constant 2^pmin is taken out of the sum,
+    so nothing is lost (our reading; hardware truncates): acc·2^(pmin−f) is the float
+    convolution of the same numbers, bit for bit wherever that one is exact.
+
+    ``"truncate"``: acc = Σ sign·(x_int >> −p), DeepShift's kernel (official code
+    ``shift_cpu.cpp``). Each right shift rounds its term down by less than one unit 2^−f *before*
+    the sign is applied, so with K⁺ positive and K⁻ negative weights of a filter
+    −K⁻·2^−f < exact − truncated < K⁺·2^−f; one-sided only for filters of one sign.
+
+    Overflow: with K = (channels / groups)·kh·kw, the sum is bounded by K·max|x_int|·2^(−pmin)
+    when exact, by K·max|x_int| when truncated. A bound above 2^63 − 1 is refused; 5 bits and
+    K ≤ 2^16 always pass. The contents are checked where they lie; on a GPU this waits for it.
+
+    For a linear layer give ``input`` and the codes two trailing dimensions of size 1.
+
+    Args:
+        input: int32 [N, C, H, W], any layout.
+        shift: int8 [T, C / groups, kh, kw], in [pmin, 0].
+        sign: int8, as ``shift``, in {−1, 0, 1}.
+        stride, padding, dilation: int or pair (rows, columns).
+        bits: the format of the weights, 2 to 6.
+        rounding: ``"exact"`` or ``"truncate"``.
+
+    Returns:
+        int64 [N, T, rows', columns'], contiguous; multiply by ``shift_scale(bits, f, rounding)``.
+
+    Raises:
+        TypeError: not tensors of these dtypes.
+        UsageError: shapes, values or options out of range, or a sum that may overflow.
+    """
+    check_choice("rounding", rounding, ROUNDINGS)
+    smallest = smallest_shift(bits)
+    _check_tensors(input, shift, sign)
+    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    check_conv_shapes("shift_conv2d", input, shift, *geometry, groups)
+    return _shift_conv2d(input, shift, sign, *geometry, groups, smallest, rounding == "truncate")
+
+
+def shift_scale(bits: int = 5, fraction_bits: int = 16, rounding: str = "exact") -> float:
+    """The real value of one unit of :func:`shift_conv2d`'s result, a power of two.
+
+    2^(pmin − f) for ``"exact"``, 2^−f for ``"truncate"``.
+    """
+    check_choice("rounding", rounding, ROUNDINGS)
+    outside = smallest_shift(bits) if rounding == "exact" else 0
+    return 2.0 ** (outside - fraction_bits)
+
+
+def _check_tensors(input: Tensor, shift: Tensor, sign: Tensor) -> None:
+    wanted = (
+        ("input", input, torch.int32),
+        ("shift", shift, torch.int8),
+        ("sign", sign, torch.int8),
+    )
+    for name, given, dtype in wanted:
+        if not isinstance(given, Tensor):
+            raise TypeError(
+                f"shift_conv2d: {name} must be a torch.Tensor; got {type(given).__name__}"
+            )
+        if given.dtype != dtype:
+            raise TypeError(f"shift_conv2d: {name} must be {dtype}; got {given.dtype}")
+        if given.device != input.device:
+            raise UsageError(
+                "shift_conv2d: input, shift and sign must be on one device; "
+                f"got {input.device} and {name} on {given.device}"
+            )
+    if shift.shape != sign.shape:
+        raise UsageError(
+            "shift_conv2d: shift and sign must have one shape; "
+            f"got {list(shift.shape)} and {list(sign.shape)}"
+        )
+    if shift.dim() != 4:
+        raise UsageError(
+            "shift_conv2d: shift must have shape [filters, channels / groups, rows, columns]; "
+            f"got {list(shift.shape)}"
+        )
+
+
+def _check_contents(
+    input: Tensor, shift: Tensor, sign: Tensor, smallest: int, truncate: bool
+) -> None:
+    """What only the numbers themselves tell: codes in range, and a sum that fits int64."""
+    for name, given, lowest, highest in (("shift", shift, smallest, 0), ("sign", sign, -1, 1)):
+        least, most = _range(given)
+        if least < lowest or most > highest:
+            raise UsageError(
+                f"shift_conv2d: {name} must lie between {lowest} and {highest}; "
+                f"got {least if least < lowest else most}"
+            )
+    taps = shift[:1].numel() << (0 if truncate else -smallest)
+    # Reading all of the input is spared where even its dtype's largest number would do.
+    if taps << 31 > LARGEST and taps * max(map(abs, _range(input))) > LARGEST:
+        raise UsageError(
+            f"shift_conv2d: {shift[:1].numel()} taps of up to {max(map(abs, _range(input)))}, "
+            f"shifted left by up to {-smallest}, may exceed the largest int64, 2^63 − 1; "
+            'use fewer bits, smaller inputs or rounding="truncate"'
+        )
+
+
+def _range(values: Tensor) -> tuple[int, int]:
+    if values.numel() == 0:
+        return 0, 0
+    least, most = torch.aminmax(values)
+    return int(least), int(most)
+
+
+def _amounts(shift: Tensor, smallest: int, truncate: bool) -> Tensor:
+    """How far each tap moves: left by p − pmin, or (negative) right by −p."""
+    return shift if truncate else shift - smallest
+
+
+@torch.library.custom_op("saa_lite::shift_conv2d", mutates_args=())
+def _shift_conv2d(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+    truncate: bool,
+) -> Tensor:
+    """Every device without a kernel of its own: torch shifts, one tap of the kernel at a time."""
+    _check_contents(input, shift, sign, smallest, truncate)
+    geometry = _pairs(stride, padding, dilation)
+    amount = _amounts(shift, smallest, truncate)
+    return shift_conv2d_by_taps(input, amount, sign, *geometry, groups)
+
+
+@_shift_conv2d.register_kernel("cpu")
+def _(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+    truncate: bool,
+) -> Tensor:
+    _check_contents(input, shift, sign, smallest, truncate)
+    geometry = _pairs(stride, padding, dilation)
+    output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
+    codes = (input, _amounts(shift, smallest, truncate), sign)
+    arrays = (tensor.contiguous().numpy() for tensor in codes)
+    launch(
+        shift_conv2d_serial,
+        shift_conv2d_parallel,
+        *arrays,
+        output.numpy(),
+        np.array(geometry),
+        groups,
+    )
+    return output
+
+
+@_shift_conv2d.register_fake
+def _(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+    truncate: bool,
+) -> Tensor:
+    geometry = _pairs(stride, padding, dilation)
+    return input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
+
+
+def _pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
+    stride, padding, dilation = ((value[0], value[1]) for value in values)
+    return stride, padding, dilation
+
+
+def shift_conv2d_by_taps(
+    input: Tensor,
+    amount: Tensor,
+    sign: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """Σ sign·(input shifted by amount) in plain torch; arguments as in :mod:`.shift_cpu`.
+
+    Temporaries: the padded input and one tap for all filters, both int64.
+    """
+    batch, filters, rows, columns = output_shape(input, amount, stride, padding, dilation)
+    (up, side), per_group = padding, (groups, filters // groups)
+    padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (groups, amount.shape[1]))
+    amount, sign = amount.unflatten(0, per_group).long(), sign.unflatten(0, per_group)
+    total = padded.new_zeros(batch, *per_group, rows, columns)
+    for channel, y, x in product(*map(range, amount.shape[2:])):
+        seen_rows = slice(y * dilation[0], y * dilation[0] + (rows - 1) * stride[0] + 1, stride[0])
+        seen_columns = slice(
+            x * dilation[1], x * dilation[1] + (columns - 1) * stride[1] + 1, stride[1]
+        )
+        tap = padded[:, :, channel, None, seen_rows, seen_columns]
+        by, digit = (codes[:, :, channel, y, x, None, None] for codes in (amount, sign))
+        moved = tap << by.clamp(min=0) >> (-by).clamp(min=0)
+        total += torch.where(digit < 0, -moved, moved).masked_fill(digit == 0, 0)
+    return total.flatten(1, 2)

@@ -1,0 +1,119 @@
+"""Sixteen floats at once: the few LLVM building blocks that the vector kernels are made of.
+
+Left to itself LLVM vectorises plain Numba loops over channels badly (short loops, possible
+aliasing). So the innermost tiles are written as explicit ``<16 x float>`` operations through
+``numba.extending.intrinsic``. The types are legal on every target: with AVX-512 one register, else
+LLVM splits them. Addresses are int64 byte addresses throughout.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+LANES = 16
+F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
+VECTOR = ir.VectorType(F32, LANES)
+MASK = ir.VectorType(I1, LANES)
+
+Builder = Any
+Value = Any
+
+
+def constant(value: int) -> Value:
+    """An int64 constant."""
+    return ir.Constant(I64, value)
+
+
+def vector_of(value: float) -> Value:
+    """A vector constant with ``value`` in every lane."""
+    return ir.Constant(VECTOR, [value] * LANES)
+
+
+def broadcast(builder: Builder, scalar: Value, vector: ir.VectorType = VECTOR) -> Value:
+    """The scalar in every lane."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    zeros = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def load(builder: Builder, address: Value, kind: ir.Type) -> Value:
+    """Load a value of type ``kind``; four-byte alignment is all that is assumed of vectors."""
+    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    loaded.align = 8 if kind is I64 else 4
+    return loaded
+
+
+def first_lanes(builder: Builder, count: Value) -> Value:
+    """Mask that selects lanes 0 … count − 1 (``count`` int64)."""
+    lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
+    limit = broadcast(builder, builder.trunc(count, I32), ir.VectorType(I32, LANES))
+    return builder.icmp_signed("<", lanes, limit)
+
+
+def load_lanes(builder: Builder, address: Value, mask: Value) -> Value:
+    """Load the masked lanes, 0 in the others; memory behind those is not touched."""
+    pointer = builder.inttoptr(address, VECTOR.as_pointer())
+    kind = ir.FunctionType(VECTOR, [pointer.type, I32, MASK, VECTOR])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16f32.p0")
+    return builder.call(function, [pointer, ir.Constant(I32, 4), mask, vector_of(0.0)])
+
+
+def store_lanes(builder: Builder, value: Value, address: Value, mask: Value) -> None:
+    """Store the masked lanes and leave the memory behind the others alone."""
+    pointer = builder.inttoptr(address, VECTOR.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [VECTOR, pointer.type, I32, MASK])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
+    builder.call(function, [value, pointer, ir.Constant(I32, 4), mask])
+
+
+def absolute(builder: Builder, value: Value) -> Value:
+    """|value|, lane by lane."""
+    kind = ir.FunctionType(VECTOR, [VECTOR])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32")
+    return builder.call(function, [value])
+
+
+def multiply_add(builder: Builder, a: Value, b: Value, c: Value) -> Value:
+    """a·b + c, fused where the machine can."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32")
+    return builder.call(function, [a, b, c])
+
+
+def clip_to_one(builder: Builder, value: Value) -> Value:
+    """Clip to [−1, 1]; NaN fails both comparisons and stays NaN."""
+    one, minus_one = vector_of(1.0), vector_of(-1.0)
+    above = builder.fcmp_ordered(">", value, one)
+    capped = builder.select(above, one, value)
+    return builder.select(builder.fcmp_ordered("<", capped, minus_one), minus_one, capped)
+
+
+class Loop:
+    """``for index in range(count)`` with values carried from one round to the next; count ≥ 1."""
+
+    def __init__(self, builder: Builder, count: Value, initial: list[Value]) -> None:
+        self.builder, self.count = builder, count
+        before = builder.block
+        self.body = builder.append_basic_block("body")
+        self.after = builder.append_basic_block("after")
+        builder.branch(self.body)
+        builder.position_at_end(self.body)
+        self.index = self._carried(constant(0), before)
+        self.values = [self._carried(value, before) for value in initial]
+
+    def _carried(self, value: Value, before: Value) -> Value:
+        phi = self.builder.phi(value.type)
+        phi.add_incoming(value, before)
+        return phi
+
+    def close(self, values: list[Value]) -> list[Value]:
+        """End the body with the new values; returns them for use after the loop."""
+        builder = self.builder
+        following = builder.add(self.index, constant(1))
+        for phi, value in zip([self.index, *self.values], [following, *values], strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, self.count), self.body, self.after)
+        builder.position_at_end(self.after)
+        return values

@@ -1,0 +1,287 @@
+"""Records: what a run measured, and everything needed to judge or repeat it.
+
+A record is one number. Runs append records to the ignored ``data/runs/<source>/<item>/``;
+:func:`promote` merges them into the tracked ``data/measured/<source>/<item>.jsonl``, the only file
+that README, scorecard and status quote. One record per line, keys sorted: a diff shows one line
+per measurement.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from saa_lite.errors import RecordError, UsageError
+from saa_lite.files import measured_dir, runs_dir, write_text
+from saa_lite.locks import locked
+from saa_lite.provenance import provenance
+
+__all__ = [
+    "PROFILES",
+    "Record",
+    "append_record",
+    "config_hash",
+    "measured_path",
+    "measured_records",
+    "merge",
+    "promote",
+    "provenance",
+    "read_records",
+    "run_folder",
+    "run_records",
+]
+
+PROFILES = ("smoke", "laptop", "full")
+LOG_DIGITS = 6  # significant digits of a per-epoch log: enough to redraw a curve
+ABSOLUTE_PATH = re.compile(r"(^|[\s:='\"(,])(/[^/\s]+/|[A-Za-z]:[\\/]|~/)")
+
+
+def now() -> str:
+    """The present moment in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured number with its provenance.
+
+    ``value`` is finite and in ``unit`` (accuracies in "%", as the papers print them).
+    ``settings`` holds what changes the result and is common to the methods under comparison;
+    ``method``, ``model``, ``dataset`` and ``seed`` stand beside it. ``log`` is one dict of numbers
+    per epoch. ``seconds`` is the wall time, ``peak_memory_mb`` in MB (10^6 bytes), ``created`` an
+    ISO 8601 time in UTC.
+
+    Raises:
+        RecordError: a field has the wrong type, a number is not finite, the hash is not the
+            one of ``settings``, or a text holds an absolute path.
+    """
+
+    item: str
+    metric: str
+    value: float
+    unit: str
+    method: str
+    model: str
+    dataset: str
+    seed: int
+    profile: str
+    epochs: int
+    device: str
+    versions: dict[str, str]
+    config_hash: str
+    commit: str
+    seconds: float
+    peak_memory_mb: float
+    settings: dict[str, Any]
+    log: list[dict[str, float | None]] | None = None
+    created: str = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        """Validate, and round the log so that a record equals what is read back from its file."""
+        _check_types(self)
+        _check_values(self)
+        if self.log is not None:
+            rounded = [{key: _significant(x) for key, x in row.items()} for row in self.log]
+            object.__setattr__(self, "log", rounded)
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str, int]:
+        """Identity: of two records with the same key, the newer one replaces the older."""
+        return (
+            self.dataset,
+            self.model,
+            self.method,
+            self.metric,
+            self.config_hash,
+            self.seed,
+        )
+
+    def to_line(self) -> str:
+        """The record as one line of JSON, keys sorted, the log turned into columns."""
+        value = asdict(self)
+        value["log"] = _columns(self.log)
+        return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON (sorted keys, no spaces) of ``settings``, as 64 hex digits."""
+    try:
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"settings must be plain finite JSON values: {error}") from error
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_types(record: Record) -> None:
+    for name in ("item", "metric", "unit", "method", "model", "dataset", "profile", "device"):
+        if not isinstance(getattr(record, name), str):
+            raise RecordError(f"{name} must be a string; got {getattr(record, name)!r}")
+    for name in ("value", "seconds", "peak_memory_mb"):
+        number = getattr(record, name)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise RecordError(f"{name} must be a number; got {number!r}")
+        if not math.isfinite(number):
+            raise RecordError(f"{name} must be finite; got {number!r}")
+    for name in ("seed", "epochs"):
+        if type(getattr(record, name)) is not int:
+            raise RecordError(f"{name} must be an integer; got {getattr(record, name)!r}")
+    for name in ("versions", "settings"):
+        if not isinstance(getattr(record, name), dict):
+            raise RecordError(f"{name} must be a mapping; got {getattr(record, name)!r}")
+    for row in [] if record.log is None else record.log:
+        if not all(isinstance(x, (int, float, type(None))) for x in row.values()):
+            raise RecordError(f"log must hold one dict of numbers per epoch; got {row!r}")
+
+
+def _check_values(record: Record) -> None:
+    if record.item.count("/") != 1:
+        raise RecordError(f"item must read 'source/name'; got {record.item!r}")
+    if record.profile not in PROFILES:
+        raise RecordError(f"profile must be one of {', '.join(PROFILES)}; got {record.profile!r}")
+    if record.config_hash != config_hash(record.settings):
+        raise RecordError(
+            f"config_hash {record.config_hash[:12]}… is not that of the record's settings"
+        )
+    try:
+        datetime.fromisoformat(record.created)
+    except (TypeError, ValueError):
+        raise RecordError(f"created must be an ISO 8601 time; got {record.created!r}") from None
+    for text in _texts([record.method, record.dataset, record.device, record.settings]):
+        if ABSOLUTE_PATH.search(text):
+            raise RecordError(f"a record holds no absolute path; got {text!r}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string inside nested lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for element in value:
+            yield from _texts(element)
+
+
+def _significant(number: float | None) -> float | int | None:
+    """Round to LOG_DIGITS significant digits; NaN and infinity become None."""
+    if number is None or isinstance(number, int):
+        return number
+    return float(f"{number:.{LOG_DIGITS}g}") if math.isfinite(number) else None
+
+
+def _columns(log: list[dict[str, float | None]] | None) -> dict[str, list[float | None]] | None:
+    """One list per quantity instead of one dict per epoch: a third of the bytes."""
+    if log is None:
+        return None
+    names = sorted({name for row in log for name in row})
+    return {name: [row.get(name) for row in log] for name in names}
+
+
+def _rows(columns: Any) -> Any:
+    """Undo :func:`_columns`."""
+    if columns is None:
+        return None
+    if not isinstance(columns, dict) or len({len(column) for column in columns.values()}) > 1:
+        raise RecordError("log must map each quantity to one list, all of the same length")
+    names = list(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _parse(line: str) -> Record:
+    value = json.loads(line)
+    if not isinstance(value, dict):
+        raise RecordError("a record must be a JSON object")
+    names = {entry.name for entry in fields(Record)}
+    if missing := sorted(names - set(value)):
+        raise RecordError(f"fields missing: {', '.join(missing)}")
+    if unknown := sorted(set(value) - names):
+        raise RecordError(f"unknown fields: {', '.join(unknown)}")
+    value["log"] = _rows(value["log"])
+    return Record(**value)
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a JSONL file; an absent file holds none.
+
+    Raises:
+        RecordError: a line is not a record; the message names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(_parse(line))
+        except (RecordError, ValueError, TypeError) as error:
+            raise RecordError(f"{path}, line {number}: {error}") from error
+    return records
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Add one record; atomic, and safe when several processes append to the same file."""
+    with locked(path.parent):
+        _write(path, [*read_records(path), record])
+
+
+def _write(path: Path, records: Iterable[Record]) -> None:
+    write_text(path, "".join(record.to_line() + "\n" for record in records))
+
+
+def run_folder(item_id: str) -> Path:
+    """``data/runs/<source>/<item>``: one ``<profile>.jsonl``, drawings and checkpoints."""
+    return runs_dir() / item_id
+
+
+def measured_path(item_id: str) -> Path:
+    """``data/measured/<source>/<item>.jsonl``."""
+    return measured_dir() / f"{item_id}.jsonl"
+
+
+def run_records(item_id: str) -> list[Record]:
+    """Untracked records of all profiles, files in name order."""
+    paths = sorted(run_folder(item_id).glob("*.jsonl"))
+    return [record for path in paths for record in read_records(path)]
+
+
+def measured_records(item_id: str) -> list[Record]:
+    """Tracked records; empty where nothing has been promoted."""
+    return read_records(measured_path(item_id))
+
+
+def merge(records: Iterable[Record]) -> list[Record]:
+    """Newest record per key, in key order: the same set of records gives the same file."""
+    newest: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        known = newest.get(record.key)
+        if known is None or record.created >= known.created:
+            newest[record.key] = record
+    return [newest[key] for key in sorted(newest)]
+
+
+def promote(item_id: str) -> list[Record]:
+    """Merge the records of finished runs into the tracked file; return what was promoted.
+
+    Raises:
+        UsageError: there is no run to promote, or only smoke runs, whose numbers mean nothing.
+    """
+    found = run_records(item_id)
+    worthy = [record for record in found if record.profile != "smoke"]
+    if not found:
+        raise UsageError(f"{item_id} has no run to record; run it first: saa-lite run {item_id}")
+    if not worthy:
+        raise UsageError(
+            f"{item_id} has only smoke runs, which show that the code works and measure nothing; "
+            f"run it with --profile laptop or full first"
+        )
+    with locked(run_folder(item_id)):
+        _write(measured_path(item_id), merge([*measured_records(item_id), *worthy]))
+    return merge(worthy)

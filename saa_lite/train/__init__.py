@@ -1,0 +1,22 @@
+"""The one training loop, evaluation, checkpoints, batch-norm re-estimation."""
+
+from saa_lite.train.batch_norm import reestimate_batch_norm
+from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from saa_lite.train.checks import DivergenceError
+from saa_lite.train.config import TrainConfig
+from saa_lite.train.evaluate import evaluate, evaluation_mode
+from saa_lite.train.loop import train
+from saa_lite.train.schedule import learning_rate
+
+__all__ = [
+    "DivergenceError",
+    "TrainConfig",
+    "evaluate",
+    "evaluation_mode",
+    "has_checkpoint",
+    "learning_rate",
+    "load_checkpoint",
+    "reestimate_batch_norm",
+    "save_checkpoint",
+    "train",
+]

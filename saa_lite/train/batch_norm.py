@@ -1,0 +1,50 @@
+"""Re-estimate the running statistics of batch norm from data.
+
+Needed whenever weights change after training: a sub-network cut from a wide one (NetAug's official
+code does so before every evaluation), or quantised weights.
+"""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from saa_lite.errors import UsageError
+from saa_lite.train.evaluate import evaluation_mode
+
+
+@torch.no_grad()
+def reestimate_batch_norm(
+    model: nn.Module, batches: Iterable[Tensor | tuple[int, Tensor, Tensor]]
+) -> None:
+    """Replace running mean and variance by their plain average over ``batches``.
+
+    Every batch counts the same (``momentum=None``, a cumulative average), so a small last batch
+    counts too much: leave it out. While estimating, only batch norm is in training mode, dropout
+    is off. Weights, modes and momenta are afterwards what they were.
+
+    Args:
+        batches: normalised images [B, C, H, W], or the triples that ``Batches.epoch`` yields.
+
+    Raises:
+        UsageError: ``batches`` is empty.
+    """
+    iterator = iter(batches)
+    first = next(iterator, None)
+    if first is None:
+        raise UsageError("batches must hold at least one batch to estimate statistics from")
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    with evaluation_mode(model):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None
+        try:
+            for batch in chain([first], iterator):
+                model(batch if isinstance(batch, Tensor) else batch[1])
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum

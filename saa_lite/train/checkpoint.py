@@ -1,0 +1,146 @@
+"""Save and restore a model, its optimiser and the state of a run: one file, one fallback.
+
+``last.safetensors`` is the newest checkpoint, ``previous.safetensors`` the one before it. Both are
+only ever put in place by a rename, so a kill leaves at least one of them whole; if the newest is
+damaged (say, by a full disk or a copy that broke off), the previous one is used, with a warning.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from saa_lite.errors import CheckpointError
+from saa_lite.train.container import previous_path, read_container, write_container
+from saa_lite.train.optimizer import pack_optimizer, unpack_optimizer
+
+LAST = "last.safetensors"
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether ``folder`` holds a checkpoint, sound or not."""
+    path = Path(folder) / LAST
+    return path.is_file() or previous_path(path).is_file()
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``folder/last.safetensors`` atomically and keep the one before it.
+
+    Args:
+        state: plain JSON about the run; key ``"config"`` is compared by :func:`load_checkpoint`.
+
+    Returns:
+        The path written.
+    """
+    path = Path(folder) / LAST
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    document: dict[str, Any] = {"layers": layers_of(model), "run": dict(state or {})}
+    if optimizer is not None:
+        moments, document["optimizer"] = pack_optimizer(optimizer)
+        tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
+    write_container(path, tensors, document)
+    return path
+
+
+def load_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Restore ``model`` (and ``optimizer``) in place; return the run's state.
+
+    Everything is checked before anything is changed.
+
+    Raises:
+        CheckpointError: nothing is there, both files are damaged, or the checkpoint is of another
+            model, optimiser or (where ``config`` is given) configuration.
+    """
+    path, tensors, document = read_newest(Path(folder))
+    weights = _part(tensors, "model.")
+    _check_model(path, model, weights, document["layers"])
+    run: dict[str, Any] = document["run"]
+    if config is not None:
+        _check_config(path, config, run.get("config", {}))
+    if optimizer is not None:
+        if "optimizer" not in document:
+            raise CheckpointError(
+                f"{path} holds no optimiser state, so no training resumes from it"
+            )
+        unpack_optimizer(optimizer, _part(tensors, "optimizer."), document["optimizer"])
+    model.load_state_dict(weights)
+    return run
+
+
+def read_newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """The newest sound file of ``folder``: its path, tensors and JSON document."""
+    last = folder / LAST
+    previous = previous_path(last)
+    try:
+        return last, *read_container(last)
+    except CheckpointError as error:
+        newest = error
+    try:
+        found = previous, *read_container(previous)
+    except CheckpointError as error:
+        raise CheckpointError(f"no usable checkpoint: {newest}; {error}") from error
+    warnings.warn(f"{newest}; going on from {previous}", UserWarning, stacklevel=3)
+    return found
+
+
+def layers_of(model: nn.Module) -> dict[str, str]:
+    """Every leaf module by name: ``{"conv1": "Conv2d(3, 16, ...)"}``.
+
+    Tensor names alone do not tell an adder network from its multiplicative twin.
+    """
+    return {
+        name: f"{type(module).__name__}({module.extra_repr()})"
+        for name, module in model.named_modules()
+        if not any(True for _ in module.children())
+    }
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _check_model(
+    path: Path, model: nn.Module, weights: Mapping[str, Tensor], layers: Mapping[str, str]
+) -> None:
+    """Compare layers, then names, shapes and dtypes of the tensors."""
+    ours = {k: f"{v.dtype} {list(v.shape)}" for k, v in model.state_dict().items()}
+    theirs = {k: f"{v.dtype} {list(v.shape)}" for k, v in weights.items()}
+    for here, there in ((layers_of(model), layers), (ours, theirs)):
+        if difference := first_difference(here, there):
+            name, given, stored = difference
+            raise CheckpointError(
+                f"{path} is of another model: {name} is {stored} there and {given} here"
+            )
+
+
+def _check_config(path: Path, config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    if difference := first_difference(config, stored):
+        name, here, there = difference
+        raise CheckpointError(
+            f"{path} is of another configuration: {name} is {there!r} there and {here!r} here; "
+            "use another folder, or the same configuration"
+        )
+
+
+def first_difference(
+    here: Mapping[str, Any], there: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """First key whose values differ, with both values ("absent" where one has no such key)."""
+    for key in [*here, *(key for key in there if key not in here)]:
+        ours, theirs = here.get(key, "absent"), there.get(key, "absent")
+        if ours != theirs:
+            return key, ours, theirs
+    return None

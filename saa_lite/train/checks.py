@@ -1,0 +1,80 @@
+"""What is checked before the first step, so that a wrong combination says so in one sentence."""
+
+import math
+
+import torch
+from torch import nn
+
+from saa_lite.data import Batches, ImageSet
+from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.train.config import TrainConfig
+from saa_lite.train.evaluate import evaluation_mode
+
+
+class DivergenceError(SaaLiteError):
+    """The training loss is no longer a finite number."""
+
+
+def resolve_device(device: torch.device | str) -> torch.device:
+    """The device by name.
+
+    Raises:
+        UsageError: torch knows no such device, or this machine has none.
+    """
+    try:
+        resolved = torch.device(device)
+        torch.zeros(1, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {str(device)!r} cannot be used: {reason}") from error
+    return resolved
+
+
+def check_training(
+    model: nn.Module, train_set: ImageSet, test_set: ImageSet, config: TrainConfig
+) -> None:
+    """Two sets of one kind, at least two images, and a network that mixed precision can train."""
+    for name in ("in_channels", "num_classes"):
+        ours, theirs = getattr(train_set, name), getattr(test_set, name)
+        if ours != theirs:
+            raise UsageError(
+                f"train_set and test_set must have the same {name}; got {ours} and {theirs}"
+            )
+    if len(train_set) < 2 or not len(test_set):
+        raise UsageError(
+            f"training needs at least 2 images and testing 1; got {len(train_set)} and "
+            f"{len(test_set)}"
+        )
+    if config.amp and any(
+        getattr(module, "adaptive_lr", None) == "backward" for module in model.modules()
+    ):
+        raise UsageError(
+            "amp=True cannot be combined with adaptive_lr='backward': the loss scale is divided "
+            "out of a gradient that no longer carries it; use adaptive_lr='step'"
+        )
+
+
+def check_fits(model: nn.Module, batches: Batches, num_classes: int) -> None:
+    """Send one image through the network: does it take this shape, and are there enough logits?"""
+    _, images, _ = next(batches.epoch(0))
+    shape = "×".join(str(size) for size in images.shape[1:])
+    with torch.no_grad(), evaluation_mode(model):
+        try:
+            logits = model(images[:1])
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"the model does not take images of {shape}: {reason}") from error
+    if logits.ndim != 2 or logits.shape[1] < num_classes:
+        raise UsageError(
+            f"the model must give logits for {num_classes} classes; its output is "
+            f"{list(logits.shape)}"
+        )
+
+
+def check_finite(loss: float, epoch: int, config: TrainConfig) -> None:
+    """Stop a run whose loss is NaN or infinite; a checkpoint never holds such a state."""
+    if not math.isfinite(loss):
+        raise DivergenceError(
+            f"training diverged: the loss is {loss} in epoch {epoch} (lr {config.lr}); lower lr "
+            "or warm up longer"
+        )

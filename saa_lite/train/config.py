@@ -1,0 +1,92 @@
+"""The hyper-parameters of a training run, checked where they are written down."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from saa_lite.errors import UsageError, check_choice
+
+OPTIMIZERS = ("sgd", "radam")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the result of :func:`saa_lite.train.train` beside model and data.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: images per optimiser step, whatever ``accumulate`` is.
+        lr: highest learning rate, reached after warm-up and lowered to 0 along a cosine.
+        momentum, nesterov: of SGD; RAdam has its own defaults and ignores them.
+        weight_decay: on all parameters as in AdderNet's official code, except ``shift`` and
+            ``sign`` of DeepShift-PS layers (ShiftAddNet, official code).
+        warmup_epochs: epochs of linear warm-up; may be a fraction.
+        label_smoothing: share of the target given to all classes alike; only in training.
+        accumulate: number of micro-batches that a batch is cut into. Costs time, saves memory;
+            order, augmentation, steps and learning rate stay the same. Batch norm sees the
+            micro-batches, so networks with it train slightly differently.
+        amp: mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU.
+        seed: order, augmentation and dropout; not the initial weights, which come with the model.
+        crop_padding, flip: augmentation, see :class:`saa_lite.data.Augment`.
+        eval_batch_size: images per batch of the evaluation after each epoch.
+        channels_last: memory format of weights and images; faster on most hardware.
+        optimizer: ``"sgd"``, or ``"radam"`` as DeepShift's authors ask for PS (their README).
+
+    Raises:
+        UsageError: a value outside its range, in one sentence.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 0
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    amp: bool = False
+    seed: int = 0
+    crop_padding: int = 4
+    flip: bool = True
+    eval_batch_size: int = 500
+    channels_last: bool = True
+    optimizer: str = "sgd"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
+            self._check_integer(name, 1)
+        for name in ("seed", "crop_padding"):
+            self._check_integer(name, 0)
+        for name in ("nesterov", "amp", "flip", "channels_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be True or False; got {getattr(self, name)!r}")
+        self._check_number("lr", "positive", lambda x: x > 0)
+        self._check_number("weight_decay", "0 or more", lambda x: x >= 0)
+        self._check_number("momentum", "in [0, 1)", lambda x: 0 <= x < 1)
+        self._check_number("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1)
+        self._check_number(
+            "warmup_epochs", f"in [0, epochs={self.epochs})", lambda x: 0 <= x < self.epochs
+        )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if self.accumulate > self.batch_size:
+            raise UsageError(
+                f"accumulate must not exceed batch_size={self.batch_size}; got {self.accumulate}"
+            )
+        if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
+            raise UsageError("nesterov=True needs a momentum above 0; got momentum=0")
+
+    def _check_integer(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(f"{name} must be an integer of at least {least}; got {value!r}")
+
+    def _check_number(self, name: str, allowed: str, fits: Any) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or not fits(value):
+            raise UsageError(f"{name} must be a finite number {allowed}; got {value!r}")
+
+    def as_settings(self) -> dict[str, Any]:
+        """Plain JSON values by field name: what a record and a checkpoint keep."""
+        return asdict(self)

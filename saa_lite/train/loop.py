@@ -1,0 +1,113 @@
+"""The training loop.
+
+Nothing random is carried along from step to step. Order and augmentation are functions of (seed,
+epoch, step) in :class:`saa_lite.data.Batches`; whatever else draws numbers, such as dropout, finds
+the generator seeded from the same three at the start of each step. So a checkpoint needs no
+generator state, and a resumed run computes the same bits as one that was never stopped (same
+machine, device and thread count; on the CPU, as GPU kernels add in no fixed order).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from saa_lite.data import ImageSet
+from saa_lite.train.config import TrainConfig
+from saa_lite.train.interrupt import stop_on_interrupt
+from saa_lite.train.optimizer import set_learning_rate
+from saa_lite.train.run import Run, seed_step
+
+Epoch = dict[str, Any]
+
+
+def train(
+    model: nn.Module,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    config: TrainConfig,
+    *,
+    device: torch.device | str = "cpu",
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 0,
+    progress: bool = True,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train ``model`` in place; return one dict per epoch. It is left in evaluation mode.
+
+    Args:
+        checkpoint: folder to save to after each epoch, and to resume from if it holds a run.
+        checkpoint_every: save also after every so many steps of an epoch; 0 does not.
+        progress: show a bar over all steps.
+        on_epoch: called with each finished epoch's dict.
+
+    Returns:
+        Dicts with ``epoch`` (from 1), ``lr`` (of the epoch's first step), ``train_loss`` (with
+        label smoothing and augmentation, averaged while the weights moved), ``train_accuracy``,
+        ``test_loss`` (None if not finite), ``test_accuracy`` and ``seconds`` (wall time, training
+        and testing). Accuracies are fractions of 1.
+
+    Raises:
+        UsageError: model, sets, device and configuration do not fit together.
+        CheckpointError: the folder holds a run of another model, configuration or data.
+        DivergenceError: the loss is no longer finite; the last checkpoint is still sound.
+        KeyboardInterrupt: Ctrl-C, after saving the finished steps.
+    """
+    run = Run(model, train_set, test_set, config, device=device, folder=checkpoint)
+    steps = len(run.batches)
+    done = run.epoch * steps + run.step
+    with (
+        torch.random.fork_rng(devices=run.rng_devices),  # the caller's generator is untouched
+        stop_on_interrupt() as stop,
+        tqdm(total=config.epochs * steps, initial=done, disable=not progress, unit="step") as bar,
+    ):
+        while run.epoch < config.epochs:
+            started = time.perf_counter()
+            model.train()
+            for step, images, labels in run.batches.epoch(run.epoch, run.step):
+                seed_step(config.seed, run.epoch, step)
+                set_learning_rate(run.optimizer, run.rate(step))
+                run.sums += train_step(run, images, labels)
+                run.step = step + 1
+                bar.update()
+                due = checkpoint_every and run.step % checkpoint_every == 0
+                if stop.requested or due:
+                    run.save(started)
+                if stop.requested:
+                    raise KeyboardInterrupt
+            run.finish_epoch(test_set, started)
+            bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
+            if on_epoch:
+                on_epoch(run.history[-1])
+            if stop.requested:  # pressed while testing: the epoch is finished and saved
+                raise KeyboardInterrupt
+    model.eval()
+    return run.history
+
+
+def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
+    """One update. Returns float64 [3]: summed loss, right answers, images."""
+    config, device = run.config, images.device.type
+    run.optimizer.zero_grad()
+    totals = torch.zeros(3, dtype=torch.float64, device=images.device)
+    half = torch.float16 if device == "cuda" else torch.bfloat16
+    pieces = math.ceil(len(labels) / math.ceil(config.batch_size / config.accumulate))
+    for x, y in zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+        with torch.autocast(device, half, enabled=config.amp):
+            logits = run.model(x)
+            loss = F.cross_entropy(
+                logits, y, label_smoothing=config.label_smoothing, reduction="sum"
+            )
+        # Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
+        run.scaler.scale(loss / len(labels)).backward()
+        right = (logits.argmax(1) == y).sum()
+        totals += torch.stack([loss.detach().double(), right.double(), right.new_tensor(len(y))])
+    run.scaler.step(run.optimizer)  # adder gradients are normalised in here, once per step
+    run.scaler.update()
+    return totals

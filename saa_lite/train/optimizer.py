@@ -1,0 +1,85 @@
+"""The optimiser of a run, and its state as tensors and plain numbers for a checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from saa_lite.errors import CheckpointError
+from saa_lite.train.config import TrainConfig
+
+# DeepShift-PS parameters hold exponents and signs: decay would pull 2^p towards 2^0.
+UNDECAYED = ("shift", "sign")
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """SGD with (Nesterov) momentum or RAdam over the trainable parameters of ``model``."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if name.rpartition(".")[2] not in UNDECAYED]
+    undecayed = [p for name, p in trained if name.rpartition(".")[2] in UNDECAYED]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": undecayed, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "radam":
+        return torch.optim.RAdam(groups, lr=config.lr)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group the same rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split the state into tensors named ``"<parameter index>.<name>"`` and JSON values.
+
+    Works for every optimiser whose state per parameter is tensors and plain numbers, such as SGD
+    (momentum) and the Adam family (moments, step counts).
+    """
+    state = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    return tensors, {"groups": state["param_groups"], "scalars": scalars}
+
+
+def unpack_optimizer(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Undo :func:`pack_optimizer` into an optimiser over the same parameters.
+
+    Raises:
+        CheckpointError: it holds other parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states: dict[int, dict[str, Any]] = {}
+    for index, entries in plain["scalars"].items():
+        states.setdefault(int(index), {}).update(entries)
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        states.setdefault(int(index), {})[name] = _as_layout_of(parameters, int(index), value)
+    try:
+        optimizer.load_state_dict({"state": states, "param_groups": plain["groups"]})
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint's optimiser does not fit: {error}") from error
+
+
+def _as_layout_of(parameters: list[Tensor], index: int, value: Tensor) -> Tensor:
+    """A moment buffer in its parameter's memory format, as it was before it was saved.
+
+    Element-wise kernels may round differently in their vector body and in their scalar tail, so
+    the order of the elements in memory is part of a bit-equal resume.
+    """
+    if index >= len(parameters) or parameters[index].shape != value.shape:
+        return value
+    return torch.empty_like(parameters[index], dtype=value.dtype).copy_(value)

@@ -1,0 +1,177 @@
+"""Everything a run carries: model, optimiser, batches, how far it got, and its checkpoint."""
+
+import math
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from saa_lite.data import Augment, Batches, ImageSet, normalization
+from saa_lite.data.seeds import mix
+from saa_lite.nn import attach_adaptive_lr
+from saa_lite.records import config_hash
+from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from saa_lite.train.checks import check_finite, check_fits, check_training, resolve_device
+from saa_lite.train.config import TrainConfig
+from saa_lite.train.evaluate import evaluate
+from saa_lite.train.optimizer import make_optimizer
+from saa_lite.train.schedule import learning_rate
+
+DROPOUT_STREAM = 1  # keeps these seeds apart from those of order and augmentation
+
+
+class Run:
+    """Set-up of a training run, resumed from its checkpoint folder if that holds one.
+
+    Attributes:
+        epoch, step: what comes next, both from 0.
+        sums: float64 [3] on the device: training loss, right answers and images of this epoch.
+        seconds: time this epoch took before it was interrupted.
+        history: one dict per finished epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_set: ImageSet,
+        test_set: ImageSet,
+        config: TrainConfig,
+        *,
+        device: torch.device | str,
+        folder: Path | None,
+    ) -> None:
+        check_training(model, train_set, test_set, config)
+        self.device, self.model, self.config = resolve_device(device), model, config
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.batches = make_batches(train_set, config, self.device)
+        check_fits(model, self.batches, train_set.num_classes)
+        self.optimizer = make_optimizer(model, config)
+        attach_adaptive_lr(self.optimizer, model)
+        # float16 gradients underflow without a loss scale; bfloat16 has float32's range.
+        scaled = config.amp and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.history: list[dict[str, Any]] = []
+        self.folder, self.settings = folder, settings_of(config, train_set, test_set)
+        if folder is not None and has_checkpoint(folder):
+            self._resume(folder)
+
+    @property
+    def rng_devices(self) -> list[torch.device]:
+        """CUDA devices whose generator the run reseeds."""
+        return [self.device] if self.device.type == "cuda" else []
+
+    def save(self, started: float | None = None) -> None:
+        """Write the checkpoint, if there is a folder.
+
+        Args:
+            started: ``time.perf_counter()`` when this epoch began or was resumed.
+        """
+        if self.folder is None:
+            return
+        sums: list[float] = self.sums.tolist()
+        check_finite(sums[0], self.epoch + 1, self.config)
+        state = {
+            "config": self.settings,
+            "config_hash": config_hash(self.settings),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": sums,
+            "seconds": self.seconds + (0.0 if started is None else time.perf_counter() - started),
+            "history": self.history,
+            "scaler": self.scaler.state_dict(),
+            "normalization": [self.batches.mean, self.batches.std],
+        }
+        save_checkpoint(self.folder, self.model, self.optimizer, state)
+
+    def _resume(self, folder: Path) -> None:
+        state = load_checkpoint(folder, self.model, self.optimizer, self.settings)
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.seconds, self.history = state["seconds"], state["history"]
+        self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step ``step`` of the present epoch."""
+        steps, config = len(self.batches), self.config
+        warmup = round(config.warmup_epochs * steps)
+        return learning_rate(self.epoch * steps + step, config.lr, config.epochs * steps, warmup)
+
+    def finish_epoch(self, test_set: ImageSet, started: float) -> None:
+        """Test the model, note the epoch's results, begin the next epoch, save."""
+        row = self._averages() | self._test(test_set)
+        row["seconds"] = self.seconds + time.perf_counter() - started
+        self.history.append(row)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.sums.zero_()
+        self.save()
+
+    def _averages(self) -> dict[str, Any]:
+        """Training loss and accuracy of the finished epoch, per image."""
+        loss, correct, images = self.sums.tolist()
+        check_finite(loss, self.epoch + 1, self.config)
+        return {
+            "epoch": self.epoch + 1,
+            "lr": self.rate(0),
+            "train_loss": loss / images,
+            "train_accuracy": correct / images,
+        }
+
+    def _test(self, test_set: ImageSet) -> dict[str, Any]:
+        tested = evaluate(
+            self.model,
+            test_set,
+            batch_size=self.config.eval_batch_size,
+            device=self.device,
+            mean=self.batches.mean,
+            std=self.batches.std,
+            channels_last=self.config.channels_last,
+        )
+        # JSON knows neither NaN nor infinity; a finite training loss can still test as one.
+        loss = tested["loss"] if math.isfinite(tested["loss"]) else None
+        return {"test_loss": loss, "test_accuracy": tested["accuracy"]}
+
+
+def make_batches(train_set: ImageSet, config: TrainConfig, device: torch.device) -> Batches:
+    """Shuffled, augmented batches; a single image left over sits out the epoch.
+
+    Batch norm over logits or pooled features cannot normalise one image.
+    """
+    mean, std = normalization(train_set)
+    return Batches(
+        train_set,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        augment=Augment(crop_padding=config.crop_padding, flip=config.flip),
+        mean=mean,
+        std=std,
+        device=device,
+        drop_last=len(train_set) % config.batch_size == 1,
+        channels_last=config.channels_last,
+    )
+
+
+def settings_of(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was saved."""
+    return config.as_settings() | {
+        f"{role}_set": f"{chosen.name} {chosen.split}, {len(chosen)} images, CRC {checksum(chosen)}"
+        for role, chosen in (("train", train_set), ("test", test_set))
+    }
+
+
+def checksum(image_set: ImageSet) -> str:
+    """CRC-32 of pixels and labels: the same name may stand for other images."""
+    pixels = zlib.crc32(image_set.images.contiguous().numpy().data)
+    return f"{zlib.crc32(image_set.labels.contiguous().numpy().data, pixels):08x}"
+
+
+def seed_step(seed: int, epoch: int, step: int) -> None:
+    """Seed torch's generators for one step, so that nothing random is carried between steps."""
+    torch.manual_seed(mix(seed, epoch, step, DROPOUT_STREAM))

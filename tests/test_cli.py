@@ -1,0 +1,296 @@
+"""The command line: JSON alone on stdout, one sentence per error, no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from saa_lite import cli, files
+from saa_lite.items.base import Context, built
+from saa_lite.published import PublishedNumber
+from saa_lite.records import PROFILES, Record, measured_records
+
+ITEM = "addernet-impacts/eq-gradients"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    monkeypatch.delenv("SAA_DATA_ROOT", raising=False)
+    return tmp_path
+
+
+def saa_lite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "saa_lite", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@dataclass(frozen=True)
+class Settings:
+    seeds: int = 1
+    lr: float = 0.1
+    widths: tuple[int, ...] = (1,)
+    dataset: str = "shapes"
+    amp: bool = False
+
+
+def measure(settings: Settings, context: Context) -> Iterator[Record]:
+    print("a library that prints")
+    used = {"lr": settings.lr, "widths": list(settings.widths)}
+    unit = context.unit(method="forward", model="-", dataset="-", seed=0, settings=used)
+    if not unit.done("relative_error"):
+        yield unit.record("relative_error", 1e-15, "")
+
+
+def picture(records: list[Record], published: list[PublishedNumber]) -> Figure:
+    return Figure()
+
+
+@pytest.fixture
+def toy_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = built(ITEM, profiles={p: Settings() for p in PROFILES}, run=measure, draw=picture)
+    monkeypatch.setattr("saa_lite.cli.run.get_item", lambda name: toy)
+    monkeypatch.setattr("saa_lite.cli.figures.get_item", lambda name: toy)
+
+
+def test_items_json_is_json_alone_and_loads_no_torch() -> None:
+    code = (
+        "import sys; from saa_lite.cli import main; status = main(['items', '--json']);"
+        "sys.exit('torch was imported' if {'torch', 'matplotlib'} & set(sys.modules) else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    items = json.loads(done.stdout)
+    assert len(items) == 25
+    for item in items:
+        assert {"id", "title", "source", "notebook", "status"} <= set(item)
+        assert item["status"] in ("not yet", "measured")
+
+
+@pytest.mark.parametrize("options", [[], ["--markdown"], ["--numbers"]])
+def test_scorecard_prints(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["scorecard", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "0 of 25 items measured" in printed
+    assert "not run at this scale" in printed
+
+
+def test_scorecard_json_keeps_published_and_measured_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["scorecard", "--json", "--numbers"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert set(tables) == {"items", "claims", "numbers"}
+    number = next(n for n in tables["numbers"] if n["item"] == "shiftaddaug/claim-cifar100")
+    assert (number["published"], number["measured"]) == ("4.95 points", None)
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_run_record_figures(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", ITEM, "--device", "cpu", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert [r["value"] for r in json.loads(printed.out)] == [1e-15]
+    assert "a library that prints" in printed.err
+    assert cli.main(["record", ITEM, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["records"] == 1
+    assert len(measured_records(ITEM)) == 1
+    assert cli.main(["figures", ITEM]) == 0
+    assert (home / "figures" / f"{ITEM}.svg").is_file()
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_changed_settings_are_in_the_records(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ["--set", "lr=1", "--set", "widths=[2, 3]"]
+    assert cli.main(["run", ITEM, "--device", "cpu", "--json", *changes]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["settings"] == {"lr": 1.0, "widths": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("seeds", "--set takes NAME=VALUE; got 'seeds'"),
+        ("colour=1", "--set knows the settings seeds, lr, widths, dataset, amp; got 'colour'"),
+        ("seeds=1.5", "--set seeds must be like 1; got '1.5'"),
+        ("seeds=true", "--set seeds must be like 1; got 'true'"),
+        ("amp=1", "--set amp must be like False; got '1'"),
+        ("lr=fast", "--set lr must be like 0.1; got 'fast'"),
+        ("widths=3", "--set widths must be like (1,); got '3'"),
+    ],
+)
+@pytest.mark.usefixtures("toy_item")
+def test_settings_that_do_not_fit(
+    text: str, complaint: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", ITEM, "--set", text]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not any(home.iterdir())
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_a_smoke_run_changes_nothing_tracked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", ITEM, "--device", "cpu", "--profile", "smoke"]) == 0
+    assert "its numbers are not kept" in capsys.readouterr().out
+    assert cli.main(["record", ITEM]) == 2
+    assert "only smoke runs" in capsys.readouterr().err
+    assert {path.name for path in home.iterdir()} == {"data"}
+    assert {path.name for path in (home / "data").iterdir()} == {"runs"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "addernet-impacts/fig-featuers"], "did you mean addernet-impacts/fig-features"),
+        (["run", "adder-quant/fig-features"], "did you mean addernet-impacts/fig-features"),
+        (["record", "nothing like it"], "`saa-lite items` lists them all"),
+        (["record", ITEM], f"{ITEM} has no run to record"),
+        (["figures", "shiftaddaug/fig1"], "shiftaddaug/fig1 is not built yet"),
+        (["run", "shiftaddaug/fig1"], "shiftaddaug/fig1 is not built yet"),
+        (["scorecard", "--json", "--markdown"], "exclude each other"),
+    ],
+)
+def test_errors_are_one_sentence_and_status_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert complaint in printed.err
+    assert printed.err.startswith("saa-lite: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", ""])
+@pytest.mark.usefixtures("toy_item")
+def test_devices_that_are_not_there(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", ITEM, "--device", device]) == 2
+    assert "--device" in capsys.readouterr().err
+
+
+def test_in_a_real_process_there_is_no_traceback(home: Path) -> None:
+    (home / "data").write_text("a file where a folder should be")
+    for arguments in (["run", "no/item"], ["run", ITEM, "--profile", "huge"], ["record", ITEM]):
+        done = saa_lite(*arguments)
+        assert done.returncode == 2, done
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_permission_denied_is_a_sentence_and_leaves_nothing_half_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
+    assert "Permission denied" in capsys.readouterr().err
+    assert [path.name for path in home.rglob("*") if path.is_file()] == [".lock"]
+
+
+def test_operating_system_errors_name_the_file() -> None:
+    assert cli.sentence(FileNotFoundError(2, "No such file", "x.npz")) == "No such file: x.npz"
+    assert cli.sentence(OSError("bare")) == "bare"
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_interrupt_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saa_lite.cli.run.run_item", interrupted)
+    assert cli.main(["run", ITEM, "--device", "cpu"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m saa_lite items --json | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["[", "0"]
+
+
+def test_doctor_finds_this_machine_usable(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["doctor", "--json"])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    checks = {check["check"]: check for check in json.loads(printed)}
+    assert {"torch", "cpu", "adder kernel", "gpu", "chromium", "folder: runs"} <= set(checks)
+    assert all(c["how to get it"] for c in checks.values() if c["state"] == "missing")
+    assert not any(home.iterdir()), "doctor leaves nothing behind"
+
+
+def test_doctor_reports_a_folder_that_cannot_be_written(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "figures").write_text("a file where a folder should be")
+    assert cli.main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "Not usable yet: folder: figures." in printed
+
+
+# Ordinary convolutions: compiling the adder kernels would take longer than the training.
+TRAIN = ["train", "--dataset", "digits", "--model", "lenet5_bn", "--conv", "conv", "--quiet"]
+SHORT = ["--device", "cpu", "--epochs", "1", "--train-images", "64", "--batch-size", "32"]
+
+
+def test_train_writes_history_and_refuses_to_overwrite_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(home / "out")
+    assert cli.main([*TRAIN, *SHORT, "--out", out, "--json"]) == 0
+    history = json.loads(capsys.readouterr().out)
+    assert history == json.loads((home / "out" / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history] == [1]
+    assert cli.main([*TRAIN, *SHORT, "--out", out]) == 2
+    assert "already holds a training; add --resume" in capsys.readouterr().err
+    assert cli.main([*TRAIN, *SHORT, "--out", out, "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == history
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "alexnet"], "model must be one of"),
+        (["--conv", "divide"], "conv must be one of"),
+        (["--epochs", "0"], "epochs must be an integer of at least 1"),
+        (["--lr", "nan"], "lr must be a finite number"),
+        (["--dataset", "folder:/does/not/exist"], "/does/not/exist"),
+        (["--resume"], "holds no checkpoint to go on from"),
+    ],
+)
+def test_train_errors(
+    options: list[str], complaint: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*TRAIN, *SHORT, "--out", str(home / "out"), *options]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (home / "out" / "history.json").exists()
+
+
+def test_items_answers_within_a_second() -> None:
+    best = min(_seconds_for_items() for _ in range(3))
+    assert best < 1.0, f"{best:.2f} s"
+
+
+def _seconds_for_items() -> float:
+    """CPU time of the child: wall time depends on what else the machine is doing."""
+    before = os.times()
+    assert saa_lite("items", "--json").returncode == 0
+    after = os.times()
+    user = after.children_user - before.children_user
+    return user + after.children_system - before.children_system

@@ -1,0 +1,353 @@
+"""convert(): which layers, which weights, what survives, and what it says."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from saa_lite.errors import UsageError
+from saa_lite.nn import (
+    KINDS,
+    AdderConv2d,
+    AdderLinear,
+    ShiftConv2d,
+    adaptive_lr,
+    attach_adaptive_lr,
+    convert,
+    make_conv,
+    make_linear,
+)
+from saa_lite.nn.convert import KIND_OF
+
+NEW_KINDS = [kind for kind in KINDS if kind != "conv"]
+ALL = {"keep_first": False, "keep_last": False, "keep_depthwise": False}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_adder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptive_lr, "_said_once", ["said"])
+
+
+def small(kind: str = "conv") -> nn.Sequential:
+    """Two normalised convolutions, a depthwise one between them, a classifier."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        make_conv(kind, 3, 4, 3, stride=2, bias=False),
+        nn.BatchNorm2d(4),
+        make_conv(kind, 4, 4, 3, groups=4, padding="same", padding_mode="reflect"),
+        nn.BatchNorm2d(4),
+        make_conv(kind, 4, 6, (2, 1), dilation=(2, 1), groups=2),
+        nn.BatchNorm2d(6),
+        nn.Flatten(),
+        make_linear(kind, 48, 5),
+        nn.BatchNorm1d(5),
+    )
+
+
+X = torch.randn(2, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+
+
+def kinds(module: nn.Module) -> list[str]:
+    return [KIND_OF[type(part)] for part in module.modules() if type(part) in KIND_OF]
+
+
+def same_state(first: nn.Module, second: nn.Module) -> bool:
+    mine, theirs = first.state_dict(), second.state_dict()
+    return list(mine) == list(theirs) and all(torch.equal(mine[n], theirs[n]) for n in mine)
+
+
+@pytest.mark.parametrize("new", KINDS)
+@pytest.mark.parametrize("old", KINDS)
+def test_every_direction_keeps_everything_but_the_operator(old: str, new: str) -> None:
+    network = small(old).double()
+    network[7].eval()
+    network[4].bias.requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    converted = convert(network, new, **ALL)
+    assert kinds(converted) == [new] * 4
+    assert kinds(network) == [old] * 4
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    fresh = small(new)
+    assert str(converted) == str(fresh)
+    assert list(converted.state_dict()) == list(fresh.state_dict())
+    assert not converted[7].training
+    assert not converted[4].bias.requires_grad
+    assert all(p.dtype == torch.float64 and p.is_leaf for p in converted.parameters())
+    converted[7].train()
+    converted(X.double()).square().sum().backward()
+    trained = [p for p in converted.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+    assert vars(converted[0]).keys() == vars(fresh[0]).keys()
+
+
+@pytest.mark.parametrize("between", ["adder", "shift", "binary"])
+def test_there_and_back_is_the_identity_with_keep(between: str) -> None:
+    network = small()
+    back = convert(convert(network, between, weights="keep", **ALL), "conv", weights="keep", **ALL)
+    assert same_state(network, back)
+    assert torch.equal(network(X), back(X))
+
+
+@pytest.mark.parametrize("new", ["shift", "binary"])
+def test_auto_hands_over_between_approximations(new: str) -> None:
+    assert same_state(small(), convert(small(), new, **ALL))
+
+
+def test_power_sign_starts_at_the_quantised_weights_and_returns_them() -> None:
+    network = small()
+    nn.init.zeros_(network[0].weight[0])
+    shift, power = convert(network, "shift", **ALL), convert(network, "shift-ps", **ALL)
+    back = convert(power, "conv", **ALL)
+    for index in (0, 2, 4, 7):
+        expected = shift[index]._shift_weight(shift[index].weight).detach()
+        lowest = expected.sign() * 2.0**-14  # one exponent less than Q
+        expected = torch.where(expected.abs() < 2.0**-14, lowest, expected)
+        assert torch.equal(power[index].weight, expected)
+        assert torch.equal(back[index].weight, expected)
+    torch.testing.assert_close(power.eval()(X), back.eval()(X), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("old", "new"), [("conv", "adder"), ("adder", "shift")])
+def test_auto_draws_anew_to_and_from_adders(old: str, new: str) -> None:
+    torch.manual_seed(5)
+    converted = convert(small(old), new, **ALL)
+    assert not torch.equal(converted[4].weight, small(old)[4].weight)
+    bound = 1 / (2 * 2) ** 0.5  # nn.Conv2d's initialisation, fan-in 4
+    assert (converted[4].weight.abs().max() <= bound) == (new == "shift")
+    assert (converted[4].bias == 0).all() == (new == "adder")
+
+
+def test_init_draws_anew_and_leaves_present_operators_alone() -> None:
+    assert not same_state(small(), convert(small(), "binary", weights="init", **ALL))
+    assert same_state(small("shift"), convert(small("shift"), "shift", weights="init", **ALL))
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ({}, ["conv", "conv", "shift", "conv"]),
+        ({"keep_first": False}, ["shift", "conv", "shift", "conv"]),
+        ({"keep_last": False}, ["conv", "conv", "shift", "shift"]),
+        ({"keep_depthwise": False}, ["conv", "shift", "shift", "conv"]),
+    ],
+)
+@pytest.mark.parametrize("old", ["conv", "adder"])
+def test_kept_layers_stay_or_return_to_multiplication(kept: dict, expected: list, old: str) -> None:
+    network = small(old)
+    converted = convert(network, "shift", **kept)
+    assert kinds(converted) == expected
+    if old == "conv":
+        assert same_state(network, converted)
+    assert kinds(convert(converted, "conv")) == ["conv"] * 4
+
+
+def test_options_go_to_the_new_layers_alone() -> None:
+    converted = convert(small(), "adder", adaptive_lr="backward", eta=0.1)
+    assert (converted[4].adaptive_lr, converted[4].eta) == ("backward", 0.1)
+    assert "eta" not in vars(convert(converted, "conv")[4])
+    assert convert(small("shift"), "shift-ps", bits=3, **ALL)[7].weight.abs().min() in (0, 0.25)
+
+
+def test_bare_layer_is_converted() -> None:
+    assert type(convert(nn.Conv2d(3, 4, 3), "adder")) is AdderConv2d
+    assert type(convert(nn.Linear(3, 4), "adder")) is AdderLinear
+    assert type(convert(AdderLinear(3, 4), "conv")) is nn.Linear
+    with pytest.warns(UserWarning, match="no nn.Conv2d or nn.Linear of the module became 'adder'"):
+        assert type(convert(nn.Conv2d(4, 4, 3, groups=4), "adder")) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [(nn.Sequential(nn.Linear(2, 2)), "its 1 layers are all kept"), (nn.ReLU(), "no such layer")],
+)
+def test_nothing_to_convert_is_said(module: nn.Module, reason: str) -> None:
+    with pytest.warns(UserWarning, match=reason):
+        convert(module, "shift")
+
+
+def test_shared_layers_and_tied_weights_stay_so() -> None:
+    first, second, third = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+    third.weight = second.weight
+    network = nn.Sequential(first, first, second, third)
+    for kind, names in (("binary", ["weight"]), ("shift-ps", ["shift", "sign"])):
+        converted = convert(network, kind, **ALL)
+        back = convert(converted, "conv", **ALL)
+        assert converted[0] is converted[1]
+        assert all(getattr(converted[2], n) is getattr(converted[3], n) for n in names)
+        assert back[2].weight is back[3].weight
+
+
+def test_tie_to_something_else() -> None:
+    network = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
+    network[2].weight = network[0].weight
+    kept = {"keep_first": False, "keep_last": False}
+    converted = convert(network, "shift", **kept)
+    assert converted[2].weight is converted[0].weight
+    for kind, weights in (("adder", "auto"), ("shift", "init"), ("shift-ps", "keep")):
+        with pytest.raises(UsageError, match="layer '2' is tied to '0'"):
+            convert(network, kind, weights=weights, **kept)
+
+
+def test_hooks_and_attributes_survive() -> None:
+    seen = []
+    network = small()
+    network[4].register_forward_hook(lambda layer, args, output: seen.append(type(layer)))
+    network[4].note = "mine"
+    converted = convert(network, "shift")
+    converted(X)
+    assert seen == [ShiftConv2d]
+    assert converted[4].note == "mine"
+
+
+class OwnLinear(nn.Linear):
+    """A user's subclass."""
+
+
+def test_other_classes_are_left_alone() -> None:
+    others = [OwnLinear(2, 2), nn.Conv1d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1), nn.LazyLinear(2)]
+    attention = nn.MultiheadAttention(4, 2)
+    network = nn.Sequential(*others, attention, nn.Linear(2, 2))
+    converted = convert(network, "shift", keep_first=False, keep_last=False)
+    assert [type(part) for part in converted] == [
+        *(type(part) for part in others),
+        nn.MultiheadAttention,
+        type(make_linear("shift", 2, 2)),
+    ]
+    assert type(converted[4].out_proj) is type(attention.out_proj)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_transformer_layer_does_not_bypass_its_linears(eager: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=eager)
+    converted = convert(layer, "binary", keep_first=False, keep_last=False).eval()
+    x = torch.randn(2, 3, 8)
+    with torch.no_grad():
+        fused = converted(x)
+    torch.testing.assert_close(fused, converted(x))
+
+
+def pruned(layer: nn.Module) -> nn.Module:
+    return nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
+
+
+@pytest.mark.parametrize("change", [nn.utils.parametrizations.weight_norm, pruned])
+def test_parametrised_layers_are_named(change) -> None:
+    network = small()
+    change(network[4])
+    with pytest.raises(UsageError, match="layer '4' carries more than weight and bias"):
+        convert(network, "shift")
+    change(network[0])
+    assert kinds(convert(nn.Sequential(network[0], nn.Linear(2, 2), nn.Linear(2, 2)), "shift"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((small(), "adda"), UsageError, "kind must be one of 'conv', 'adder', .*; got 'adda'"),
+        ((small(), None), UsageError, "kind must be one of .*; got None"),
+        ((small, "adder"), TypeError, "module must be a torch.nn.Module; got function"),
+        ((small().state_dict(), "adder"), TypeError, "module must be .*; got OrderedDict"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        convert(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "copy"}, "weights must be one of 'auto', 'keep', 'init'; got 'copy'"),
+        ({"bits": 4}, "options of kind 'adder' are: weight_gradient, .*eta; got 'bits'"),
+        ({"eta": -1}, "eta must be a positive finite number; got -1"),
+    ],
+)
+def test_wrong_options(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        convert(small(), "adder", **options)
+
+
+class OutOfOrder(nn.Module):
+    """All convolutions defined first, all normalisations after: usual in tutorials."""
+
+    def __init__(self, normalised: bool, branch: bool = False) -> None:
+        super().__init__()
+        self.stem, self.one = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.two, self.head = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.bn = nn.BatchNorm2d(4)
+        self.normalised, self.branch = normalised, branch
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last_input = x  # what a trace must not leave behind in the result
+        if self.branch and x.sum() > 0:  # cannot be traced
+            x = -x
+        x = self.stem(x)
+        y = self.one(x) if not self.normalised else F.relu(self.bn(self.one(x)))
+        y = F.max_pool2d(self.two(y), 1)
+        return self.head(torch.relu(F.instance_norm(y + x)))
+
+
+def test_normalisation_is_looked_up_in_the_graph() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        converted = convert(OutOfOrder(normalised=True), "adder")
+    assert not hasattr(converted, "last_input")
+    copy.deepcopy(converted)
+    with pytest.warns(UserWarning, match=r"follows 1 adder layer\(s\) \('one'\): their output"):
+        convert(OutOfOrder(normalised=False), "adder")
+    with pytest.warns(UserWarning, match=r"follows 2 adder layer\(s\) \('one', 'two'\)"):
+        convert(OutOfOrder(normalised=True, branch=True), "adder")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [nn.Conv2d(4, 4, 1)],
+        [nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)],
+        [nn.Conv2d(4, 4, 1), nn.Identity(), nn.Dropout()],
+    ],
+)
+def test_missing_normalisation_is_said(body: list[nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), *body, nn.Conv2d(4, 4, 1))
+    with pytest.warns(UserWarning, match="no normalisation follows"):
+        convert(network, "adder")
+    convert(network, "shift")  # says nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("resnet18", "adder"), *(("mobilenet_v2", kind) for kind in NEW_KINDS)]
+)
+def test_torchvision_networks_train_save_and_evaluate(name: str, kind: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    build = getattr(torchvision.models, name)
+    slim = {"width_mult": 0.25} if name == "mobilenet_v2" else {}
+    network = convert(build(num_classes=4, **slim), kind)
+    depthwise = 17 if name == "mobilenet_v2" else 0
+    assert kinds(network).count("conv") == 2 + depthwise
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    attach_adaptive_lr(optimizer, network)
+    images, labels = torch.randn(2, 3, 32, 32), torch.tensor([1, 2])
+    loss = F.cross_entropy(network(images), labels)
+    loss.backward()
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer.step()
+    assert loss.isfinite()
+    moved = zip(before, network.parameters(), strict=True)
+    assert all(not torch.equal(old, new) for old, new in moved if new.grad.abs().sum() > 0)
+    save_file(network.state_dict(), tmp_path / "net.safetensors")
+    again = convert(build(num_classes=4, **slim), kind)
+    again.load_state_dict(load_file(tmp_path / "net.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(again.eval()(images), network.eval()(images))
+
+
+def test_compiled_network_gives_the_same() -> None:
+    network = convert(small(), "adder").eval()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(X), network(X))

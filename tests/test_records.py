@@ -1,0 +1,256 @@
+"""Records: round trip, validation, concurrent writers, promotion."""
+
+import hashlib
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saa_lite import records
+from saa_lite.errors import RecordError, SaaLiteError, UsageError
+from saa_lite.provenance import provenance
+from saa_lite.records import Record, append_record, config_hash, promote, read_records
+
+ITEM = "addernet-impacts/fig-loss-cifar10"
+SETTINGS = {"epochs": 2, "train_images": 100}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def make(**changes: Any) -> Record:
+    settings = changes.pop("settings", SETTINGS)
+    values: dict[str, Any] = {
+        "item": ITEM,
+        "metric": "accuracy",
+        "value": 41.5,
+        "unit": "%",
+        "method": "adder",
+        "model": "resnet20",
+        "dataset": "cifar10",
+        "seed": 0,
+        "profile": "laptop",
+        "epochs": 2,
+        "device": "a CPU (2 cores, 1 threads)",
+        "versions": {"torch": "2.15.0"},
+        "config_hash": config_hash(settings),
+        "commit": "0123456789abcdef",
+        "seconds": 1.5,
+        "peak_memory_mb": 300.0,
+        "settings": settings,
+        "log": [{"epoch": 1, "test_loss": 1 / 3}, {"epoch": 2, "test_loss": 0.25}],
+        "created": "2026-11-01T00:00:00+00:00",
+    }
+    return Record(**{**values, **changes})
+
+
+def run_file(profile: str = "laptop") -> Path:
+    return records.run_folder(ITEM) / f"{profile}.jsonl"
+
+
+def test_a_record_equals_what_is_read_back() -> None:
+    given = [make(seed=0), make(seed=1, log=None), make(seed=2, log=[{"a": 1.0}, {"b": None}])]
+    for record in given:
+        append_record(run_file(), record)
+    found = read_records(run_file())
+    assert found[:2] == given[:2]
+    assert found[2].log == [{"a": 1.0, "b": None}, {"a": None, "b": None}]
+
+
+def test_logs_are_kept_to_six_significant_digits_and_without_nan() -> None:
+    record = make(log=[{"loss": 1 / 3}, {"loss": float("nan")}, {"loss": 1e-9 / 3}])
+    assert record.log == [{"loss": 0.333333}, {"loss": None}, {"loss": 3.33333e-10}]
+
+
+def test_one_line_per_record_with_sorted_keys_and_the_log_in_columns() -> None:
+    line = make().to_line()
+    assert "\n" not in line
+    value = json.loads(line)
+    assert list(value) == sorted(value)
+    assert value["log"] == {"epoch": [1, 2], "test_loss": [0.333333, 0.25]}
+
+
+def test_config_hash_is_the_sha256_of_canonical_json() -> None:
+    assert (
+        config_hash({"b": 1, "a": [0.5, None]})
+        == hashlib.sha256(b'{"a":[0.5,null],"b":1}').hexdigest()
+    )
+    assert config_hash({"a": 1, "b": 2}) == config_hash({"b": 2, "a": 1})
+    assert config_hash({"a": 1}) != config_hash({"a": 2})
+    with pytest.raises(RecordError, match="plain finite JSON"):
+        config_hash({"a": float("inf")})
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"value": float("nan")}, "value must be finite"),
+        ({"value": "41"}, "value must be a number"),
+        ({"value": True}, "value must be a number"),
+        ({"seed": 1.0}, "seed must be an integer"),
+        ({"method": None}, "method must be a string"),
+        ({"settings": SETTINGS, "config_hash": "0" * 64}, "config_hash 0000"),
+        ({"profile": "huge"}, "profile must be one of smoke, laptop, full; got 'huge'"),
+        ({"item": "fig1"}, "item must read 'source/name'"),
+        ({"created": "yesterday"}, "ISO 8601"),
+        ({"log": [{"loss": "low"}]}, "log must hold one dict of numbers per epoch"),
+        ({"dataset": "folder:/home/ada/photos"}, "no absolute path"),
+        ({"settings": {"root": "/srv/data"}}, "no absolute path"),
+        ({"settings": {"sets": [{"root": "C:\\data"}]}}, "no absolute path"),
+        ({"device": "~/gpu"}, "no absolute path"),
+    ],
+)
+def test_bad_records_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RecordError, match=complaint):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"item": ', "line 2: Expecting value"),
+        ("[1]", "line 2: a record must be a JSON object"),
+        ("{}", "line 2: fields missing: commit, config_hash, created"),
+        ("", "line 2"),
+    ],
+)
+def test_malformed_lines_name_file_and_line(line: str, complaint: str) -> None:
+    path = run_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{make().to_line()}\n{line}\n")
+    with pytest.raises(RecordError, match=complaint) as caught:
+        read_records(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"colour": "red"}, "unknown fields: colour"),
+        ({"log": {"a": [1, 2], "b": [1]}}, "one list, all of the same length"),
+        ({"settings": {"epochs": 3}}, "config_hash"),
+    ],
+)
+def test_edited_lines_are_noticed(change: dict[str, Any], complaint: str) -> None:
+    path = run_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**json.loads(make().to_line()), **change}) + "\n")
+    with pytest.raises(RecordError, match=f"line 1: .*{complaint}"):
+        read_records(path)
+
+
+def test_a_refused_record_leaves_the_file_as_it_was() -> None:
+    append_record(run_file(), make())
+    before = run_file().read_bytes()
+    with pytest.raises(RecordError):
+        append_record(run_file(), make(value=float("inf")))
+    assert run_file().read_bytes() == before
+
+
+def _append_many(home: str, start: int, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAA_HOME", home)
+        for seed in range(start, start + count):
+            append_record(run_file(), make(seed=seed))
+
+
+def test_two_processes_appending_at_once_lose_nothing(home: Path) -> None:
+    count = 25
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=_append_many, args=(str(home), start, count)) for start in (0, count)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    seeds = [record.seed for record in read_records(run_file())]
+    assert sorted(seeds) == list(range(2 * count))
+    assert {path.name for path in run_file().parent.iterdir()} == {".lock", "laptop.jsonl"}
+
+
+def test_promotion_merges_by_key_newest_wins_and_sorts() -> None:
+    old, new = make(value=1.0), make(value=2.0, created="2026-11-02T00:00:00+00:00")
+    for record in (make(seed=3), new, old, make(seed=1, method="conv")):
+        append_record(run_file(), record)
+    promoted = promote(ITEM)
+    assert records.measured_records(ITEM) == promoted
+    assert [(r.method, r.seed, r.value) for r in promoted] == [
+        ("adder", 0, 2.0),
+        ("adder", 3, 41.5),
+        ("conv", 1, 41.5),
+    ]
+
+
+def test_promotion_keeps_other_configurations_and_is_idempotent() -> None:
+    append_record(run_file(), make())
+    promote(ITEM)
+    run_file().unlink()
+    append_record(run_file("full"), make(settings={"epochs": 400}, profile="full", epochs=400))
+    promote(ITEM)
+    before = records.measured_path(ITEM).read_bytes()
+    promote(ITEM)
+    assert records.measured_path(ITEM).read_bytes() == before
+    assert {record.epochs for record in records.measured_records(ITEM)} == {2, 400}
+
+
+def test_the_order_of_runs_does_not_change_the_tracked_file() -> None:
+    given = [make(seed=seed, method=method) for seed in range(3) for method in ("conv", "adder")]
+    assert records.merge(given) == records.merge(reversed(given))
+
+
+def test_nothing_but_records_is_written_beside_the_tracked_file() -> None:
+    append_record(run_file(), make())
+    promote(ITEM)
+    assert [p.name for p in records.measured_path(ITEM).parent.iterdir()] == [
+        "fig-loss-cifar10.jsonl"
+    ]
+
+
+def test_smoke_records_are_never_promoted() -> None:
+    append_record(run_file("smoke"), make(profile="smoke"))
+    with pytest.raises(UsageError, match="only smoke runs"):
+        promote(ITEM)
+    assert not records.measured_path(ITEM).exists()
+    append_record(run_file("laptop"), make(seed=7))
+    assert [record.seed for record in promote(ITEM)] == [7]
+
+
+def test_promotion_without_a_run_says_how_to_run() -> None:
+    with pytest.raises(UsageError, match=f"saa-lite run {ITEM}"):
+        promote(ITEM)
+
+
+def test_a_torn_tracked_file_is_reported_and_not_overwritten() -> None:
+    append_record(run_file(), make())
+    promote(ITEM)
+    torn = records.measured_path(ITEM).read_text()[:-30]
+    records.measured_path(ITEM).write_text(torn)
+    with pytest.raises(RecordError, match="line 1"):
+        promote(ITEM)
+    assert records.measured_path(ITEM).read_text() == torn
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(home: Path) -> None:
+    (home / "data").write_text("a file, not a folder")
+    with pytest.raises(SaaLiteError, match="cannot write"):
+        append_record(run_file(), make())
+
+
+def test_provenance_names_versions_and_hardware_but_no_host_and_no_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: pytest.fail("host name asked for"))
+    origin = provenance()
+    assert set(origin) == {"versions", "device", "commit", "dirty"}
+    assert {"python", "saa_lite", "torch", "numpy", "numba"} == set(origin["versions"])
+    assert "cores" in origin["device"]
+    assert origin["commit"] == "unknown" or len(origin["commit"]) == 40
+    replace(make(), device=origin["device"], versions=origin["versions"])
