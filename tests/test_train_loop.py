@@ -186,6 +186,14 @@ def test_single_leftover_image_sits_out() -> None:
     assert model[2].num_batches_tracked == 4
 
 
+def test_no_micro_batch_of_a_single_image() -> None:
+    """A last batch of 3 in micro-batches of 2 stays whole."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4))
+    config = replace(CONFIG, epochs=1, batch_size=4, accumulate=2)
+    train(model, make_set(count=7), make_set("test"), config, progress=False)
+    assert model[2].num_batches_tracked == 2 + 1
+
+
 def test_divergence_is_one_sentence_and_never_saved(tmp_path) -> None:
     with pytest.raises(
         DivergenceError, match=r"training diverged: the loss is .*lower lr"

@@ -41,11 +41,15 @@ def output_shape(
     return input.shape[0], weight.shape[0], rows, columns
 
 
-def check_tensors(operator: str, input: Tensor, weight: Tensor, dtypes: Sequence[torch.dtype]) -> None:
+def check_tensors(
+    operator: str, input: Tensor, weight: Tensor, dtypes: Sequence[torch.dtype]
+) -> None:
     """Both tensors, of one allowed dtype, on one device."""
     for name, tensor in (("input", input), ("weight", weight)):
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"{operator}: {name} must be a torch.Tensor; got {type(tensor).__name__}")
+            raise TypeError(
+                f"{operator}: {name} must be a torch.Tensor; got {type(tensor).__name__}"
+            )
         if tensor.dtype not in dtypes:
             allowed = " or ".join(str(dtype) for dtype in dtypes)
             raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")

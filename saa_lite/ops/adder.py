@@ -148,7 +148,9 @@ def _adder_on_cpu(
         return adder_pack.forward(input, weight, *geometry, groups)
     output = input.new_empty(output_shape(input, weight, *geometry))
     arrays = [_array(input), _array(weight), output.numpy()]
-    launch(adder_cpu.forward_serial, adder_cpu.forward_parallel, *arrays, np.array(geometry), groups)
+    launch(
+        adder_cpu.forward_serial, adder_cpu.forward_parallel, *arrays, np.array(geometry), groups
+    )
     return output.contiguous(memory_format=layout_of(input))
 
 

@@ -21,10 +21,7 @@ def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
     full_enough = min(weight.shape[0] // groups, weight.shape[1]) * 2 >= LANES
     empty = 0 in input.shape or 0 in weight.shape
     return (
-        input.dtype == torch.float32
-        and full_enough
-        and not empty
-        and bool(weight.sum().isfinite())
+        input.dtype == torch.float32 and full_enough and not empty and bool(weight.sum().isfinite())
     )
 
 

@@ -156,9 +156,7 @@ def _forward_band(
 
 
 @njit(cache=True)
-def forward_serial(
-    x: Array, w: Array, segments: Array, y: Array, bands: int, plan: Array
-) -> None:
+def forward_serial(x: Array, w: Array, segments: Array, y: Array, bands: int, plan: Array) -> None:
     """All bands on the calling thread; arguments as in :func:`_forward_band`."""
     for task in range(x.shape[0] * bands):
         _forward_band(x, w, segments, y, task, bands, plan)
@@ -181,7 +179,14 @@ def _valid_taps(position: int, count: int, dilation: int, stride: int) -> Any:
 
 @njit(cache=True)
 def _segments_of(
-    row: int, column: int, first_upstream: int, left: int, pitch: int, filters: int, run: int, plan: Array
+    row: int,
+    column: int,
+    first_upstream: int,
+    left: int,
+    pitch: int,
+    filters: int,
+    run: int,
+    plan: Array,
 ) -> Array:
     """Pairs (gradient offset, weight offset) in bytes of the taps that reach pixel (row, column)."""
     stride, padding, dilation, kernel = plan[0], plan[1], plan[2], plan[3]
@@ -256,9 +261,7 @@ def _input_gradient_band(
 
 
 @njit(cache=True)
-def input_gradient_serial(
-    x: Array, w: Array, g: Array, dx: Array, bands: int, plan: Array
-) -> None:
+def input_gradient_serial(x: Array, w: Array, g: Array, dx: Array, bands: int, plan: Array) -> None:
     """All bands on the calling thread; arguments as in :func:`_input_gradient_band`."""
     for task in range(x.shape[0] * bands):
         _input_gradient_band(x, w, g, dx, task, bands, plan)

@@ -15,7 +15,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training set.
-        batch_size: images per optimiser step, whatever ``accumulate`` is.
+        batch_size: images per optimiser step (at least 2), whatever ``accumulate`` is.
         lr: highest learning rate, reached after warm-up and lowered to 0 along a cosine.
         momentum, nesterov: of SGD; RAdam has its own defaults and ignores them.
         weight_decay: on all parameters as in AdderNet's official code, except ``shift`` and
@@ -54,8 +54,9 @@ class TrainConfig:
     optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
+        for name in ("epochs", "accumulate", "eval_batch_size"):
             self._check_integer(name, 1)
+        self._check_integer("batch_size", 2)  # batch norm cannot normalise a single image
         for name in ("seed", "crop_padding"):
             self._check_integer(name, 0)
         for name in ("nesterov", "amp", "flip", "channels_last"):
@@ -69,9 +70,10 @@ class TrainConfig:
             "warmup_epochs", f"in [0, epochs={self.epochs})", lambda x: 0 <= x < self.epochs
         )
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        if self.accumulate > self.batch_size:
+        if self.accumulate > self.batch_size // 2:
             raise UsageError(
-                f"accumulate must not exceed batch_size={self.batch_size}; got {self.accumulate}"
+                "accumulate must leave two images for each micro-batch of a batch of "
+                f"{self.batch_size}; got {self.accumulate}"
             )
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise UsageError("nesterov=True needs a momentum above 0; got momentum=0")

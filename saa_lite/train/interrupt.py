@@ -12,6 +12,11 @@ class StopRequest:
 
     requested = False
 
+    def raise_if_requested(self) -> None:
+        """Interrupt now, where nothing is half-done."""
+        if self.requested:
+            raise KeyboardInterrupt
+
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[StopRequest]:

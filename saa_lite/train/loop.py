@@ -48,10 +48,9 @@ def train(
         on_epoch: called with each finished epoch's dict.
 
     Returns:
-        Dicts with ``epoch`` (from 1), ``lr`` (of the epoch's first step), ``train_loss`` (with
-        label smoothing and augmentation, averaged while the weights moved), ``train_accuracy``,
-        ``test_loss`` (None if not finite), ``test_accuracy`` and ``seconds`` (wall time, training
-        and testing). Accuracies are fractions of 1.
+        Dicts with ``epoch`` (from 1), ``lr`` (of the first step), ``train_loss`` (with smoothing
+        and augmentation, averaged while the weights moved), ``train_accuracy``, ``test_loss``
+        (None if not finite), ``test_accuracy``, ``seconds`` (wall time). Accuracies are in 0..1.
 
     Raises:
         UsageError: model, sets, device and configuration do not fit together.
@@ -79,14 +78,12 @@ def train(
                 due = checkpoint_every and run.step % checkpoint_every == 0
                 if stop.requested or due:
                     run.save(started)
-                if stop.requested:
-                    raise KeyboardInterrupt
+                stop.raise_if_requested()
             run.finish_epoch(test_set, started)
             bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
             if on_epoch:
                 on_epoch(run.history[-1])
-            if stop.requested:  # pressed while testing: the epoch is finished and saved
-                raise KeyboardInterrupt
+            stop.raise_if_requested()  # pressed while testing: the epoch is finished and saved
     model.eval()
     return run.history
 
@@ -97,7 +94,9 @@ def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
     run.optimizer.zero_grad()
     totals = torch.zeros(3, dtype=torch.float64, device=images.device)
     half = torch.float16 if device == "cuda" else torch.bfloat16
-    pieces = math.ceil(len(labels) / math.ceil(config.batch_size / config.accumulate))
+    largest = math.ceil(config.batch_size / config.accumulate)
+    # Never a micro-batch of one image, which batch norm could not normalise.
+    pieces = min(math.ceil(len(labels) / largest), len(labels) // 2)
     for x, y in zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
         with torch.autocast(device, half, enabled=config.amp):
             logits = run.model(x)

@@ -1,0 +1,115 @@
+"""Loss curves of ResNet-20, adder against CNN, on CIFAR-10 or CIFAR-100.
+
+The source prints the curves of 400 epochs without numbers. ``full`` is that setting with the
+official code's recipe. ``laptop`` is what two CPU cores train in a few hours: a class-balanced
+subset for a few epochs, larger learning-rate steps, the whole test set. Both networks have the same
+topology, start and order of images per seed; only the operator differs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from matplotlib.figure import Figure
+
+from saa_lite.data import load_dataset
+from saa_lite.items.base import Context, Item, Unit, built
+from saa_lite.models import create_model
+from saa_lite.published import PublishedNumber
+from saa_lite.records import Record
+from saa_lite.train import TrainConfig, train
+from saa_lite.viz.curves import loss_curves
+
+METHODS = ("conv", "adder")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Budget of one run; everything but ``seeds`` is part of the configuration hash."""
+
+    epochs: int
+    train_images: int
+    test_images: int
+    seeds: int
+    batch_size: int = 128
+    nesterov: bool = True
+
+
+PROFILES = {
+    "smoke": Settings(epochs=1, train_images=100, test_images=50, seeds=1, batch_size=20),
+    "laptop": Settings(epochs=10, train_images=10_000, test_images=10_000, seeds=3),
+    # The official code: batch 256, plain momentum, 399 epochs counted as 400.
+    "full": Settings(400, 50_000, 10_000, seeds=5, batch_size=256, nesterov=False),
+}
+
+
+def run_on(dataset: str, settings: Settings, context: Context) -> Iterator[Record]:
+    """Train both networks, seed by seed, so that an unfinished campaign is balanced."""
+    for seed in range(settings.seeds):
+        for method in METHODS:
+            config = TrainConfig(
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                nesterov=settings.nesterov,
+                seed=seed,
+            )
+            recipe = {k: v for k, v in config.as_settings().items() if k not in ("seed", "epochs")}
+            images = {k: v for k, v in asdict(settings).items() if k.endswith("_images")}
+            unit = context.unit(
+                method=method,
+                model="resnet20",
+                dataset=dataset,
+                seed=seed,
+                epochs=settings.epochs,
+                settings={**recipe, **images, "epochs": settings.epochs},
+            )
+            if not unit.done("accuracy", "test_loss"):
+                yield from _train(unit, settings, config)
+
+
+def _train(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Record]:
+    context = unit.context
+    sets = [
+        load_dataset(
+            unit.dataset, split, root=context.data_root, download=context.download, count=count
+        )
+        for split, count in (("train", settings.train_images), ("test", settings.test_images))
+    ]
+    torch.manual_seed(unit.seed)
+    model = create_model("resnet20", sets[0].num_classes, unit.method)
+    history = train(
+        model,
+        *sets,
+        config,
+        device=context.device,
+        checkpoint=unit.checkpoint,
+        progress=context.progress,
+    )
+    seconds = sum(epoch["seconds"] for epoch in history)
+    last = history[-1]
+    yield unit.record("accuracy", 100 * last["test_accuracy"], "%", log=history, seconds=seconds)
+    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
+
+
+def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
+    """Curves of the longest run among the records; the source prints no numbers to set beside."""
+    logged = [r for r in records if r.metric == "accuracy" and r.log]
+    longest = max(logged, key=lambda r: (r.epochs, r.settings["train_images"]))
+    shown = [r for r in logged if r.config_hash == longest.config_hash]
+    images = longest.settings["train_images"]
+    title = (
+        f"ResNet-20 on {longest.dataset.upper().replace('CIFAR', 'CIFAR-')}: "
+        f"{images:,} training images, {longest.epochs} epochs (the source: 50,000 and 400)"
+    )
+    classes = int(longest.dataset.removeprefix("cifar"))
+    return loss_curves(shown, title, chance=100 / classes)
+
+
+def item(classes: int) -> Item:
+    """The item of CIFAR-10 or CIFAR-100."""
+    return built(
+        f"addernet-impacts/fig-loss-cifar{classes}",
+        profiles=PROFILES,
+        run=lambda settings, context: run_on(f"cifar{classes}", settings, context),
+        draw=draw,
+    )

@@ -1,0 +1,63 @@
+"""One look for every figure: readable at notebook width, colours that colour-blind readers tell apart.
+
+A method keeps its colour in every figure. Measured numbers are drawn solid, published ones dashed
+and hollow, so that the two are never mistaken for each other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import seaborn as sns
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH = 9.0  # inches: fills a notebook column
+
+_PALETTE = sns.color_palette("colorblind").as_hex()
+COLOURS = {
+    "conv": _PALETTE[0],
+    "adder": _PALETTE[1],
+    "shift": _PALETTE[2],
+    "shift-ps": _PALETTE[8],
+    "binary": _PALETTE[4],
+    "shiftadd": _PALETTE[5],
+    "published": "#555555",
+}
+LABELS = {
+    "conv": "CNN",
+    "adder": "AdderNet",
+    "shift": "DeepShift-Q",
+    "shift-ps": "DeepShift-PS",
+    "binary": "XNOR",
+    "shiftadd": "ShiftAddNet",
+}
+MEASURED: dict[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
+PUBLISHED: dict[str, Any] = {"linestyle": "--", "marker": "o", "markerfacecolor": "none"}
+CYCLE = _PALETTE
+
+_RC = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("notebook", font_scale=0.9),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so figures agree between machines
+    "figure.dpi": 100,
+}
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, height: float = 3.2, **options: Any
+) -> tuple[Figure, Sequence[Axes]]:
+    """A styled figure, ``height`` inches per row, and its axes as one flat list.
+
+    The figure is not registered with pyplot: nothing has to be closed, nothing shows twice.
+    """
+    with rc_context(_RC):
+        figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, [axis for row in axes for axis in row]
