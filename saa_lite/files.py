@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def project_root() -> Path:
-    """The clone that holds ``data/`` and ``figures/``: ``SAA_HOME``, else the checkout, else here."""
+    """Folder of ``data/`` and ``figures/``: ``SAA_HOME``, else the checkout, else this folder."""
     if given := os.environ.get("SAA_HOME"):
         return Path(given)
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()

@@ -1,6 +1,6 @@
-"""The float32 adder convolution on a CPU in explicit vectors: sixteen filters × eight pixels a tile.
+"""The float32 adder convolution on a CPU in explicit vectors.
 
-Layout: images as [rows, columns, channels], so that one pixel's channels are neighbours, and packed
+A tile is sixteen filters (or channels) × eight pixels. Layout: images as [rows, columns, channels], so that one pixel's channels are neighbours, and packed
 weights with sixteen filters (forward) or sixteen channels (input gradient) side by side. A tile
 keeps its sums in registers while it walks over all taps; a *segment* is one kernel position, that
 is, where its pixels start and where its weights do. Stride, dilation and groups only change those
@@ -32,8 +32,8 @@ def _distance_tile(pixels: int) -> Any:
     """
 
     @intrinsic
-    def tile(context, x, step, segments, count, run, w, y, y_step, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def tile(context, x, step, segments, count, run, w, y, y_step, lanes):  # type: ignore[no-untyped-def]
+        def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
             x, step, segments, count, run, w, y, y_step, lanes = args
             outer = v.Loop(b, count, [v.vector_of(0.0)] * pixels + [w])
             offset = v.load(b, b.add(segments, b.mul(outer.index, v.constant(8))), v.I64)
@@ -67,8 +67,8 @@ def _clipped_tile(pixels: int) -> Any:
     """
 
     @intrinsic
-    def tile(context, x, step, g, g_step, segments, count, run, w, dx, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def tile(context, x, step, g, g_step, segments, count, run, w, dx, lanes):  # type: ignore[no-untyped-def]
+        def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
             x, step, g, g_step, segments, count, run, w, dx, lanes = args
             mask = v.first_lanes(b, lanes)
             inputs = [
@@ -188,7 +188,7 @@ def _segments_of(
     run: int,
     plan: Array,
 ) -> Array:
-    """Pairs (gradient offset, weight offset) in bytes of the taps that reach pixel (row, column)."""
+    """Byte offsets (gradient, weight) of the taps that reach pixel (row, column)."""
     stride, padding, dilation, kernel = plan[0], plan[1], plan[2], plan[3]
     rows = _valid_taps(row + padding[0], kernel[0], dilation[0], stride[0])
     columns = _valid_taps(column + padding[1], kernel[1], dilation[1], stride[1])

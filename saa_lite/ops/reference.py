@@ -32,7 +32,8 @@ def weight_surrogate(d: Tensor, kind: str) -> Tensor:
 def input_surrogate(d: Tensor, kind: str) -> Tensor:
     """What stands for ∂Y/∂X at d = w − x: HT(d) = clip to [−1, 1] (eq. 6–7), d, or sgn(d).
 
-    The paper leaves HT at exactly ±1 open; the bound itself is our reading, as in the official code.
+    The paper leaves HT at exactly ±1 open; the bound itself is our reading, as in the official
+    code.
     """
     check_choice("input_gradient", kind, ("clip", "full", "sign"))
     return {"clip": d.clamp(-1, 1), "full": d, "sign": sign(d)}[kind]

@@ -201,7 +201,7 @@ _shift_quantize.register_autograd(lambda ctx, grad: (grad, None))
 
 @torch.library.custom_op("saa_lite::shift_power", mutates_args=())
 def _shift_power(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
-    power = _power_of_two(shift.clamp(smallest, 0).round().nan_to_num()).to(shift.dtype)
+    power = _power_of_two(shift.clamp(smallest, 0).round()).to(shift.dtype)
     digit = sign.round().sign()  # sgn(NaN) is 0 in torch, hence the next line
     return torch.where(shift.isnan() | sign.isnan(), math.nan, power * digit)
 

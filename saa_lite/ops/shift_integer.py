@@ -184,6 +184,7 @@ def _(
     geometry = _pairs(stride, padding, dilation)
     output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
     codes = (input, _amounts(shift, smallest, truncate), sign)
+    # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
     launch(
         shift_conv2d_serial,

@@ -1,1 +1,1 @@
-"""Floor 6: one style, plots and interactive panels. Drawing functions return a matplotlib Figure."""
+"""Floor 6: one style, plots and panels. Drawing functions return a matplotlib Figure."""

@@ -1,4 +1,4 @@
-"""One look for every figure: readable at notebook width, colours that colour-blind readers tell apart.
+"""One look for every figure: readable at notebook width, in colours safe for the colour-blind.
 
 A method keeps its colour in every figure. Measured numbers are drawn solid, published ones dashed
 and hollow, so that the two are never mistaken for each other.

@@ -69,17 +69,19 @@ def run_on(dataset: str, settings: Settings, context: Context) -> Iterator[Recor
 
 def _train(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Record]:
     context = unit.context
-    sets = [
-        load_dataset(
+    counts = {"train": settings.train_images, "test": settings.test_images}
+    sets = {
+        split: load_dataset(
             unit.dataset, split, root=context.data_root, download=context.download, count=count
         )
-        for split, count in (("train", settings.train_images), ("test", settings.test_images))
-    ]
+        for split, count in counts.items()
+    }
     torch.manual_seed(unit.seed)
-    model = create_model("resnet20", sets[0].num_classes, unit.method)
+    model = create_model("resnet20", sets["train"].num_classes, unit.method)
     history = train(
         model,
-        *sets,
+        sets["train"],
+        sets["test"],
         config,
         device=context.device,
         checkpoint=unit.checkpoint,

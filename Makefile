@@ -1,0 +1,51 @@
+# Two commands: `make reproduce` shows everything, `make test` proves it. Each sets itself up.
+# Needs Python 3.11-3.13 and make. PYTHON chooses the interpreter.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help setup reproduce test lab clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make reproduce   set up, execute all notebooks (laptop profile), rebuild figures/, print the scorecard"
+	@echo "make test        set up, run every test, the notebooks in the smoke profile included"
+	@echo "make lab         set up, open JupyterLab on the notebooks"
+	@echo "make clean       remove the virtual environment and generated files (not data sets)"
+
+setup: $(READY)
+
+# Rebuilt only when the requirements change, so a second make starts within seconds.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v <= (3, 13); sys.exit(None if ok else f"saa_lite needs Python 3.11 to 3.13; {sys.executable} is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.12")'
+	@echo "==> virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> pinned packages (about 6 GB the first time, most of it torch's CUDA libraries)"
+	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable ".[notebooks,test]"
+	@touch $@
+
+reproduce: $(READY)
+	@echo "==> executing the notebooks (laptop profile)"
+	$(BIN)/saa-lite notebooks --profile laptop
+	@echo "==> rebuilding figures/ from the tracked records"
+	$(BIN)/saa-lite figures
+	@echo "==> scorecard"
+	$(BIN)/saa-lite scorecard
+
+test: $(READY)
+	@echo "==> lint, format, types, floors"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@echo "==> tests (notebooks in the smoke profile included; what cannot run here is listed at the end)"
+	$(BIN)/python -m pytest --durations=15
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+clean:
+	rm -rf $(VENV) data/runs data/cache test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,72 @@
+"""The set-up files agree: ranges in pyproject, pins in constraints.txt and environment.yml."""
+
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def direct() -> dict[str, Requirement]:
+    project = pyproject()
+    texts = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        texts += extra
+    return {normal(r.name): r for r in map(Requirement, texts)}
+
+
+def pins(text: str) -> dict[str, str]:
+    found = re.findall(r"^[\s-]*([A-Za-z0-9_.-]+)==(\S+)$", text, re.MULTILINE)
+    return {normal(name): version for name, version in found}
+
+
+CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+CONDA = pins((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def test_every_direct_dependency_is_pinned_within_its_range() -> None:
+    for name, requirement in direct().items():
+        assert name in CONSTRAINTS, f"{name} is missing from constraints.txt"
+        assert requirement.specifier.contains(CONSTRAINTS[name]), requirement
+
+
+def test_conda_has_exactly_the_direct_dependencies_at_the_same_pins() -> None:
+    assert {name: CONSTRAINTS[name] for name in direct()} == CONDA
+
+
+def test_conda_python_is_supported() -> None:
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    version = re.search(r"python=(3\.\d+)", text)
+    assert version
+    assert Requirement(f"x{pyproject()['requires-python']}").specifier.contains(version[1] + ".0")
+
+
+@pytest.mark.parametrize("name", sorted(direct()))
+def test_what_is_installed_is_what_is_pinned(name: str) -> None:
+    """A local label such as +cu132 names a build of the same version."""
+    assert metadata.version(name).partition("+")[0] == CONSTRAINTS[name]
+
+
+def test_each_dependency_says_why() -> None:
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    listed = [line for line in lines if re.match(r'^    "[a-z0-9_-]+>=', line, re.IGNORECASE)]
+    assert len(listed) == len(direct())
+    assert all(re.search(r",\s+# \w+", line) for line in listed)
+
+
+def test_this_python_is_supported() -> None:
+    running = ".".join(map(str, sys.version_info[:3]))
+    assert Requirement(f"x{pyproject()['requires-python']}").specifier.contains(running)
