@@ -17,8 +17,8 @@ from saa_lite.errors import UsageError
 
 CLEAN = replace(DIFFICULTY, noise=0.0, clutter=0, occlusion=0.0, texture=0.0)
 GOLDEN = {
-    10: "27b59ac7ba45ab9ef41ec61f4cc18f281e9dc54523da5ccdb57a406d52ccd40d",
-    100: "20b13b7d0d37bcfe63c7d5301c973a5766e4ee45f5fbadca19209f0de5c1d402",
+    10: "4d71393f67ab541f920541510cf1ffebe28891f18189d20495e31313a5342a24",
+    100: "4cd6b64ac721960a5147fdbaac4a2f1195d552edf706c17b131f75dd4cec52b5",
 }
 
 

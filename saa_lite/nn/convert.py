@@ -32,7 +32,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
-from saa_lite.nn.normalisation import unnormalised_adders
+from saa_lite.nn.placement import rectified_binaries, unnormalised_adders
 from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
 from saa_lite.nn.shift import PowerSignLayer
 
@@ -76,8 +76,9 @@ def convert(
             to a layer that is not.
 
     Warns:
-        UserWarning: when nothing could be converted, and when no normalisation follows an adder
-            layer (found by definition order and ``torch.fx``; a bare layer is not judged).
+        UserWarning: when nothing could be converted; when no normalisation follows an adder layer
+            or a ReLU stands before a binary one (:mod:`saa_lite.nn.placement`; a bare layer is
+            not judged).
     """
     _check_arguments(module, kind, weights, options)
     keeps = {"first": keep_first, "last": keep_last, "depthwise": keep_depthwise}
@@ -234,20 +235,31 @@ def _leave_fused_paths(module: nn.Module) -> None:
                 part.activation_relu_or_gelu = 0
 
 
+FAULTS = {
+    "adder": (
+        unnormalised_adders,
+        "no normalisation follows {}: the output of an adder layer is never positive and far from "
+        "0, so training is likely to stay at chance; put a BatchNorm directly behind each",
+    ),
+    "binary": (
+        rectified_binaries,
+        "a ReLU stands before {}: the sign of its output is always +1, so the layer sees a "
+        "constant; replace such activations by nn.Hardtanh",
+    ),
+}
+
+
 def _warn(converted: nn.Module, kind: str) -> None:
     kinds = [found for _, _, found in _layers(converted)]
     if kind not in kinds:
-        reason = f"its {len(kinds)} layers are all kept" if kinds else "it has no such layer"
+        reason = f"its {len(kinds)} layer(s) are all kept" if kinds else "it has no such layer"
         message = f"no nn.Conv2d or nn.Linear of the module became {kind!r}: {reason}"
         warnings.warn(message, UserWarning, stacklevel=3)
-    if kind != "adder" or _kind(converted) is not None:
+    if kind not in FAULTS or _kind(converted) is not None:
         return
-    bare = unnormalised_adders(converted)
-    if bare:
-        named = ", ".join(repr(name) for name in bare[:5]) + (", …" if len(bare) > 5 else "")
-        message = (
-            f"no normalisation follows {len(bare)} adder layer(s) ({named}): their output is "
-            "never positive and far from 0, so training is likely to stay at chance; put a "
-            "BatchNorm directly behind each"
-        )
-        warnings.warn(message, UserWarning, stacklevel=3)
+    search, message = FAULTS[kind]
+    found = search(converted)
+    if found:
+        named = ", ".join(repr(name) for name in found[:5]) + (", …" if len(found) > 5 else "")
+        layers = f"{len(found)} {kind} layer(s) ({named})"
+        warnings.warn(message.format(layers), UserWarning, stacklevel=3)

@@ -1,11 +1,12 @@
 """The float32 adder convolution on a CPU in explicit vectors.
 
-A tile is sixteen filters (or channels) × eight pixels. Layout: images as [rows, columns, channels], so that one pixel's channels are neighbours, and packed
-weights with sixteen filters (forward) or sixteen channels (input gradient) side by side. A tile
-keeps its sums in registers while it walks over all taps; a *segment* is one kernel position, that
-is, where its pixels start and where its weights do. Stride, dilation and groups only change those
-addresses. A task is a band of rows of one image: what must be padded or reordered is copied for
-that band alone, so the extra memory is one band per thread.
+A tile is sixteen filters (or channels) × eight pixels. Layout: images as [rows, columns, channels],
+so that one pixel's channels are neighbours, and packed weights with sixteen filters (forward) or
+sixteen channels (input gradient) side by side. A tile keeps its sums in registers while it walks
+over all taps; a *segment* is one kernel position, that is, where its pixels start and where its
+weights do. Stride, dilation and groups only change those addresses. A task is a band of rows of one
+image: what must be padded or reordered is copied for that band alone, so the extra memory is one
+band per thread.
 
 Sums run in the order of the taps, one accumulator per output, whatever the thread count.
 """
