@@ -73,7 +73,7 @@ def convert(
         TypeError: ``module`` is not an ``nn.Module``.
         UsageError: unknown kind, weights or option; a layer to be converted carries more than
             weight and bias (``weight_norm``, pruning); a weight to be drawn anew or split is tied
-            to a layer that is not.
+            to a layer that is not; torch cannot copy the module.
 
     Warns:
         UserWarning: when nothing could be converted; when no normalisation follows an adder layer
@@ -85,7 +85,7 @@ def convert(
     plan = _plan(module, kind, keeps, weights)
     _check_plain(module, plan)
     _check_ties(module, plan)
-    converted = copy.deepcopy(module)
+    converted = _copy(module)
     ties: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
     for name, change in plan.items():
         chosen = options if change.kind == kind else {}
@@ -105,6 +105,15 @@ def _check_arguments(module: object, kind: str, weights: str, options: dict[str,
         if name not in allowed:
             listed = ", ".join(allowed) or "none"
             raise UsageError(f"options of kind {kind!r} are: {listed}; got {name!r}")
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError as error:  # pruning and the old weight_norm keep a computed weight
+        raise UsageError(
+            f"convert() works on a copy, and module cannot be copied: {error}"
+        ) from error
 
 
 def _kind(layer: nn.Module) -> str | None:
