@@ -86,7 +86,7 @@ class AdaptiveLR:
     """The normalisation attached to one optimiser; :func:`attach_adaptive_lr` returns it."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        # weight → (weak layer, eta of this attachment or None for the layer's own)
+        # weight → (its layer, eta of this attachment or None for the layer's own)
         self._layers: Any = WeakIdKeyDictionary()
         self._hook = optimizer.register_step_pre_hook(self._before_step)
 
@@ -99,7 +99,7 @@ class AdaptiveLR:
 
     def add(self, layer: nn.Module, eta: float | None) -> None:
         """Normalise the weight of ``layer`` too."""
-        self._layers[layer.weight] = (weakref.ref(layer), eta)
+        self._layers[layer.weight] = (layer, eta)
 
     def remove(self) -> None:
         """Detach from the optimiser: nothing is normalised any more. Calling it twice is fine."""
@@ -135,9 +135,8 @@ class AdaptiveLR:
         Fused optimisers divide by GradScaler's scale inside their step and announce it as
         ``grad_scale``; multiplying by it here leaves RMS η after that division.
         """
-        for weight, (layer_of, eta) in list(self._layers.items()):
-            layer = layer_of()
-            if layer is None or layer.adaptive_lr != "step" or weight.grad is None:
+        for weight, (layer, eta) in list(self._layers.items()):
+            if layer.adaptive_lr != "step" or weight.grad is None:
                 continue
             scale = adaptive_scale(weight.grad, layer.eta if eta is None else eta)
             if unscaled_later is not None:
@@ -210,10 +209,10 @@ _said_once: list[str] = []
 def watch(layer: nn.Module) -> None:
     """Warn, once per process, if the layer's weight gets a gradient that nothing normalises."""
     weight = layer._parameters.get("weight")
-    # torch.func puts tensors that are no parameters, and may be no leaves, in a parameter's place
+    # torch.func puts plain tensors, perhaps no leaves, in a parameter's place: nothing to watch
     if _said_once or not isinstance(weight, nn.Parameter) or weight in _watched:
         return
-    if not (weight.requires_grad and weight.is_leaf):
+    if not weight.requires_grad:
         return
     _watched[weight] = weakref.ref(layer)
     weight.register_post_accumulate_grad_hook(_warn_if_unattached)

@@ -113,7 +113,9 @@ def _autocasts(tensor: Any) -> bool:
     """Whether autocast will cast the arguments, so that mixed dtypes are welcome."""
     if not isinstance(tensor, Tensor):
         return False
-    return torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point()
+    kind = tensor.device.type
+    available = torch.amp.is_autocast_available(kind)  # not on "meta"
+    return available and torch.is_autocast_enabled(kind) and tensor.is_floating_point()
 
 
 @torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())

@@ -1,0 +1,195 @@
+"""The adder layer, its two gradients, and the statement on the sign gradient's direction.
+
+``relative_error`` compares the kernels with the float64 equations on random layers: the output,
+both weight gradients and all three input gradients.
+
+``sign_cosine_slope`` tests "the direction only gets worse as dimensionality grows": LeNet-5-BN with
+adder layers is trained, then cos(sgn g, g) of each layer's full-precision gradient g is set against
+the number n of its entries. Layers of different size also lie at different depth, so two more slopes
+are recorded: ``layer_cosine_slope`` for the layer's own sign gradient Σ G·sgn(x − w), and
+``part_cosine_slope`` for random parts (n ≥ 10) of one layer's g, where nothing but n changes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from saa_lite.data import Batches, load_dataset
+from saa_lite.items.addernet_impacts.sign_direction import (
+    layer_directions,
+    part_directions,
+    slope_per_decade,
+    weight_gradients,
+)
+from saa_lite.items.base import Context, Item, Unit, built
+from saa_lite.models import create_model
+from saa_lite.ops import adder_conv2d, reference
+from saa_lite.published import PublishedNumber
+from saa_lite.records import Record
+from saa_lite.train import TrainConfig, train
+from saa_lite.viz.gradients import gradients_figure
+
+SLOPES = ("sign_cosine_slope", "layer_cosine_slope", "part_cosine_slope")
+QUANTITIES = {  # what is checked: name → its surrogate
+    "output": "",
+    "weight gradient": "full",
+    "weight gradient (sign)": "sign",
+    "input gradient": "clip",
+    "input gradient (full)": "full",
+    "input gradient (sign)": "sign",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``layers`` random layers are checked; the rest is the budget of the trained network."""
+
+    layers: int
+    dataset: str
+    train_images: int
+    test_images: int
+    epochs: int
+    seeds: int
+    gradient_batches: int
+    batch_size: int = 64
+
+
+PROFILES = {
+    "smoke": Settings(3, "digits", 100, 50, epochs=1, seeds=1, gradient_batches=2, batch_size=20),
+    "laptop": Settings(30, "digits", 1_297, 500, epochs=5, seeds=5, gradient_batches=20),
+    "full": Settings(200, "mnist", 60_000, 10_000, epochs=20, seeds=5, gradient_batches=200),
+}
+
+
+def run(settings: Settings, context: Context) -> Iterator[Record]:
+    """The equations first, then one network per seed."""
+    for quantity in QUANTITIES:
+        unit = context.unit(
+            method="adder",
+            model="one layer",
+            dataset="normal numbers",
+            seed=0,
+            settings={"quantity": quantity, "layers": settings.layers},
+        )
+        if not unit.done("relative_error"):
+            worst = max(relative_error(quantity, seed) for seed in range(settings.layers))
+            yield unit.record("relative_error", worst, "max|a−b| / max|b|")
+    for seed in range(settings.seeds):
+        yield from _directions(settings, context, seed)
+
+
+def relative_error(quantity: str, seed: int) -> float:
+    """max|a − b| / max|b|, a from the kernel and b from the equation, in float64.
+
+    ``seed`` decides sizes, stride, padding, dilation and groups of the layer and its numbers.
+    """
+    input, weight, grad, geometry = random_layer(seed)
+    kind = QUANTITIES[quantity]
+    if quantity == "output":
+        got = adder_conv2d(input, weight, *geometry)
+        expected = reference.adder_conv2d(input, weight, *geometry)
+    elif quantity.startswith("weight"):
+        output = adder_conv2d(input, weight.requires_grad_(), *geometry, weight_gradient=kind)
+        (got,) = torch.autograd.grad(output, weight, grad)
+        expected = reference.adder_weight_gradient(grad, input, weight.detach(), *geometry, kind)
+    else:
+        output = adder_conv2d(input.requires_grad_(), weight, *geometry, input_gradient=kind)
+        (got,) = torch.autograd.grad(output, input, grad)
+        expected = reference.adder_input_gradient(grad, input.detach(), weight, *geometry, kind)
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
+
+
+def random_layer(seed: int) -> tuple[Tensor, Tensor, Tensor, Geometry]:
+    """Input, weight, arriving gradient (float64, normal) and stride, padding, dilation, groups."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def some(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    groups = some(1, 3)
+    stride, padding, dilation = ((some(low, high),) * 2 for low, high in ((1, 2), (0, 2), (1, 2)))
+    geometry: Geometry = (stride, padding, dilation, groups)  # type: ignore[assignment]
+    input = normal(some(1, 2), groups * some(1, 4), some(7, 12), some(7, 12))
+    weight = normal(groups * some(1, 3), input.shape[1] // groups, some(1, 3), some(1, 3))
+    grad = normal(*reference.adder_conv2d(input, weight, *geometry).shape)
+    return input, weight, grad, geometry
+
+
+def _directions(settings: Settings, context: Context, seed: int) -> Iterator[Record]:
+    config = TrainConfig(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        crop_padding=2,
+        flip=False,  # a mirrored digit is another sign
+        seed=seed,
+    )
+    recipe = {k: v for k, v in config.as_settings().items() if k != "seed"}
+    budget = ("train_images", "test_images", "gradient_batches")
+    unit = context.unit(
+        method="adder",
+        model="lenet5_bn",
+        dataset=settings.dataset,
+        seed=seed,
+        epochs=settings.epochs,
+        settings={**recipe, **{name: getattr(settings, name) for name in budget}},
+    )
+    if not unit.done(*SLOPES):
+        yield from _measure(unit, settings, config)
+
+
+def _measure(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Record]:
+    context = unit.context
+    train_set, test_set = (
+        load_dataset(
+            settings.dataset,
+            split,
+            root=context.data_root,
+            download=context.download,
+            count=count,
+        )
+        for split, count in (("train", settings.train_images), ("test", settings.test_images))
+    )
+    torch.manual_seed(unit.seed)
+    model = create_model("lenet5_bn", train_set.num_classes, "adder", in_channels=1)
+    train(
+        model,
+        train_set,
+        test_set,
+        config,
+        device=context.device,
+        checkpoint=unit.checkpoint,
+        progress=context.progress,
+    )
+    model.train()  # the gradients of a training step, batch statistics included
+    batches = Batches(
+        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=context.device,
+        drop_last=True,
+    )  # fmt: skip
+    some = list(islice(batches.epoch(settings.epochs), settings.gradient_batches))
+    layers = layer_directions(model, some)
+    parts = part_directions(weight_gradients(model, *some[0][1:], "full"), unit.seed)
+    per = "per tenfold dimension"
+    yield unit.record(SLOPES[0], slope_per_decade(layers, "sign_cosine"), per, log=layers)
+    yield unit.record(SLOPES[1], slope_per_decade(layers, "layer_cosine"), per, log=layers)
+    yield unit.record(SLOPES[2], slope_per_decade(parts[1:], "sign_cosine"), per, log=parts)
+
+
+def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
+    """The surrogates, and the cosines of the largest budget; the source prints no numbers."""
+    trained = [record for record in records if record.metric in SLOPES]
+    largest = max(trained, key=lambda r: r.epochs * r.settings["train_images"])
+    shown = [record for record in trained if record.config_hash == largest.config_hash]
+    return gradients_figure(shown)
+
+
+ITEM = built("addernet-impacts/eq-gradients", profiles=PROFILES, run=run, draw=draw)

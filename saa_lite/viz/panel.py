@@ -1,0 +1,102 @@
+"""Slider panels: ``panel(draw, controls)`` is a thin wrapper around a pure drawing function.
+
+``draw(**state) -> Figure`` and ``numbers(**state)`` know nothing of widgets, so they are tested
+and used without a notebook. ipywidgets and IPython are imported only when a panel is shown.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A number between ``low`` and ``high``; it acts when released, not while it moves."""
+
+    low: float
+    high: float
+    step: float
+    value: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``options``, as a row of buttons."""
+
+    options: Sequence[str]
+    value: str
+    label: str = ""
+
+
+Controls = Mapping[str, Slider | Choice]
+Draw = Callable[..., Figure]
+Numbers = Callable[..., Mapping[str, float]]
+NOTE = "Start position, as a picture (stays when no kernel is running):"
+
+
+def panel(
+    draw: Draw, controls: Controls, *, numbers: Numbers | None = None, height: str = "400px"
+) -> None:
+    """Show the controls, the numbers and the figure, then the first figure as a static picture.
+
+    Args:
+        draw: pure function of one argument per control.
+        controls: argument name → :class:`Slider` or :class:`Choice`.
+        numbers: function of the same arguments whose values are printed above the figure.
+        height: of the output area, fixed so that the page does not jump.
+    """
+    import ipywidgets as widgets  # noqa: PLC0415  (absent where nobody looks at notebooks)
+    from IPython.display import Image, display  # noqa: PLC0415
+
+    def show(**state: Any) -> None:
+        if numbers is not None:
+            print(numbers_line(numbers(**state)))
+        display(Image(png(draw(**state))))
+
+    made = {name: _widget(name, control) for name, control in controls.items()}
+    output = widgets.interactive_output(show, made)
+    output.layout.height = height
+    display(widgets.VBox([*made.values(), output]))
+    start = default_state(controls)
+    print(NOTE)
+    if numbers is not None:
+        print(numbers_line(numbers(**start)))
+    display(Image(png(draw(**start))))
+
+
+def default_state(controls: Controls) -> dict[str, float | str]:
+    """The arguments that ``draw`` gets before anything is moved."""
+    return {name: control.value for name, control in controls.items()}
+
+
+def numbers_line(numbers: Mapping[str, float]) -> str:
+    """``name = value`` pairs on one line, with four decimals."""
+    return "   ".join(f"{name} = {value:+.4f}" for name, value in numbers.items())
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes at its own resolution."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _widget(name: str, control: Slider | Choice) -> Any:
+    import ipywidgets as widgets  # noqa: PLC0415
+
+    label = {"description": control.label or name, "style": {"description_width": "140px"}}
+    if isinstance(control, Choice):
+        return widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
+    return widgets.FloatSlider(
+        value=control.value,
+        min=control.low,
+        max=control.high,
+        step=control.step,
+        continuous_update=False,
+        layout={"width": "480px"},
+        **label,
+    )
