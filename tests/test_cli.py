@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,25 @@ def test_run_record_figures(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert len(measured_records(ITEM)) == 1
     assert cli.main(["figures", ITEM]) == 0
     assert (home / "figures" / f"{ITEM}.svg").is_file()
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_a_campaign_goes_on_from_tracked_records(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def created(*options: str) -> str:
+        assert cli.main(["run", ITEM, "--device", "cpu", "--json", *options]) == 0
+        (record,) = json.loads(capsys.readouterr().out)
+        return record["created"] + str(record["seconds"])
+
+    first = created()
+    assert cli.main(["record", ITEM]) == 0
+    capsys.readouterr()
+    shutil.rmtree(home / "data" / "runs")  # as in a fresh clone
+    assert created() == first
+    assert not any((home / "data" / "runs").rglob("*.jsonl"))  # nothing was measured again
+    created("--fresh")
+    assert any((home / "data" / "runs").rglob("*.jsonl"))
 
 
 @pytest.mark.usefixtures("toy_item")

@@ -24,6 +24,7 @@ def build_parser() -> ArgumentParser:
     _train(commands)
     _scorecard(commands)
     _figures(commands)
+    _notebooks(commands)
     return parser
 
 
@@ -93,11 +94,24 @@ def _scorecard(commands: "Commands[ArgumentParser]") -> None:
         "--numbers", action="store_true", help="also every published number with ours beside it"
     )
     command.add_argument("--markdown", action="store_true", help="print Markdown")
+    command.add_argument(
+        "--readme", type=Path, metavar="FILE", help="refresh the results table in FILE"
+    )
 
 
 def _figures(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "figures", "draw figures/ again from the tracked records")
     command.add_argument("items", nargs="*", metavar="ITEM", help="default: all measured ones")
+
+
+def _notebooks(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "notebooks", "execute the notebooks, strictly")
+    command.set_defaults(resume_hint="the notebooks executed so far are kept")
+    command.add_argument("names", nargs="*", metavar="NAME", help="e.g. 01; default: all")
+    command.add_argument("--profile", choices=PROFILES[:2], default="laptop")
+    command.add_argument(
+        "--in-place", action="store_true", help="refresh the tracked notebooks (maintainers)"
+    )
 
 
 def _train(commands: "Commands[ArgumentParser]") -> None:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from saa_lite.cli.output import show_json
 from saa_lite.errors import UsageError
 from saa_lite.items.listing import item_rows
+from saa_lite.report.readme import update
 from saa_lite.report.scorecard import (
     claim_rows,
     number_rows,
@@ -18,6 +19,9 @@ def main(arguments: Namespace) -> int:
     """Print the scorecard as text, Markdown or JSON."""
     if arguments.json and arguments.markdown:
         raise UsageError("--json and --markdown exclude each other")
+    if arguments.readme:
+        update(arguments.readme)
+        return 0
     if arguments.json:
         tables = {"items": item_rows(), "claims": claim_rows()}
         if arguments.numbers:

@@ -3,7 +3,7 @@
 from saa_lite.items.base import Item, Kind
 from saa_lite.items.claims import CLAIMS
 
-GRADIENTS = "01_adder_gradients.ipynb"
+GRADIENTS = "01_addernet_gradients.ipynb"
 FEATURES = "02_what_adder_layers_see.ipynb"
 DISTRIBUTIONS = "03_weight_distributions.ipynb"
 REMAPPING = "04_weight_remapping.ipynb"

@@ -35,8 +35,9 @@ def run_item(
     """Run an item in the context's profile and draw the result beside its records.
 
     Records go to ``data/runs/<source>/<item>/<profile>.jsonl``, the drawing next to them. Units
-    that an earlier run of the profile has finished are not repeated unless ``fresh``, which
-    forgets that profile's earlier records first.
+    that an earlier run of the profile has finished, or that tracked records hold, are not repeated:
+    a campaign goes on where the repository left it. ``fresh`` repeats them all and forgets that
+    profile's earlier records first.
 
     Args:
         settings: instead of the profile's own, e.g. with more seeds; its records say so.
@@ -49,14 +50,27 @@ def run_item(
     path = run_folder(item.id) / f"{context.profile}.jsonl"
     if fresh:
         path.unlink(missing_ok=True)
-    running = replace(context, item=item.id, finished=tuple(read_records(path)), touched=set())
+    tracked = [] if fresh else _tracked(item, context)
+    finished = (*tracked, *read_records(path))
+    running = replace(context, item=item.id, finished=finished, touched=set())
     for record in item.run(settings or item.profiles[context.profile], running):
         append_record(path, record)
-    records = merge(r for r in read_records(path) if unit_key(r) in running.touched)
+    known = [*tracked, *read_records(path)]
+    records = merge(r for r in known if unit_key(r) in running.touched)
     if item.draw is not None and records:
         drawing = item.draw(records, load_published(item.id, related=True))
         save_drawing(drawing, path.with_suffix(""))
     return records
+
+
+def _tracked(item: Item, context: Context) -> list[Record]:
+    """Tracked records of the same profile on the same kind of device."""
+    on_gpu = context.device.startswith("cuda")
+    return [
+        record
+        for record in measured_records(item.id)
+        if record.profile == context.profile and on_gpu == ("cores" not in record.device)
+    ]
 
 
 def draw_measured(items: Sequence[Item] | None = None) -> dict[str, list[str]]:

@@ -72,8 +72,10 @@ def cosine_against_dimension(axis: Axes, records: Sequence[Record]) -> None:
     n = np.geomspace(1, 1e5, 100)
     axis.axhline(GAUSSIAN_COSINE, color="#555555", linestyle="--", linewidth=1)
     axis.plot(n, n**-0.5, color="#555555", linestyle=":", linewidth=1)
-    axis.annotate("Gaussian: √(2/π)", (1.1, GAUSSIAN_COSINE - 0.015), va="top", fontsize=8)
-    axis.annotate("lower bound 1/√n", (5, 0.30), fontsize=8)
+    axis.annotate(
+        "Gaussian: √(2/π)", (1e5, GAUSSIAN_COSINE + 0.01), ha="right", va="bottom", fontsize=8
+    )
+    axis.annotate("lower bound 1/√n", (16, 0.26), fontsize=8)
     axis.set(xscale="log", ylim=(0, 1.03), xlabel="entries n of the gradient", ylabel="cosine")
     axis.set_title("How well a sign points")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.05), fontsize=8)

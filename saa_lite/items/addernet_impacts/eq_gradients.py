@@ -3,11 +3,11 @@
 ``relative_error`` compares the kernels with the float64 equations on random layers: the output,
 both weight gradients and all three input gradients.
 
-``sign_cosine_slope`` tests "the direction only gets worse as dimensionality grows": LeNet-5-BN with
-adder layers is trained, then cos(sgn g, g) of each layer's full-precision gradient g is set against
-the number n of its entries. Layers of different size also lie at different depth, so two more slopes
-are recorded: ``layer_cosine_slope`` for the layer's own sign gradient Σ G·sgn(x − w), and
-``part_cosine_slope`` for random parts (n ≥ 10) of one layer's g, where nothing but n changes.
+``sign_cosine_slope`` tests "the direction only gets worse as dimensionality grows": LeNet-5-BN
+with adder layers is trained, then cos(sgn g, g) of each layer's full-precision gradient g is set
+against the number n of its entries. Layers of different size also lie at different depth, so two
+more slopes are recorded: ``layer_cosine_slope`` for the layer's own sign gradient Σ G·sgn(x − w),
+and ``part_cosine_slope`` for random parts (n ≥ 10) of one layer's g, where nothing but n changes.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from saa_lite.items.addernet_impacts.sign_direction import (
     slope_per_decade,
     weight_gradients,
 )
-from saa_lite.items.base import Context, Item, Unit, built
+from saa_lite.items.base import Context, Unit, built
 from saa_lite.models import create_model
 from saa_lite.ops import adder_conv2d, reference
 from saa_lite.published import PublishedNumber
@@ -46,7 +46,7 @@ QUANTITIES = {  # what is checked: name → its surrogate
 
 @dataclass(frozen=True)
 class Settings:
-    """``layers`` random layers are checked; the rest is the budget of the trained network."""
+    """``layers`` random layers are checked; the rest is the budget of the trained networks."""
 
     layers: int
     dataset: str
@@ -55,13 +55,15 @@ class Settings:
     epochs: int
     seeds: int
     gradient_batches: int
+    demo_images: int  # of the small networks that the notebook trains while one watches
+    demo_epochs: int
     batch_size: int = 64
 
 
 PROFILES = {
-    "smoke": Settings(3, "digits", 100, 50, epochs=1, seeds=1, gradient_batches=2, batch_size=20),
-    "laptop": Settings(30, "digits", 1_297, 500, epochs=5, seeds=5, gradient_batches=20),
-    "full": Settings(200, "mnist", 60_000, 10_000, epochs=20, seeds=5, gradient_batches=200),
+    "smoke": Settings(3, "digits", 100, 50, 1, 1, 2, demo_images=200, demo_epochs=1, batch_size=20),
+    "laptop": Settings(30, "digits", 1_297, 500, 5, 5, 20, demo_images=1_297, demo_epochs=8),
+    "full": Settings(200, "mnist", 60_000, 10_000, 20, 5, 200, demo_images=1_297, demo_epochs=8),
 }
 
 
@@ -118,7 +120,7 @@ def random_layer(seed: int) -> tuple[Tensor, Tensor, Tensor, Geometry]:
 
     groups = some(1, 3)
     stride, padding, dilation = ((some(low, high),) * 2 for low, high in ((1, 2), (0, 2), (1, 2)))
-    geometry: Geometry = (stride, padding, dilation, groups)  # type: ignore[assignment]
+    geometry: Geometry = (stride, padding, dilation, groups)
     input = normal(some(1, 2), groups * some(1, 4), some(7, 12), some(7, 12))
     weight = normal(groups * some(1, 3), input.shape[1] // groups, some(1, 3), some(1, 3))
     grad = normal(*reference.adder_conv2d(input, weight, *geometry).shape)

@@ -90,5 +90,6 @@ def part_directions(gradients: Sequence[Tensor], seed: int, draws: int = 50) -> 
 
 def slope_per_decade(rows: Sequence[Row], quantity: str) -> float:
     """Least-squares change of ``quantity`` per tenfold dimension."""
-    points = [(math.log10(row["dimension"] or 1), row[quantity]) for row in rows]
-    return float(np.polyfit(*np.array(points, dtype=float).T, 1)[0])
+    tens = [math.log10(row["dimension"] or 1) for row in rows]
+    values = [float(row[quantity] or 0) for row in rows]
+    return float(np.polyfit(tens, values, 1)[0])

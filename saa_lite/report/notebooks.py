@@ -1,0 +1,118 @@
+"""Executing the notebooks, strictly: whatever a reader would see as broken is an error here."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.files import atomic_path, project_root, runs_dir
+
+CELL_TIMEOUT = 600  # seconds
+
+
+class NotebookError(SaaLiteError):
+    """A notebook that does not run through, or that shows an error."""
+
+
+def notebook_paths(names: Sequence[str] = ()) -> list[Path]:
+    """The tracked notebooks in reading order, or those whose file name starts with a name."""
+    found = sorted((project_root() / "notebooks").glob("*.ipynb"))
+    if not names:
+        return found
+    chosen = [p for p in found if any(p.name.startswith(Path(n).name) for n in names)]
+    if not chosen:
+        known = ", ".join(p.name for p in found) or "none"
+        raise UsageError(f"no notebook starts with {' or '.join(names)}; there are: {known}")
+    return chosen
+
+
+def execute(path: Path, profile: str, output: Path) -> float:
+    """Run a notebook from its first cell and write the executed copy; returns seconds.
+
+    Raises:
+        NotebookError: a cell raised, a magic is unknown, or an output shows an error.
+    """
+    import nbformat  # noqa: PLC0415  (absent where nobody looks at notebooks)
+    from nbclient import NotebookClient  # noqa: PLC0415
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError  # noqa: PLC0415
+
+    notebook = nbformat.read(path, as_version=4)
+    started = time.perf_counter()
+    where = {"metadata": {"path": str(project_root() / "notebooks")}}
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=where, record_timing=False)
+    try:
+        with _profile(profile):
+            client.execute()
+    except (CellExecutionError, CellTimeoutError) as error:
+        raise NotebookError(f"{path.name} does not run through: {error}") from error
+    finally:
+        tidy(notebook)
+        with atomic_path(output) as temporary:
+            nbformat.write(notebook, temporary)
+    if broken := list(visible_errors(notebook)):
+        raise NotebookError(f"{path.name} shows an error in {'; '.join(broken)}")
+    return time.perf_counter() - started
+
+
+def executed_copy(path: Path, profile: str) -> Path:
+    """Where an executed copy goes: below the ignored ``data/runs``."""
+    return runs_dir() / "notebooks" / profile / path.name
+
+
+def visible_errors(notebook: Any) -> Iterator[str]:
+    """Cells whose outputs show a traceback or anything on stderr, an unknown magic included."""
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            text = output.get("text", "")
+            if output.output_type == "error" or output.get("name") == "stderr":
+                yield f"cell {index}: {output.get('evalue') or text.strip()[:200]}"
+            elif "Traceback (most recent call last)" in text:
+                yield f"cell {index}: a traceback in the printed output"
+    yield from _widget_errors(notebook)
+
+
+def _widget_errors(notebook: Any) -> Iterator[str]:
+    """Errors captured inside Output widgets, which no other runner notices."""
+    states = notebook.metadata.get("widgets", {}).values()
+    for state in (entry for group in states for entry in group.get("state", {}).values()):
+        for output in state.get("state", {}).get("outputs", []):
+            if output.get("output_type") == "error":
+                yield f"a widget: {output.get('evalue')}"
+
+
+def tidy(notebook: Any) -> None:
+    """Drop what changes from run to run and no reader sees."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+
+
+def strip_widgets(path: Path) -> None:
+    """Remove stored widget state from a tracked notebook: JupyterLab drops it on saving anyway."""
+    import nbformat  # noqa: PLC0415
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+@contextmanager
+def _profile(name: str) -> Iterator[None]:
+    """The kernel inherits this environment: the profile, and no progress bars on stderr."""
+    known = {key: os.environ.get(key) for key in ("SAA_PROFILE", "TQDM_DISABLE")}
+    os.environ.update(SAA_PROFILE=name, TQDM_DISABLE="1")
+    try:
+        yield
+    finally:
+        for key, value in known.items():
+            if value is None:
+                os.environ.pop(key)
+            else:
+                os.environ[key] = value
