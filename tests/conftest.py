@@ -1,0 +1,42 @@
+"""What holds for every test: no network, and a closing list of what could not be tested here."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+ALLOWED = {"127.0.0.1", "::1", "localhost"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Connections leave this machine for nothing; kernels and test servers use the loopback."""
+    patch = pytest.MonkeyPatch()
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in ALLOWED:
+            raise RuntimeError(f"a test tried to reach the network: {address[0]}")
+        connect(self, address)
+
+    patch.setattr(socket.socket, "connect", guarded)
+    yield
+    patch.undo()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not torch.cuda.is_available():
+        terminalreporter.write_line(
+            "Not tested here: the GPU paths. On a machine with an NVIDIA GPU and a CUDA build of "
+            "torch the same command runs them."
+        )
