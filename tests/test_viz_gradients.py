@@ -1,0 +1,103 @@
+"""Pictures of the gradients: pure, quick enough for sliders, with the right numbers."""
+
+import sys
+import time
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from saa_lite.viz import gradients
+from saa_lite.viz.panel import Choice, Slider, default_state, numbers_line, panel, png
+
+CONTROLS = {"x": Slider(-3, 3, 0.1, 1.5), "kind": Choice(("clip", "full"), "clip", "gradient")}
+POINT = {"x": 1.5, "w": -0.5, "weight_gradient": "full", "input_gradient": "clip"}
+
+
+def one_axis(x: float, kind: str) -> Figure:
+    return gradients.point_figure(x, 0.0, "full", kind)
+
+
+@pytest.mark.parametrize(
+    ("weight_kind", "input_kind", "dw", "dx"),
+    [("full", "clip", 2.0, -1.0), ("sign", "full", 1.0, -2.0), ("sign", "sign", 1.0, -1.0)],
+)
+def test_numbers_of_one_tap_follow_the_equations(
+    weight_kind: str, input_kind: str, dw: float, dx: float
+) -> None:
+    numbers = gradients.point_numbers(1.5, -0.5, weight_kind, input_kind)
+    assert numbers == pytest.approx({"Y": -2.0, "dY/dx": dx, "dY/dw": dw})
+
+
+def test_point_figure_states_the_slopes_it_draws() -> None:
+    titles = [axis.get_title(loc="center") for axis in gradients.point_figure(**POINT).axes]
+    assert titles == ["dY/dw = +2.00  (full)", "dY/dx = -1.00  (clip)"]
+
+
+def test_point_figure_is_computed_within_a_slider_s_patience() -> None:
+    gradients.point_numbers(**POINT)  # compiled
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        gradients.point_numbers(**POINT)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("make", "axes"),
+    [
+        (gradients.surface_figure, 7),  # six fields and the colour bar
+        (gradients.steps_figure, 2),
+        (lambda: gradients.maps_figure({"a": torch.eye(3), "b": torch.zeros(2, 2)}), 2),
+        (lambda: gradients.outputs_figure({"conv": torch.randn(50), "adder": torch.ones(9)}), 2),
+        (
+            lambda: gradients.training_figure(
+                {"adder": [{"epoch": 1, "train_loss": 2.0, "test_accuracy": 0.5}]}, "one epoch"
+            ),
+            2,
+        ),
+    ],
+)
+def test_figures_render(make: object, axes: int) -> None:
+    figure = make()  # type: ignore[operator]
+    assert len(figure.axes) == axes
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_steps_of_the_full_gradient_end_at_the_input() -> None:
+    full, sign = (axis.collections[-1] for axis in gradients.steps_figure((1.0, 0.5)).axes)
+    at_origin = 6 * 13 + 6
+    assert (full.U[at_origin], full.V[at_origin]) == pytest.approx((1.0, 0.5))
+    assert (sign.U[at_origin], sign.V[at_origin]) == pytest.approx((1.0, 1.0))
+
+
+def test_panel_s_text_comes_from_the_numbers_function() -> None:
+    assert default_state(CONTROLS) == {"x": 1.5, "kind": "clip"}
+    assert numbers_line({"Y": -2.0, "dY/dx": 1}) == "Y = -2.0000   dY/dx = +1.0000"
+
+
+def test_panel_wires_every_control_and_shows_a_static_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    widgets = pytest.importorskip("ipywidgets")
+    display = pytest.importorskip("IPython.display")
+    shown: list[object] = []
+    monkeypatch.setattr(display, "display", shown.append)
+    panel(one_axis, CONTROLS, numbers=lambda x, kind: {"x": x})
+    box = next(item for item in shown if isinstance(item, widgets.VBox))
+    slider, buttons, output = box.children
+    assert slider.continuous_update is False
+    assert buttons.options == ("clip", "full")
+    assert output.layout.height == "400px"
+    assert isinstance(shown[-1], display.Image)
+    capsys.readouterr()
+    slider.value = -2.0
+    assert "x = -2.0000" in capsys.readouterr().out
+
+
+def test_importing_the_panel_does_not_import_widgets() -> None:
+    import subprocess  # noqa: PLC0415
+
+    code = "import sys, saa_lite.viz.panel; sys.exit('ipywidgets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
