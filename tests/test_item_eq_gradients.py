@@ -66,7 +66,6 @@ def test_gradient_kinds_differ_in_the_weight_gradient_alone(net: nn.Module) -> N
     assert [layer.weight_gradient for layer in (net[0], net[3])] == ["full", "full"]
     assert all(layer.weight.grad is None for layer in (net[0], net[3]))
     assert not torch.allclose(full[1], sign[1])
-    # the last layer sees one window: sgn(x − w) sums to integers times the arriving gradient
     assert all(a.shape == b.shape for a, b in zip(full, sign, strict=True))
 
 

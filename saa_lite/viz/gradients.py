@@ -51,7 +51,14 @@ def surrogates(axis: Axes) -> None:
     for kind in ("full", "clip", "sign"):
         style = {"sign": "--", "full": ":", "clip": "-"}[kind]
         y = input_surrogate(d, kind)
-        axis.plot(d, y, style, color=KIND_COLOURS[kind], linewidth=2, label=KIND_LABELS[kind])
+        axis.plot(
+            d.numpy(),
+            y.numpy(),
+            style,
+            color=KIND_COLOURS[kind],
+            linewidth=2,
+            label=KIND_LABELS[kind],
+        )
     axis.set(xlabel="d = w − x for ∂Y/∂x,  x − w for ∂Y/∂w", ylabel="stands for the derivative")
     axis.set_title("Three surrogates")
     axis.legend(loc="upper left")
@@ -75,7 +82,7 @@ def cosine_against_dimension(axis: Axes, records: Sequence[Record]) -> None:
     axis.annotate(
         "Gaussian: √(2/π)", (1e5, GAUSSIAN_COSINE + 0.01), ha="right", va="bottom", fontsize=8
     )
-    axis.annotate("lower bound 1/√n", (16, 0.26), fontsize=8)
+    axis.annotate("lower bound:\n1/√n", (1.1, 0.15), fontsize=8)
     axis.set(xscale="log", ylim=(0, 1.03), xlabel="entries n of the gradient", ylabel="cosine")
     axis.set_title("How well a sign points")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.05), fontsize=8)
@@ -95,9 +102,16 @@ def surface_figure() -> Figure:
     figure, axes = panels(2, 3, height=2.9, sharex=True, sharey=True)
     for axis, (title, values) in zip(axes, fields.items(), strict=True):
         image = axis.imshow(
-            values, origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", vmin=-3, vmax=3
+            values.numpy(), origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", vmin=-3, vmax=3
         )
-        axis.contour(x, w, values, levels=np.arange(-3, 4), colors="k", linewidths=0.4)
+        axis.contour(
+            x.numpy(),
+            w.numpy(),
+            values.numpy(),
+            levels=np.arange(-2.5, 3),
+            colors="k",
+            linewidths=0.4,
+        )
         axis.set_title(title, fontsize=10)
         axis.grid(visible=False)
     for axis in axes[3:]:
@@ -117,7 +131,8 @@ def steps_figure(target: tuple[float, float] = (1.0, 0.5)) -> Figure:
     figure, axes = panels(1, 2, height=4.3, sharex=True, sharey=True)
     for axis, kind in zip(axes, ("full", "sign"), strict=True):
         step = weight_surrogate(x - grid, kind)
-        axis.contour(*grid, (x - grid).abs().sum(0), levels=8, colors="#cccccc", linewidths=0.8)
+        distance = (x - grid).abs().sum(0)
+        axis.contour(*grid.numpy(), distance.numpy(), levels=8, colors="#cccccc", linewidths=0.8)
         axis.quiver(*grid, *step, color=KIND_COLOURS[kind], angles="xy", pivot="tail", width=0.005)
         axis.plot(*target, "*", color="k", markersize=12, label="input x")
         axis.set(xlabel="weight w₁", aspect="equal", title=f"∂Y/∂w, {KIND_LABELS[kind][:4]}")
@@ -132,7 +147,7 @@ def outputs_figure(samples: Mapping[str, Tensor]) -> Figure:
     figure, axes = panels(1, len(samples), height=2.8)
     for axis, (kind, values) in zip(axes, samples.items(), strict=True):
         flat = values.detach().flatten()
-        axis.hist(flat, bins=60, color=COLOURS[kind], alpha=0.85)
+        axis.hist(flat.numpy(), bins=60, color=COLOURS[kind], alpha=0.85)
         axis.axvline(0, color="k", linewidth=1)
         axis.axvline(float(flat.mean()), color="#555555", linestyle="--")
         axis.set(xlabel="output", yticks=[])
@@ -144,7 +159,7 @@ def maps_figure(maps: Mapping[str, Tensor]) -> Figure:
     """Feature maps [rows, columns] side by side, each with its own scale and numbers inside."""
     figure, axes = panels(1, len(maps), height=3.2)
     for axis, (title, values) in zip(axes, maps.items(), strict=True):
-        axis.imshow(values, cmap="viridis")
+        axis.imshow(values.numpy(), cmap="viridis")
         middle = float(values.min() + values.max()) / 2
         for (row, column), value in np.ndenumerate(values.numpy()):
             colour = "w" if value < middle else "k"
@@ -179,7 +194,7 @@ def point_figure(x: float, w: float, weight_gradient: str, input_gradient: str) 
         ends = np.array([-1.0, 1.0]) / math.hypot(1, slope)
         axis.plot(here + ends, numbers["Y"] + slope * ends, color=colour, linewidth=3)
         axis.plot(here, numbers["Y"], "o", color="k")
-        axis.set(xlabel=label, xlim=(-3, 3), ylim=(-6.2, 1.2))
+        axis.set(xlabel=label, xlim=(-3, 3), xticks=range(-2, 3), ylim=(-6.2, 1.2))
         axis.set_title(f"{name} = {slope:+.2f}  ({kind})", fontsize=11)
     axes[0].set_ylabel("Y = −|x − w|")
     return figure

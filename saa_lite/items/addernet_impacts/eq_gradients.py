@@ -62,8 +62,8 @@ class Settings:
 
 PROFILES = {
     "smoke": Settings(3, "digits", 100, 50, 1, 1, 2, demo_images=200, demo_epochs=1, batch_size=20),
-    "laptop": Settings(30, "digits", 1_297, 500, 5, 5, 20, demo_images=1_297, demo_epochs=8),
-    "full": Settings(200, "mnist", 60_000, 10_000, 20, 5, 200, demo_images=1_297, demo_epochs=8),
+    "laptop": Settings(30, "digits", 1_297, 500, 5, 5, 20, demo_images=1_297, demo_epochs=5),
+    "full": Settings(200, "mnist", 60_000, 10_000, 20, 5, 200, demo_images=1_297, demo_epochs=5),
 }
 
 
