@@ -1,8 +1,13 @@
 """What holds for every test: no network, and a closing list of what could not be tested here."""
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
+
+# One thread, also in subprocesses and notebook kernels: the arrays are small, and two OpenMP threads
+# that spin on one busy core are many times slower. Tests of threading ask for two themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
