@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-# One thread, also in subprocesses and notebook kernels: the arrays are small, and two OpenMP threads
+# One thread, also in subprocesses and notebook kernels: arrays are small, and two OpenMP threads
 # that spin on one busy core are many times slower. Tests of threading ask for two themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
