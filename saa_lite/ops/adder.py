@@ -36,6 +36,7 @@ from saa_lite.ops._launch import launch
 
 WEIGHT_GRADIENTS = ("full", "sign")
 INPUT_GRADIENTS = ("clip", "full", "sign")
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def adder_conv2d(
@@ -64,8 +65,8 @@ def adder_conv2d(
 
     Returns:
         [batch, filters, rows', columns'] with torch's output sizes, channels_last if ``input`` is.
-        Under autocast both tensors are cast to float32: long sums of distances overflow and lose
-        digits in half precision.
+        Under autocast half precision is cast to float32 first: in it, long sums of distances
+        overflow and lose digits.
 
     Raises:
         TypeError: not tensors, or another dtype.
@@ -74,8 +75,8 @@ def adder_conv2d(
     geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
     check_choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     check_choice("input_gradient", input_gradient, INPUT_GRADIENTS)
-    if not _autocasts(input):
-        check_tensors("adder_conv2d", input, weight, FLOATS)
+    input, weight = _after_autocast(input), _after_autocast(weight)
+    check_tensors("adder_conv2d", input, weight, FLOATS)
     check_conv_shapes("adder_conv2d", input, weight, *geometry, groups)
     return _adder(input, weight, *geometry, groups, weight_gradient, input_gradient)
 
@@ -99,7 +100,8 @@ def adder_linear(
             "adder_linear: input must have shape [..., in_features] and weight [out_features, "
             f"in_features]; got {list(input.shape)} and {list(weight.shape)}"
         )
-    images = input.reshape(-1, weight.shape[1], 1, 1)
+    rows = input.shape[:-1].numel()  # −1 would be ambiguous for an empty batch
+    images = input.reshape(rows, weight.shape[1], 1, 1)
     output = adder_conv2d(
         images,
         weight[:, :, None, None],
@@ -109,13 +111,13 @@ def adder_linear(
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
 
-def _autocasts(tensor: Any) -> bool:
-    """Whether autocast will cast the arguments, so that mixed dtypes are welcome."""
-    if not isinstance(tensor, Tensor):
-        return False
+def _after_autocast(tensor: Any) -> Any:
+    """float32 for half precision where autocast is on; float64 is left alone, as torch does."""
+    if not isinstance(tensor, Tensor) or tensor.dtype not in HALVES:
+        return tensor
     kind = tensor.device.type
     available = torch.amp.is_autocast_available(kind)  # not on "meta"
-    return available and torch.is_autocast_enabled(kind) and tensor.is_floating_point()
+    return tensor.float() if available and torch.is_autocast_enabled(kind) else tensor
 
 
 @torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())
