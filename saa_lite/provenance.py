@@ -54,7 +54,8 @@ def device_name(device: str = "cpu") -> str:
         import torch  # noqa: PLC0415  (a second to import, and not needed on a CPU)
 
         return torch.cuda.get_device_name(device)
-    return f"{cpu_model()} ({available_cores()} cores, {threads()} threads)"
+    plural = "" if threads() == 1 else "s"
+    return f"{cpu_model()} ({available_cores()} cores, {threads()} thread{plural})"
 
 
 @cache

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, panels
+from saa_lite.viz.style import COLOURS, LABELS, counted, panels
 
 QUANTITIES = (
     ("train_loss", "train loss (nats)", 1.0),
@@ -62,6 +62,5 @@ def draw_method(
         row[: len(curve)] = np.asarray(curve) * factor
     x = np.arange(1, epochs + 1)
     axis.plot(x, table.T, color=COLOURS[method], linewidth=0.8, alpha=0.45)
-    plural = "s" if len(curves) > 1 else ""
-    label = f"{LABELS[method]} ({len(curves)} seed{plural})"
+    label = f"{LABELS[method]} ({counted(len(curves), 'seed')})"
     axis.plot(x, table.mean(0), color=COLOURS[method], linewidth=2.2, label=label)

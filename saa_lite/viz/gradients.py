@@ -14,7 +14,7 @@ from torch import Tensor
 from saa_lite.ops import adder_linear
 from saa_lite.ops.reference import input_surrogate, weight_surrogate
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, panels
+from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels
 
 GAUSSIAN_COSINE = math.sqrt(2 / math.pi)
 KIND_COLOURS = {"sign": CYCLE[4], "full": CYCLE[2], "clip": CYCLE[1]}
@@ -39,7 +39,7 @@ def gradients_figure(records: Sequence[Record]) -> Figure:
     seeds = len({record.seed for record in records})
     figure.suptitle(
         f"Adder gradients: LeNet-5-BN on {first.dataset}, {first.settings['train_images']:,} "
-        f"images, {first.epochs} epochs, {seeds} seed{'s' if seeds > 1 else ''}",
+        f"images, {counted(first.epochs, 'epoch')}, {counted(seeds, 'seed')}",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     return figure

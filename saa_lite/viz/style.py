@@ -50,6 +50,11 @@ _RC = {
 }
 
 
+def counted(number: int, noun: str) -> str:
+    """``number`` with its noun: "1 seed", "2 seeds", "10,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def panels(
     rows: int = 1, columns: int = 1, *, height: float = 3.2, **options: Any
 ) -> tuple[Figure, Sequence[Axes]]:

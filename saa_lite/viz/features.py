@@ -1,0 +1,73 @@
+"""Feature clouds in two dimensions, and how well angle and place tell the classes apart."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saa_lite.records import Record
+from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels
+
+CLOUD = "cosine_minus_l1_accuracy"  # the record whose log holds the points
+MARKERS = "osD^v<>pPX"  # a second way beside colour to tell ten classes apart
+BY = {"cosine_accuracy": "angle", "l1_accuracy": "L1 distance"}
+
+
+def clouds_figure(records: Sequence[Record]) -> Figure:
+    """One cloud per method, and nearest-mean accuracy by angle and by L1 distance of every seed.
+
+    Args:
+        records: of one configuration; those of CLOUD hold rows of first, second and label.
+    """
+    figure, axes = panels(1, 3, height=3.7, width_ratios=(3, 3, 2))
+    methods = [method for method in LABELS if any(r.method == method for r in records)]
+    for axis, method in zip(axes, methods, strict=False):
+        logged = [r for r in records if r.method == method and r.metric == CLOUD and r.log]
+        if logged:
+            cloud(axis, logged[0].log or [])
+        axis.set_title(LABELS[method])
+    accuracies(axes[2], records, methods)
+    first = records[0]
+    seeds = counted(len({record.seed for record in records}), "seed")
+    figure.suptitle(
+        f"LeNet++ bottleneck, {first.dataset} ({first.settings['train_images']:,} training images, "
+        f"{counted(first.epochs, 'epoch')}). Clouds: test images, seed 0. Right: {seeds}",
+        x=0.01, ha="left", fontsize=11,
+    )  # fmt: skip
+    return figure
+
+
+def cloud(axis: Axes, rows: Sequence[dict[str, float | None]]) -> None:
+    """Points by class, the digit written at the median, thin lines through the origin."""
+    first, second, label = (
+        np.array([row[k] for row in rows], float) for k in ("first", "second", "label")
+    )
+    axis.axhline(0, color="#cccccc", linewidth=1)
+    axis.axvline(0, color="#cccccc", linewidth=1)
+    for c in np.unique(label).astype(int):
+        mine = label == c
+        look = {"color": CYCLE[c % len(CYCLE)], "marker": MARKERS[c % len(MARKERS)]}
+        axis.scatter(first[mine], second[mine], s=14, alpha=0.7, linewidths=0, **look)
+        middle = np.median(first[mine]), np.median(second[mine])
+        box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+        axis.text(*middle, str(c), ha="center", va="center", fontsize=10, weight="bold", bbox=box)
+    axis.set(xlabel="first feature", ylabel="second feature", aspect="equal", adjustable="datalim")
+    axis.grid(visible=False)
+
+
+def accuracies(axis: Axes, records: Sequence[Record], methods: Sequence[str]) -> None:
+    """One line per seed from the accuracy by angle to that by L1 distance, means in bold."""
+    for method in methods:
+        runs = [
+            {r.seed: r.value for r in records if r.method == method and r.metric == metric}
+            for metric in BY
+        ]
+        seeds = sorted(set(runs[0]) & set(runs[1]))
+        table = np.array([[run[seed] for seed in seeds] for run in runs])  # [2, seeds]
+        look = {"color": COLOURS[method], "marker": "o"}
+        axis.plot(table, linewidth=0.8, alpha=0.45, markersize=3, **look)
+        axis.plot(table.mean(1), linewidth=2.2, markersize=6, label=LABELS[method], **look)
+    axis.set_xticks([0, 1], BY.values())
+    axis.set(xlim=(-0.3, 1.3), ylabel="nearest-mean accuracy (%)", title="Nearest mean by")
+    axis.legend(loc="best")
