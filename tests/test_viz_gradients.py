@@ -30,7 +30,7 @@ def test_numbers_of_one_tap_follow_the_equations(
 
 
 def test_point_figure_states_the_slopes_it_draws() -> None:
-    titles = [axis.get_title(loc="center") for axis in gradients.point_figure(**POINT).axes]
+    titles = [axis.get_title(loc="left") for axis in gradients.point_figure(**POINT).axes]
     assert titles == ["dY/dw = +2.00  (full)", "dY/dx = -1.00  (clip)"]
 
 

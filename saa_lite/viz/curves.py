@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, counted, panels
+from saa_lite.viz.style import COLOURS, LABELS, counted, panels, styled
 
 QUANTITIES = (
     ("train_loss", "train loss (nats)", 1.0),
@@ -18,6 +18,7 @@ QUANTITIES = (
 )
 
 
+@styled
 def loss_curves(records: Sequence[Record], title: str, chance: float) -> Figure:
     """Loss and accuracy per epoch, train and test, of every method among the records.
 

@@ -1,19 +1,26 @@
 """Feature clouds in two dimensions, and how well angle and place tell the classes apart."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
 
+from saa_lite.ops import adder_linear
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels
+from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels, styled
 
 CLOUD = "cosine_minus_l1_accuracy"  # the record whose log holds the points
 MARKERS = "osD^v<>pPX"  # a second way beside colour to tell ten classes apart
+TEMPLATE = torch.tensor([1.5, 1.0], dtype=torch.float64)  # the weights of one class, in the panel
 BY = {"cosine_accuracy": "angle", "l1_accuracy": "L1 distance"}
 
 
+@styled
 def clouds_figure(records: Sequence[Record]) -> Figure:
     """One cloud per method, and nearest-mean accuracy by angle and by L1 distance of every seed.
 
@@ -71,3 +78,51 @@ def accuracies(axis: Axes, records: Sequence[Record], methods: Sequence[str]) ->
     axis.set_xticks([0, 1], BY.values())
     axis.set(xlim=(-0.3, 1.3), ylabel="nearest-mean accuracy (%)", title="Nearest mean by")
     axis.legend(loc="best")
+
+
+@styled
+def pair_figure(clouds: Mapping[str, tuple[Tensor, Tensor]], title: str) -> Figure:
+    """Clouds side by side: method → features [N, 2] and labels [N]."""
+    figure, axes = panels(1, len(clouds), height=4.0)
+    for axis, (method, (features, labels)) in zip(axes, clouds.items(), strict=True):
+        pairs = zip(features.tolist(), labels.tolist(), strict=True)
+        cloud(axis, [{"first": x, "second": y, "label": label} for (x, y), label in pairs])
+        axis.set_title(LABELS[method])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def response_numbers(length: float, angle: float) -> dict[str, float]:
+    """Logits that TEMPLATE gives a feature of polar coordinates ``length``, ``angle`` (degrees)."""
+    feature = _feature(length, angle)[None]
+    return {
+        "linear logit": F.linear(feature, TEMPLATE[None]).item(),
+        "adder logit": adder_linear(feature, TEMPLATE[None]).item(),
+    }
+
+
+@styled
+def responses_figure(length: float, angle: float) -> Figure:
+    """The plane of features coloured by the logit of one class, linear and adder, and a feature."""
+    ticks = torch.linspace(-4, 4, 161, dtype=torch.float64)
+    plane = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)  # [161, 161, 2]
+    w, feature = TEMPLATE.tolist(), _feature(length, angle).tolist()
+    maps = {
+        "linear: f · w": F.linear(plane, TEMPLATE[None])[..., 0],
+        "adder: −|f₁ − w₁| − |f₂ − w₂|": adder_linear(plane, TEMPLATE[None])[..., 0],
+    }
+    figure, axes = panels(1, 2, height=4.0, sharey=True)
+    for axis, (name, values) in zip(axes, maps.items(), strict=True):
+        axis.contourf(ticks.numpy(), ticks.numpy(), values.numpy(), levels=14, cmap="cividis")
+        axis.plot([0, w[0]], [0, w[1]], color="w", linewidth=1)
+        axis.plot(*w, "*", color="w", markersize=13, markeredgecolor="k")
+        axis.plot(*feature, "o", color="r", markersize=9, markeredgecolor="w")
+        axis.set(xlabel="first feature", aspect="equal", title=name, xlim=(-4, 4), ylim=(-4, 4))
+        axis.grid(visible=False)
+    axes[0].set_ylabel("second feature")
+    return figure
+
+
+def _feature(length: float, angle: float) -> Tensor:
+    turn = math.radians(angle)
+    return length * torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch import Tensor
 from saa_lite.ops import adder_linear
 from saa_lite.ops.reference import input_surrogate, weight_surrogate
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels
+from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels, styled
 
 GAUSSIAN_COSINE = math.sqrt(2 / math.pi)
 KIND_COLOURS = {"sign": CYCLE[4], "full": CYCLE[2], "clip": CYCLE[1]}
@@ -26,6 +26,7 @@ SERIES = {  # metric → its logged quantity, colour, marker, label
 }
 
 
+@styled
 def gradients_figure(records: Sequence[Record]) -> Figure:
     """Surrogates on the left, cosine against dimension on the right.
 
@@ -88,6 +89,7 @@ def cosine_against_dimension(axis: Axes, records: Sequence[Record]) -> None:
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.05), fontsize=8)
 
 
+@styled
 def surface_figure() -> Figure:
     """Over the plane of x and w: the output of one tap and everything that plays its derivative."""
     w, x = torch.meshgrid(*[torch.linspace(-3, 3, 241, dtype=torch.float64)] * 2, indexing="ij")
@@ -122,6 +124,7 @@ def surface_figure() -> Figure:
     return figure
 
 
+@styled
 def steps_figure(target: tuple[float, float] = (1.0, 0.5)) -> Figure:
     """A filter of two taps: where each weight gradient sends it when Y is to grow."""
     grid = torch.stack(
@@ -142,6 +145,7 @@ def steps_figure(target: tuple[float, float] = (1.0, 0.5)) -> Figure:
     return figure
 
 
+@styled
 def outputs_figure(samples: Mapping[str, Tensor]) -> Figure:
     """Histograms of a layer's outputs, one panel per operator of COLOURS."""
     figure, axes = panels(1, len(samples), height=2.8)
@@ -155,6 +159,7 @@ def outputs_figure(samples: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+@styled
 def maps_figure(maps: Mapping[str, Tensor]) -> Figure:
     """Feature maps [rows, columns] side by side, each with its own scale and numbers inside."""
     figure, axes = panels(1, len(maps), height=3.2)
@@ -179,6 +184,7 @@ def point_numbers(
     return {"Y": y.item(), "dY/dx": dx.item(), "dY/dw": dw.item()}
 
 
+@styled
 def point_figure(x: float, w: float, weight_gradient: str, input_gradient: str) -> Figure:
     """Y against w and against x, with the slope that each gradient claims at the point."""
     numbers = point_numbers(x, w, weight_gradient, input_gradient)
@@ -200,6 +206,7 @@ def point_figure(x: float, w: float, weight_gradient: str, input_gradient: str) 
     return figure
 
 
+@styled
 def training_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> Figure:
     """Loss and accuracy per epoch of one short training per operator."""
     figure, axes = panels(1, 2, height=3.0)

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, counted, panels
+from saa_lite.viz.style import COLOURS, LABELS, counted, panels, styled
 
 TAPS, DENSITY = "neighbour_correlation", "laplace_advantage"  # whose logs hold what is drawn
 SIDE = 5
 
 
+@styled
 def kernels_figure(records: Sequence[Record]) -> Figure:
     """Upper row: first-layer filters, start and trained. Lower row: third-layer weights.
 

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, counted, panels
+from saa_lite.viz.style import COLOURS, LABELS, counted, panels, styled
 
 METHODS = ("conv", "adder")
 
 
+@styled
 def latency_figure(records: Sequence[Record]) -> Figure:
     """One panel per batch size: a point per seed and method, pairs joined, the ratio in the title.
 

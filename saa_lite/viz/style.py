@@ -50,6 +50,10 @@ _RC = {
 }
 
 
+# Decorator of every drawing function: titles and legends take their looks when they are made.
+styled = rc_context(_RC)
+
+
 def counted(number: int, noun: str) -> str:
     """``number`` with its noun: "1 seed", "2 seeds", "10,000 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -58,11 +62,10 @@ def counted(number: int, noun: str) -> str:
 def panels(
     rows: int = 1, columns: int = 1, *, height: float = 3.2, **options: Any
 ) -> tuple[Figure, Sequence[Axes]]:
-    """A styled figure, ``height`` inches per row, and its axes as one flat list.
+    """A figure, ``height`` inches per row, and its axes as one flat list; call it ``@styled``.
 
     The figure is not registered with pyplot: nothing has to be closed, nothing shows twice.
     """
-    with rc_context(_RC):
-        figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, [axis for row in axes for axis in row]
