@@ -48,7 +48,7 @@ class Settings:
 
 PROFILES = {
     "smoke": Settings("digits", 100, 50, epochs=1, seeds=1, batch_size=20),
-    "laptop": Settings("digits", 1_297, 500, epochs=50, seeds=5),
+    "laptop": Settings("digits", 1_297, 500, epochs=20, seeds=5),
     "full": Settings("mnist", 60_000, 10_000, epochs=20, seeds=5),
 }
 
