@@ -1,0 +1,228 @@
+"""Slider panels as a reader meets them: JupyterLab in a browser, every control moved.
+
+No other test sees what a moved control does: runners of notebooks move none. Pictures of the panels
+are left in ``test-artifacts/``, to be looked at; nothing is compared with them.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser_lab import Lab, browser_path, chromium, jupyterlab
+
+NOT_TESTED = "the slider panels of the notebooks were not tested in a browser: "
+playwright = pytest.importorskip(
+    "playwright.sync_api",
+    reason=f"{NOT_TESTED}Playwright is not installed (pip install playwright)",
+)
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "test-artifacts"
+OPEN, RUN, PATIENCE = 60_000, 400_000, 20_000  # milliseconds: a page, all cells, one reaction
+CELL = ".jp-Notebook .jp-Cell"
+PANEL = ".jp-OutputArea-output > .widget-box:has(.widget-output)"
+STDOUT = '[data-mime-type="application/vnd.jupyter.stdout"]'
+BROKEN = (
+    '.jp-OutputArea [data-mime-type="application/vnd.jupyter.error"], '
+    '.jp-OutputArea [data-mime-type="application/vnd.jupyter.stderr"]'
+)
+CONTROLS = ".noUi-handle, .widget-dropdown select, .widget-toggle-buttons"
+STRANGERS = """(panel, known) => [...panel.querySelectorAll("input, select, textarea, button")]
+    .filter(e => !e.closest(known) && !e.closest(".widget-output")).map(e => e.outerHTML)"""
+NUMBERS = f"""output => [...output.querySelectorAll('{STDOUT}')]
+    .flatMap(text => text.innerText.match(/[-+]?\\d[\\d.]*(e[-+]?\\d+)?/g) || []).join(" ")"""
+OTHER_NUMBERS = f"""([output, before]) => {{
+    const now = ({NUMBERS})(output); return now && now !== before; }}"""
+RAN_OR_BROKE = """([count, broken]) => document.querySelector(broken) || count ===
+    [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
+    .filter(prompt => /\\[\\d+\\]/.test(prompt.innerText)).length"""
+
+
+def panel_cells(path: Path) -> list[int]:
+    """Positions of the cells that call ``panel``."""
+    cells = enumerate(nbformat.read(path, as_version=4).cells)
+    return [i for i, c in cells if c.cell_type == "code" and re.search(r"\bpanel\(", c.source)]
+
+
+WITH_PANELS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if panel_cells(path)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not (path := browser_path()):
+        pytest.skip(
+            f"{NOT_TESTED}neither Chromium nor Chrome was found (apt install chromium, or "
+            "python -m playwright install chromium; .ci/run installs it)"
+        )
+    with chromium(path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Serves a copy: JupyterLab saves what it has open."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks")
+    with jupyterlab(home / "notebooks", home) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Any, lab: Lab) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield opened
+    opened.close()
+    lab.stop_kernels()
+
+
+@pytest.mark.parametrize("path", WITH_PANELS, ids=lambda path: path.stem)
+def test_every_control_moves_a_printed_number(page: Any, lab: Lab, path: Path) -> None:
+    with picture_of_failure(page, path.stem):
+        open_notebook(page, lab, path.name)
+        for index in panel_cells(path):  # what a reader without a kernel sees
+            expect(page.locator(CELL).nth(index).locator("img").first).to_be_visible()
+        run_all_cells(page, lab.folder / path.name)
+        for index in panel_cells(path):
+            move_everything(page, index)
+            name = f"{path.stem}-cell{index}.png"
+            page.locator(CELL).nth(index).screenshot(path=PICTURES / name)
+        assert_nothing_broken(page)
+
+
+SMALL = """from matplotlib.figure import Figure
+from saa_lite.viz.panel import Choice, Slider, panel
+controls = {"x": Slider(0, 1, 0.1, 1.0), "kind": Choice(("a", "b"), "a")}
+panel(lambda x, kind: Figure((2, 1)), controls, numbers=lambda x, kind: {"y": NUMBER})"""
+STRANGE = """import ipywidgets as widgets
+text = widgets.Text()
+widgets.VBox([text, widgets.interactive_output(print, {"end": text})])"""
+FLAWED = {
+    SMALL.replace("NUMBER", "1.0"): "slider .*: no printed number changed",
+    SMALL.replace("NUMBER", "x"): "button b: no printed number changed",
+    STRANGE: "no way to move",
+    SMALL.replace("NUMBER", "1 / (x == 1)"): "division by zero",  # only when moved
+}
+
+
+def test_the_check_passes_a_good_panel_and_none_that_is_flawed(page: Any, lab: Lab) -> None:
+    good = SMALL.replace("NUMBER", "x + (kind == 'b')")  # the slider starts at its end
+    run_small(page, lab, [good, *FLAWED])
+    move_everything(page, 0)
+    assert_nothing_broken(page)
+    for index, complaint in enumerate(FLAWED.values(), start=1):
+        with pytest.raises(AssertionError, match=f"(?s){complaint}"):
+            move_everything(page, index, patience=3_000)
+
+
+def test_the_check_sees_a_cell_that_raises(page: Any, lab: Lab) -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        run_small(page, lab, ["1 / 0", "print(1)"])
+
+
+def run_small(page: Any, lab: Lab, sources: list[str]) -> None:
+    """Run these cells in a notebook of their own."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = lab.folder / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    open_notebook(page, lab, path.name)
+    run_all_cells(page, path)
+
+
+def open_notebook(page: Any, lab: Lab, name: str) -> None:
+    """Wait for the kernel too: with none, *Run All Cells* would ask for one."""
+    page.set_default_timeout(OPEN)
+    expect.set_options(timeout=OPEN)
+    page.goto(lab.page_of(name))
+    expect(page.get_by_text("| Idle")).to_be_visible()
+
+
+def run_all_cells(page: Any, path: Path) -> None:
+    """Through the menus, from cleared outputs: nothing stored is taken for new."""
+    choose(page, "Edit", "Clear Outputs of All Cells")
+    cells = nbformat.read(path, as_version=4).cells
+    count = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
+    choose(page, "Run", "Run All Cells")
+    page.wait_for_function(RAN_OR_BROKE, arg=[count, BROKEN], timeout=RUN)
+    assert_nothing_broken(page)
+
+
+def choose(page: Any, menu: str, entry: str) -> None:
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.get_by_role("menuitem", name=entry, exact=True).click()
+
+
+def assert_nothing_broken(page: Any) -> None:
+    """No error, nothing on stderr, no widget that does not show."""
+    assert page.locator(BROKEN).all_inner_texts() == []
+    for text in ("Error displaying widget", "Loading widget..."):
+        expect(page.locator(".jp-OutputArea-output", has_text=text)).to_have_count(0)
+
+
+def move_everything(page: Any, index: int, patience: float = PATIENCE) -> None:
+    """Move every control of every panel that the cell shows."""
+    panels = page.locator(CELL).nth(index).locator(PANEL)
+    expect(panels.first).to_be_visible()
+    for panel in panels.all():
+        strangers = panel.evaluate(STRANGERS, CONTROLS)
+        assert not strangers, f"the test knows no way to move {strangers}"
+        controls = panel.locator(CONTROLS).all()
+        assert controls, "a panel without controls"
+        for control in controls:
+            move(page, panel.locator(".widget-output"), control, patience)
+
+
+def move(page: Any, output: Any, control: Any, patience: float) -> None:
+    """Move one control until a printed number has changed and the picture is back."""
+    tried = []
+    for name, act in moves(page, control):
+        before = output.evaluate(NUMBERS)
+        assert before, "the panel prints no number"
+        act()
+        tried.append(name)
+        if changed(page, output, before, patience):
+            expect(output.locator("img")).to_be_visible()
+            return
+    assert_nothing_broken(page)
+    raise AssertionError(f"{', '.join(tried)}: no printed number changed")
+
+
+def changed(page: Any, output: Any, before: str, patience: float) -> bool:
+    arguments = [output.element_handle(), before]
+    try:
+        page.wait_for_function(OTHER_NUMBERS, arg=arguments, timeout=patience)
+    except playwright.TimeoutError:
+        return False
+    return True
+
+
+def moves(page: Any, control: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What a reader can do to the control: one step of a slider, each other option of a choice."""
+    if control.get_attribute("role") == "slider":
+        value, end = (control.get_attribute(f"aria-value{name}") for name in ("now", "max"))
+        key = "ArrowLeft" if float(value) >= float(end) else "ArrowRight"
+        yield f"slider at {value}, {key}", lambda: control.press(key)
+    elif options := control.locator("option:not(:checked)").all():
+        for name in [option.inner_text() for option in options]:
+            yield f"option {name}", lambda name=name: control.select_option(label=name)
+    else:
+        for button in control.locator("button:not(.mod-active)").all():
+            yield f"button {button.inner_text()}", button.click
+
+
+@contextmanager
+def picture_of_failure(page: Any, name: str) -> Iterator[None]:
+    path = PICTURES / f"{name}-failed.png"
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException:
+        page.screenshot(path=path)
+        raise
