@@ -20,7 +20,6 @@ playwright = pytest.importorskip(
     "playwright.sync_api",
     reason=f"{NOT_TESTED}Playwright is not installed (pip install playwright)",
 )
-expect = playwright.expect
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +75,8 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 @pytest.fixture
 def page(browser: Any, lab: Lab) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    opened = browser.new_page(viewport={"width": 1280, "height": 1600})  # a panel fits in
+    opened.set_default_timeout(OPEN)
     yield opened
     opened.close()
     lab.stop_kernels()
@@ -86,8 +86,9 @@ def page(browser: Any, lab: Lab) -> Iterator[Any]:
 def test_every_control_moves_a_printed_number(page: Any, lab: Lab, path: Path) -> None:
     with picture_of_failure(page, path.stem):
         open_notebook(page, lab, path.name)
-        for index in panel_cells(path):  # what a reader without a kernel sees
-            expect(page.locator(CELL).nth(index).locator("img").first).to_be_visible()
+        for index in panel_cells(path):
+            with otherwise(f"cell {index}: no stored picture for readers without a kernel"):
+                page.locator(CELL).nth(index).locator("img").first.wait_for()
         run_all_cells(page, lab.folder / path.name)
         for index in panel_cells(path):
             move_everything(page, index)
@@ -138,10 +139,9 @@ def run_small(page: Any, lab: Lab, sources: list[str]) -> None:
 
 def open_notebook(page: Any, lab: Lab, name: str) -> None:
     """Wait for the kernel too: with none, *Run All Cells* would ask for one."""
-    page.set_default_timeout(OPEN)
-    expect.set_options(timeout=OPEN)
     page.goto(lab.page_of(name))
-    expect(page.get_by_text("| Idle")).to_be_visible()
+    with otherwise(f"{name} did not open, or its kernel did not start"):
+        page.get_by_text("| Idle").wait_for()
 
 
 def run_all_cells(page: Any, path: Path) -> None:
@@ -150,7 +150,8 @@ def run_all_cells(page: Any, path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     count = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
     choose(page, "Run", "Run All Cells")
-    page.wait_for_function(RAN_OR_BROKE, arg=[count, BROKEN], timeout=RUN)
+    with otherwise(f"the cells of {path.name} did not finish within {RUN // 1000} s"):
+        page.wait_for_function(RAN_OR_BROKE, arg=[count, BROKEN], timeout=RUN)
     assert_nothing_broken(page)
 
 
@@ -163,13 +164,16 @@ def assert_nothing_broken(page: Any) -> None:
     """No error, nothing on stderr, no widget that does not show."""
     assert page.locator(BROKEN).all_inner_texts() == []
     for text in ("Error displaying widget", "Loading widget..."):
-        expect(page.locator(".jp-OutputArea-output", has_text=text)).to_have_count(0)
+        with otherwise(f"a widget does not show: {text}"):
+            output = page.locator(".jp-OutputArea-output", has_text=text)
+            output.first.wait_for(state="detached")
 
 
 def move_everything(page: Any, index: int, patience: float = PATIENCE) -> None:
     """Move every control of every panel that the cell shows."""
     panels = page.locator(CELL).nth(index).locator(PANEL)
-    expect(panels.first).to_be_visible()
+    with otherwise(f"cell {index} shows no panel"):
+        panels.first.wait_for()
     for panel in panels.all():
         strangers = panel.evaluate(STRANGERS, CONTROLS)
         assert not strangers, f"the test knows no way to move {strangers}"
@@ -188,7 +192,8 @@ def move(page: Any, output: Any, control: Any, patience: float) -> None:
         act()
         tried.append(name)
         if changed(page, output, before, patience):
-            expect(output.locator("img")).to_be_visible()
+            with otherwise(f"{name}: the picture did not come back"):
+                output.locator("img").wait_for()
             return
     assert_nothing_broken(page)
     raise AssertionError(f"{', '.join(tried)}: no printed number changed")
@@ -215,6 +220,15 @@ def moves(page: Any, control: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     else:
         for button in control.locator("button:not(.mod-active)").all():
             yield f"button {button.inner_text()}", button.click
+
+
+@contextmanager
+def otherwise(complaint: str) -> Iterator[None]:
+    """Say what is wrong instead of how long Playwright waited."""
+    try:
+        yield
+    except playwright.TimeoutError as error:
+        raise AssertionError(complaint) from error
 
 
 @contextmanager
