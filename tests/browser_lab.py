@@ -6,6 +6,7 @@ end with the ``with`` block that started them.
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from saa_lite.cli.checks import BROWSERS
 
 START_SECONDS = 90
 STOP_SECONDS = 20
-TOKEN = "slider-test"
+TOKEN = secrets.token_hex(16)
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # CI runs as root
     "--disable-gpu",
@@ -75,12 +76,10 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[Lab]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
     log = home / "jupyterlab.log"
-    environment = _environment(home)
     lab = Lab(f"http://127.0.0.1:{port}", folder)
     with log.open("wb") as sink:
         server = subprocess.Popen(
-            [*command, f"--IdentityProvider.token={TOKEN}"],
-            stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment(home),
             start_new_session=True,
         )  # fmt: skip
     try:
@@ -128,9 +127,9 @@ def _environment(home: Path) -> dict[str, str]:
     for name, settings in SETTINGS.items():
         path = home / "settings" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+        path.write_text(json.dumps(settings), encoding="utf-8")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    quiet = {"SAA_PROFILE": "smoke", "TQDM_DISABLE": "1", **threads}
+    quiet = {"SAA_PROFILE": "smoke", "TQDM_DISABLE": "1", "JUPYTER_TOKEN": TOKEN, **threads}
     return {**inherited, **{name: str(path) for name, path in folders.items()}, **quiet}
 
 
@@ -142,7 +141,7 @@ def _wait_for(lab: Lab, server: subprocess.Popen, log: Path) -> None:
             return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)  # a port that nobody listens to gives nothing to wait on
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
 def _stop(server: subprocess.Popen) -> None:
