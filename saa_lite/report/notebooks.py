@@ -11,6 +11,7 @@ from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import atomic_path, project_root, runs_dir
 
 CELL_TIMEOUT = 600  # seconds
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class NotebookError(SaaLiteError):
@@ -91,14 +92,17 @@ def tidy(notebook: Any) -> None:
 
 
 def strip_widgets(path: Path) -> None:
-    """Remove stored widget state from a tracked notebook: JupyterLab drops it on saving anyway."""
+    """Remove stored widgets from a tracked notebook: JupyterLab drops their state on saving anyway.
+
+    Without state a widget would show as the text ``VBox(children=…)``, so its output goes, too.
+    """
     import nbformat  # noqa: PLC0415
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
     with atomic_path(path) as temporary:
         nbformat.write(notebook, temporary)
 

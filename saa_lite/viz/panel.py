@@ -35,11 +35,11 @@ class Choice:
 Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
 Numbers = Callable[..., Mapping[str, float]]
-NOTE = "Start position, as a picture (stays when no kernel is running):"
+NOTE = "The same start position as a still picture, for readers without a kernel:"
 
 
 def panel(
-    draw: Draw, controls: Controls, *, numbers: Numbers | None = None, height: str = "400px"
+    draw: Draw, controls: Controls, *, numbers: Numbers | None = None, height: str = "345px"
 ) -> None:
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
@@ -90,7 +90,9 @@ def _widget(name: str, control: Slider | Choice) -> Any:
 
     label = {"description": control.label or name, "style": {"description_width": "140px"}}
     if isinstance(control, Choice):
-        return widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
+        row = widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
+        # ipywidgets leaves the classes off that put a label in line with those of sliders.
+        return row.add_class("jupyter-widgets").add_class("widget-inline-hbox")
     return widgets.FloatSlider(
         value=control.value,
         min=control.low,
