@@ -7,11 +7,12 @@ enters a parallel region after its parent did (Numba's documentation, "Threading
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import torch
+
+from saa_lite.ops._compile import announce_first_compilation
 
 _LOADED_IN = os.getpid()
 # Numba's fallback layer, workqueue, aborts the process when two threads launch at once.
@@ -25,9 +26,10 @@ def threads_wanted() -> int:
     return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
 
 
-def launch(serial: Callable[..., None], parallel: Callable[..., None], *args: Any) -> None:
+def launch(serial: Any, parallel: Any, *args: Any) -> None:
     """Run the driver that fits the number of threads torch is set to."""
     threads = threads_wanted()
+    announce_first_compilation(serial if threads == 1 else parallel)
     if threads == 1:
         serial(*args)
         return

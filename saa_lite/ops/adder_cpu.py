@@ -5,18 +5,19 @@ Nothing is unfolded and nothing is padded: a tap that falls outside the image se
 instructions. These kernels are the ones to read, and the ones that run wherever a faster kernel
 does not apply.
 
-``geometry`` is an int64 array [3, 2]: stride, padding and dilation, each for rows and columns. All
-helpers stay in this file: Numba's disk cache does not notice edits in imported ones.
+``geometry`` is an int64 array [3, 2]: stride, padding and dilation, each for rows and columns.
 """
 
 from typing import Any
 
-from numba import njit, prange
+from numba import prange
+
+from saa_lite.ops._compile import compiled
 
 Array = Any  # NumPy arrays; inside the kernels types come from Numba
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _inside(outputs: int, inputs: int, stride: int, offset: int) -> Any:
     """Output positions o (first, stop) whose tap o·stride + offset lies inside 0 … inputs − 1."""
     first = 0 if offset >= 0 else (-offset + stride - 1) // stride
@@ -25,7 +26,7 @@ def _inside(outputs: int, inputs: int, stride: int, offset: int) -> Any:
     return first, min(max(stop, first), outputs)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _forward_row(x: Array, w: Array, y: Array, task: int, geometry: Any, groups: int) -> None:
     """Y[b, n, oh, :] = −Σ_{c, kh, kw} |X − W| for one image b and one output row oh, all n."""
     stride, padding, dilation = geometry[0], geometry[1], geometry[2]
@@ -54,7 +55,7 @@ def _forward_row(x: Array, w: Array, y: Array, task: int, geometry: Any, groups:
                         out[ow] -= abs(tap)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _input_gradient_row(
     x: Array, w: Array, g: Array, dx: Array, task: int, geometry: Any, groups: int, sign_only: bool
 ) -> None:
@@ -80,7 +81,7 @@ def _input_gradient_row(
                         out[iw] += upstream[ow] * _surrogate(tap - row[iw], sign_only)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _surrogate(d: Any, sign_only: bool) -> Any:
     """sgn(d), or d clipped to [−1, 1]; NaN stays NaN because it fails every comparison."""
     bound = 0 if sign_only else 1
@@ -89,7 +90,7 @@ def _surrogate(d: Any, sign_only: bool) -> Any:
     return type(d)(-1) if d < -bound else d
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _weight_gradient_filter(
     x: Array, w: Array, g: Array, dw: Array, n: int, geometry: Any, groups: int
 ) -> None:
@@ -115,21 +116,21 @@ def _weight_gradient_filter(
                 dw[n, c, kh, kw] = total
 
 
-@njit(cache=True)
+@compiled()
 def forward_serial(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
     """All rows on the calling thread. x [B, C, H, W], w [T, C/groups, kh, kw], y [B, T, H', W']."""
     for task in range(y.shape[0] * y.shape[2]):
         _forward_row(x, w, y, task, geometry, groups)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def forward_parallel(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
     """As :func:`forward_serial`, rows shared out among threads; the same bits."""
     for task in prange(y.shape[0] * y.shape[2]):
         _forward_row(x, w, y, task, geometry, groups)
 
 
-@njit(cache=True)
+@compiled()
 def input_gradient_serial(
     x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
 ) -> None:
@@ -138,7 +139,7 @@ def input_gradient_serial(
         _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def input_gradient_parallel(
     x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
 ) -> None:
@@ -147,7 +148,7 @@ def input_gradient_parallel(
         _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
 
 
-@njit(cache=True)
+@compiled()
 def weight_sign_gradient_serial(
     x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
 ) -> None:
@@ -156,7 +157,7 @@ def weight_sign_gradient_serial(
         _weight_gradient_filter(x, w, g, dw, n, geometry, groups)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def weight_sign_gradient_parallel(
     x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
 ) -> None:

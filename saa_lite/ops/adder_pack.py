@@ -1,24 +1,30 @@
-"""From tensors to the vector kernels: packing of weights, bands, and when those kernels apply."""
+"""From tensors to the vector kernels: when they apply, packed weights, tables of addresses."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops import adder_vector
+from saa_lite.ops import adder_backward, adder_forward
 from saa_lite.ops._arguments import Pair, layout_of, output_shape
 from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops.adder_tiles import FLOAT, VECTOR
 from saa_lite.ops.vector_ir import LANES
 
 BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
+BAND_BYTES = 256 * 1024  # of padded input: stays in a core's second-level cache
+FLAT_PIXELS = 4096  # longest row that a small image is flattened to
 
 
 def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
-    """float32 with enough filters and channels per group to fill half a vector.
+    """float32 with at least two filters and channels per group, all weights finite.
 
-    Weights must be finite: a padded upstream gradient of 0 would meet an infinite or NaN tap.
+    Fewer leave the vectors empty. A padded upstream gradient of 0 would meet an infinite or NaN
+    tap in the input gradient, and make a NaN that the equation does not have.
     """
-    full_enough = min(weight.shape[0] // groups, weight.shape[1]) * 2 >= LANES
+    full_enough = min(weight.shape[0] // groups, weight.shape[1]) >= 2
     empty = 0 in input.shape or 0 in weight.shape
     return (
         input.dtype == torch.float32 and full_enough and not empty and bool(weight.sum().isfinite())
@@ -30,26 +36,30 @@ def forward(
 ) -> Tensor:
     """−Σ|x − w|, [B, T, H', W'] in the memory layout of ``input``."""
     shape = output_shape(input, weight, stride, padding, dilation)
-    output = input.new_empty(shape).contiguous(memory_format=layout_of(input))
+    output = torch.empty(shape, memory_format=layout_of(input))
+    planar = _is_planar(input)
+    input = input.contiguous(memory_format=layout_of(input))
+    x, y = _flattened([input, output], weight, stride, padding)
+    direct = not planar and padding == (0, 0)
     kernel = weight.shape[2:]
-    width = input.shape[3] + 2 * padding[1]
-    channels = input.shape[1]
-    segments = np.array(
-        [
-            (kh * dilation[0] * width + kw * dilation[1]) * channels * 4
-            for kh in range(kernel[0])
-            for kw in range(kernel[1])
-        ]
-    )
-    plan = np.array([*stride, *padding, (kernel[0] - 1) * dilation[0] + 1, width])
+    joined = dilation[1] == 1 and groups == 1
+    columns = x.shape[3] + 2 * padding[1]
+    across = [0] if joined else [kw * dilation[1] for kw in range(kernel[1])]
+    pixels = [kh * dilation[0] * columns + kw for kh in range(kernel[0]) for kw in across]
+    segments = np.array(pixels) * (x.shape[1] * FLOAT)
+    packed = _pack(weight.unflatten(0, (groups, -1)))
+    bands = _bands(x, padding)
+    plan = np.array([*stride, *dilation, *kernel, *padding, planar, direct])
     launch(
-        adder_vector.forward_serial,
-        adder_vector.forward_parallel,
-        _images(input),
-        _pack(weight.unflatten(0, (groups, -1))),
+        adder_forward.forward_serial,
+        adder_forward.forward_parallel,
+        _array(x, planar),
+        packed.numpy(),
+        packed.sum(2).numpy(),
         segments,
-        _images(output),
-        _bands(shape[0], shape[2]),
+        weight.shape[1] * (kernel[1] if joined else 1),
+        _array(y, planar),
+        bands,
         plan,
     )
     return output
@@ -65,39 +75,114 @@ def input_gradient(
     groups: int,
 ) -> Tensor:
     """Σ G·clip(W − X, −1, 1) in the shape and memory layout of ``input``."""
+    kernel, filters = weight.shape[2:], weight.shape[0]
+    joined = stride == (1, 1) and dilation[1] == 1 and groups == 1
+    rows, columns = (_phases(*geometry) for geometry in zip(kernel, stride, dilation, strict=True))
+    before = [-min(tap for taps in phases for _, tap in taps) for phases in (rows, columns)]
     result = torch.empty_like(input, memory_format=layout_of(input))
-    filters = weight.unflatten(0, (groups, -1)).transpose(1, 2)  # lanes run over channels here
-    plan = np.array([stride, padding, dilation, weight.shape[2:]])
+    planar = _is_planar(input)
+    input, grad = (t.contiguous(memory_format=layout_of(input)) for t in (input, grad))
+    x, g, dx = _flattened([input, grad, result], weight, stride, padding)
+    direct = not planar and padding == (0, 0) and tuple(kernel) == (1, 1)
+    reach = (x.shape[3] - 1 + padding[1]) // stride[1] + 1
+    pitch = g.shape[3] if direct else before[1] + max(g.shape[3], reach)
+    per_tap = filters // groups
+    segments, counts = _segments(rows, columns, kernel[1], pitch, filters, per_tap, joined)
+    if counts.min() == 0:
+        result.zero_()  # no window reaches these pixels
+    # Lanes run over channels here; a row of taps is reversed, so that it follows the gradient's.
+    packed = _pack(weight.flip(3).unflatten(0, (groups, -1)).transpose(1, 2))
     launch(
-        adder_vector.input_gradient_serial,
-        adder_vector.input_gradient_parallel,
-        _images(input),
-        _pack(filters),
-        _images(grad),
-        _images(result),
-        _bands(input.shape[0], input.shape[2]),
-        plan,
+        adder_backward.input_gradient_serial,
+        adder_backward.input_gradient_parallel,
+        _array(x, planar),
+        packed.numpy(),
+        _array(g, planar),
+        segments,
+        counts,
+        per_tap * (kernel[1] if joined else 1),
+        _array(dx, planar),
+        _bands(x, padding),
+        np.array([*stride, *padding, *before, pitch, planar, direct]),
     )
     return result
 
 
-def _images(tensor: Tensor) -> np.ndarray:
-    """[B, H, W, C] view of a [B, C, H, W] tensor, whatever its memory layout."""
-    return tensor.detach().permute(0, 2, 3, 1).numpy()
+def _phases(kernel: int, stride: int, dilation: int) -> list[list[tuple[int, int]]]:
+    """Per phase of a padded position: taps that reach it, and where their window lies.
+
+    The window is counted from that of the position divided by the stride: 0 or negative.
+    """
+    return [
+        [(k, (phase - k * dilation) // stride) for k in range(kernel)
+         if (phase - k * dilation) % stride == 0]
+        for phase in range(stride)
+    ]  # fmt: skip
 
 
-def _pack(weight: Tensor) -> np.ndarray:
+def _segments(
+    rows: Sequence[Sequence[tuple[int, int]]],
+    columns: Sequence[Sequence[tuple[int, int]]],
+    kernel_columns: int,
+    pitch: int,
+    filters: int,
+    per_tap: int,
+    joined: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Byte offsets in gradient and weights of every stretch, and their number, by phase."""
+    tables = {}
+    for a, down in enumerate(rows):
+        for b, across in enumerate(columns):
+            used = across[-1:] if joined else across  # the last tap is the leftmost window
+            tables[a, b] = [
+                (
+                    (row * pitch + column) * filters * FLOAT,
+                    (kh * kernel_columns + kernel_columns - 1 - kw) * per_tap * VECTOR,
+                )
+                for kh, row in down
+                for kw, column in used
+            ]
+    counts = np.array([[len(tables[a, b]) for b in range(len(columns))] for a in range(len(rows))])
+    segments = np.zeros((*counts.shape, max(1, counts.max()), 2), np.int64)
+    for (a, b), table in tables.items():
+        segments[a, b, : len(table)] = np.array(table, np.int64).reshape(-1, 2)
+    return segments, counts
+
+
+def _is_planar(input: Tensor) -> bool:
+    return layout_of(input) is torch.contiguous_format
+
+
+def _flattened(
+    tensors: Sequence[Tensor], weight: Tensor, stride: Pair, padding: Pair
+) -> list[Tensor]:
+    """For 1×1 layers small images as one row each: short rows leave tiles half empty."""
+    width, pixels = tensors[0].shape[3], tensors[0].shape[2] * tensors[0].shape[3]
+    pointwise = tuple(weight.shape[2:]) == stride == (1, 1) and padding == (0, 0)
+    if not pointwise or width % 8 == 0 or pixels > FLAT_PIXELS:
+        return list(tensors)
+    return [t.flatten(2).unsqueeze(2) for t in tensors]
+
+
+def _array(tensor: Tensor, planar: bool) -> np.ndarray:
+    """[B, C, H, W] if ``planar``, else [B, H, W, C]; the caller has seen to it that it is dense."""
+    tensor = tensor.detach()
+    return tensor.numpy() if planar else tensor.permute(0, 2, 3, 1).numpy()
+
+
+def _pack(weight: Tensor) -> Tensor:
     """[groups, lanes, run, kh, kw] → [groups, blocks, kh·kw·run, 16], zeros in unused lanes."""
     groups, lanes, run, kh, kw = weight.shape
     blocks = -(-lanes // LANES)
     full = F.pad(weight.detach(), (0, 0, 0, 0, 0, 0, 0, blocks * LANES - lanes))
     packed = full.unflatten(1, (blocks, LANES)).permute(0, 1, 4, 5, 3, 2)
-    return packed.reshape(groups, blocks, kh * kw * run, LANES).contiguous().numpy()
+    return packed.reshape(groups, blocks, kh * kw * run, LANES).contiguous()
 
 
-def _bands(images: int, rows: int) -> int:
-    """Bands per image: one when there are images enough for all threads."""
+def _bands(images: Tensor, padding: Pair) -> int:
+    """Bands per image: enough to share out among threads and to stay in cache."""
+    count, channels, height, width = images.shape
+    size = FLOAT * channels * (height + 2 * padding[0]) * (width + 2 * padding[1])
     threads = threads_wanted()
-    if threads == 1 or images >= BANDS_PER_THREAD * threads:
-        return 1
-    return min(rows, -(-BANDS_PER_THREAD * threads // images))
+    shared = 1 if threads == 1 else -(-BANDS_PER_THREAD * threads // count)
+    return min(height, max(shared, -(-size // BAND_BYTES)))

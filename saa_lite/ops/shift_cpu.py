@@ -9,26 +9,27 @@ input and output a task holds the sums of its filters and six lines of ``BLOCK``
 Arrays: x int32 [B, C, H, W], amount and sign int8 [T, C/groups, kh, kw], y int64 [B, T, H', W'],
 all C-contiguous. ``amount`` ≥ 0 shifts left, < 0 right (arithmetically, so rounding down).
 ``geometry`` is int64 [3, 2]: stride, padding and dilation for rows and columns; an array because
-Numba cannot carry a tuple of pairs into a parallel loop. All helpers stay in this file: Numba's
-disk cache does not notice edits in imported ones.
+Numba cannot carry a tuple of pairs into a parallel loop.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from saa_lite.ops._compile import compiled
 
 Array = Any  # NumPy arrays; inside the kernels types come from Numba
 
 BLOCK = 256  # pixels; 128 and 512 are within 20 % on one core, 64 takes up to 70 % longer
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _pixel_count(y: Array) -> Any:
     return y.shape[0] * y.shape[2] * y.shape[3]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _locate(place: Array, y: Array, first: int, geometry: Array) -> None:
     """For each pixel: image, output row and column, and the input corner under its kernel."""
     stride, padding = geometry[0], geometry[1]
@@ -40,7 +41,7 @@ def _locate(place: Array, y: Array, first: int, geometry: Array) -> None:
         left[i] = column[i] * stride[1] - padding[1]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _read_tap(tap: Array, x: Array, place: Array, channel: int, down: int, right: int) -> None:
     """What one kernel position sees from every pixel; 0 in the padding."""
     image, _, _, top, left = place
@@ -50,7 +51,7 @@ def _read_tap(tap: Array, x: Array, place: Array, channel: int, down: int, right
         tap[i] = x[image[i], channel, ih, iw] if inside else 0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _accumulate(total: Array, tap: Array, amount: Any, sign: Any) -> None:
     """total += sign·2^amount·tap without a product; the branches lie outside the loops."""
     if sign > 0 and amount >= 0:
@@ -67,7 +68,7 @@ def _accumulate(total: Array, tap: Array, amount: Any, sign: Any) -> None:
             total[i] -= tap[i] >> -amount
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _block(
     x: Array, amount: Array, sign: Array, y: Array, task: int, geometry: Array, groups: int
 ) -> None:
@@ -96,7 +97,7 @@ def _block(
             y[image[i], group * filters + t, row[i], column[i]] = totals[t, i]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def shift_conv2d_serial(
     x: Array, amount: Array, sign: Array, y: Array, geometry: Array, groups: int
 ) -> None:
@@ -105,7 +106,7 @@ def shift_conv2d_serial(
         _block(x, amount, sign, y, task, geometry, groups)
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@compiled(nogil=True, parallel=True)
 def shift_conv2d_parallel(
     x: Array, amount: Array, sign: Array, y: Array, geometry: Array, groups: int
 ) -> None:

@@ -6,12 +6,25 @@ aliasing). So the innermost tiles are written as explicit ``<16 x float>`` opera
 LLVM splits them. Addresses are int64 byte addresses throughout.
 """
 
+import os
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils
+from llvmlite import binding, ir
+from numba.core import cgutils, config
 
+GENERIC = "SAA_GENERIC_VECTORS"  # set to 1: as on a machine without AVX-512
 LANES = 16
+
+
+def _has_avx512() -> bool:
+    """Whether the code that Numba generates may hold AVX-512 F, BW and DQ instructions."""
+    if os.environ.get(GENERIC) == "1" or config.CPU_NAME:  # another CPU was asked of Numba
+        return False
+    host = binding.get_host_cpu_features()
+    return all(host.get(f"avx512{part}", False) for part in ("f", "bw", "dq"))
+
+
+WIDE = _has_avx512()
 F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(F32, LANES)
 MASK = ir.VectorType(I1, LANES)
@@ -82,12 +95,46 @@ def multiply_add(builder: Builder, a: Value, b: Value, c: Value) -> Value:
     return builder.call(function, [a, b, c])
 
 
+def larger(builder: Builder, a: Value, b: Value) -> Value:
+    """max(a, b), lane by lane; b where one of them is NaN, as the x86 instruction."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
 def clip_to_one(builder: Builder, value: Value) -> Value:
-    """Clip to [−1, 1]; NaN fails both comparisons and stays NaN."""
+    """Clip to [−1, 1]. NaN becomes ±1 on wide machines and stays NaN elsewhere: mind it outside."""
     one, minus_one = vector_of(1.0), vector_of(-1.0)
+    if WIDE:
+        # vrangeps, immediate 2: of value and 1 the smaller magnitude, with the sign of value.
+        kind = ir.FunctionType(VECTOR, [VECTOR, VECTOR, I32, VECTOR, ir.IntType(16), I32])
+        name = "llvm.x86.avx512.mask.range.ps.512"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        everywhere, current_rounding = ir.Constant(ir.IntType(16), -1), ir.Constant(I32, 4)
+        arguments = [value, one, ir.Constant(I32, 2), value, everywhere, current_rounding]
+        return builder.call(function, arguments)
     above = builder.fcmp_ordered(">", value, one)
     capped = builder.select(above, one, value)
     return builder.select(builder.fcmp_ordered("<", capped, minus_one), minus_one, capped)
+
+
+def all_lanes(builder: Builder, mask: Value) -> Value:
+    """Whether every lane of a mask is set."""
+    kind = ir.FunctionType(I1, [MASK])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.and.v16i1")
+    return builder.call(function, [mask])
+
+
+def sum_of_lanes(builder: Builder, value: Value) -> Value:
+    """The lanes added up pairwise, which LLVM may do in any order."""
+    kind = ir.FunctionType(F32, [F32, VECTOR])
+    name = "llvm.vector.reduce.fadd.v16f32"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [ir.Constant(F32, -0.0), value], fastmath=("reassoc",))
+
+
+def opaque(builder: Builder, value: Value) -> Value:
+    """An int64 that LLVM cannot see through: it would rebuild addresses in a slower way."""
+    kind = ir.FunctionType(I64, [I64])
+    return builder.asm(kind, "", "=r,0", [value], side_effect=False)
 
 
 class Loop:

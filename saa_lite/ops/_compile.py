@@ -1,0 +1,71 @@
+"""Compiling Numba kernels: cached on disk, never stale, and not in silence.
+
+Numba's own cache looks at the file of the outermost function alone: an edit in an imported helper
+would run the old code. Here the cache folder is named after the contents of every kernel source, so
+any edit starts a new one; versions, processor and its features Numba checks by itself.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+from saa_lite.ops.vector_ir import WIDE
+
+HERE = Path(__file__).resolve().parent
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit(**options)`` with the disk cache of this package's kernels."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(_cache_folder())  # read when caching is enabled, and only then
+        try:
+            dispatcher.enable_caching()
+        finally:
+            config.CACHE_DIR = before
+        return dispatcher
+
+    return decorate
+
+
+@cache
+def _cache_folder() -> Path:
+    """Beside the sources if that can be written, else in the user's cache, else temporary."""
+    digest = hashlib.sha256(f"wide={WIDE}".encode())
+    for path in sorted(HERE.glob("*.py")):
+        digest.update(path.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saa_lite"
+    for parent in (*given, HERE / "__pycache__", user):
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=parent / name):
+                return parent / name
+        except OSError:
+            continue
+    return Path(tempfile.mkdtemp(prefix="saa_lite-"))
+
+
+def announce_first_compilation(dispatcher: Any) -> None:
+    """Say that a kernel is about to be compiled, if neither this process nor the disk has it."""
+    if dispatcher.signatures or any(_cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi")):
+        return
+    name = dispatcher.__name__.replace("_", " ")
+    stream = sys.stdout if _in_notebook() else sys.stderr  # red is for errors there
+    print(f"saa_lite compiles a kernel for this machine, once: {name} …", file=stream, flush=True)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
