@@ -6,6 +6,7 @@ not timed where the formula is handed to cdist, SciPy, scikit-learn or ``torch.c
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,9 +58,9 @@ def forward_calls(shape: Shape) -> dict[str, Call]:
     calls: dict[str, Call] = {"ours, kernel alone": _kernel_alone(shape)}
     for name, layout in LAYOUTS.items():
         y, v = shape.tensors(layout)
-        calls[f"ours, {name}"] = lambda y=y, v=v: adder_conv2d(y, v, *shape.geometry)
+        calls[f"ours, {name}"] = partial(adder_conv2d, y, v, *shape.geometry)
         v = v.contiguous(memory_format=layout)
-        calls[f"convolution, {name}"] = lambda y=y, v=v: F.conv2d(y, v, None, *shape.geometry)
+        calls[f"convolution, {name}"] = partial(_convolution, y, v, *shape.geometry)
     calls["AdderNet formulation"] = lambda: formulation(x, w, *shape.geometry)
     calls["torch.cdist"] = lambda: torch.cdist(patches, filters, p=1)
     return calls | _libraries(patches, filters) | _compiled_formula(patches, filters)

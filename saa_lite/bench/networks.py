@@ -52,7 +52,7 @@ def network_calls(network: Network) -> dict[tuple[str, str], tuple[Call, int]]:
 def _model(network: Network, kind: str) -> nn.Module:
     torch.manual_seed(0)
     model = create_model(network.model, 10, kind, small_input=True)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last)
 
 
 def _as_published(model: nn.Module) -> nn.Module:
