@@ -14,7 +14,7 @@ OTHERS = {  # contender → column
 READING = (
     "ours: median [quartiles], end to end in channels_last; ÷ conv: our time over that of the "
     "faster convolution layout; kernel: |x − w| per second without packing and allocation, and its "
-    "share of what the cores can do; the last columns: how many times slower than ours (— not timed)"
+    "share of what the cores can do; last columns: how many times slower than ours (— not timed)"
 )
 
 
