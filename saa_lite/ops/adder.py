@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops import adder_cpu, adder_pack, adder_torch
+from saa_lite.ops import adder_cpu, adder_gpu, adder_pack, adder_torch
 from saa_lite.ops._arguments import (
     FLOATS,
     Pair,
@@ -132,7 +132,8 @@ def _adder(
     input_gradient: str,
 ) -> Tensor:
     geometry = _pairs(stride, padding, dilation)
-    output = adder_torch.forward(input, weight, *geometry, groups)
+    kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
+    output = kernels.forward(input, weight, *geometry, groups)
     return output.contiguous(memory_format=layout_of(input))
 
 
@@ -185,7 +186,9 @@ def _input_gradient(
     kind: str,
 ) -> Tensor:
     args = (grad, input, weight, *_pairs(stride, padding, dilation), groups)
-    if kind == "full":
+    if kernels := adder_gpu.kernels(input, weight, groups):
+        result = kernels.input_gradient(*args, kind)
+    elif kind == "full":
         result = adder_torch.input_full_gradient(*args)
     else:
         result = adder_torch.input_gradient(*args, sign_only=kind == "sign")

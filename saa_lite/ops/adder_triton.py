@@ -22,44 +22,15 @@ at most 2^−22·max(1, |w|) per term. Saturation hides NaN and turns an infinit
 that met such a number is computed once more by the literal formula.
 """
 
-import functools
-from typing import NamedTuple
-
 import torch
 import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from torch import Tensor
 
 from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.ops.adder_gpu import THREADS, choose_tile
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # sums are always float32
-VECTOR = 4  # filters in one load of weights
-THREADS = 128
-LARGEST_INDEX = 1 << 30  # pixels and weights are counted in 32 bits, addresses in 64
-FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
-
-# Per TM: instructions that one warp issues for 4 channels, blocks that fit on a multiprocessor;
-# both read off the code compiled for sm_90. A load that misses L1 takes about 300 cycles.
-ISSUED = {8: 579, 4: 302, 2: 165}
-RESIDENT = {8: 2, 4: 4, 2: 7}
-LATENCY = 300
-
-
-class Tile(NamedTuple):
-    """One block's share of the output: TM·PM pixels × TN·PN·4 filters."""
-
-    TM: int
-    TN: int
-    PM: int
-    PN: int
-
-    @property
-    def pixels(self) -> int:
-        return self.TM * self.PM
-
-    @property
-    def filters(self) -> int:
-        return self.TN * self.PN * VECTOR
+GRADIENT_REGISTERS = 168  # three blocks; what spills is touched once per tap, not per channel
 
 
 @triton.jit
@@ -136,7 +107,7 @@ def forward_kernel(
                 taps = tl.load(weights + ((tap * C + c) * VK + k) * NP * 4)
                 acc += tl.abs(values[k].to(tl.float32) - taps.to(tl.float32))
     at = (m.to(tl.int64) * groups + group) * (N // VS) * VS + n
-    tl.store(y + at, -acc, mask=(m < M) & (n < N))
+    tl.store(y + at, -acc, mask=(m < M) & (n // VS < N // VS))
 
 
 @triton.jit
@@ -207,7 +178,7 @@ def input_gradient_kernel(
         within = tl.minimum(m, M - 1)
         row, column = within // wide % high * SH + RH, within % wide * SW + RW
         image = within // wide // high
-    stored = (m < M) & (row < H) & (column < W) & (n < N)
+    stored = (m < M) & (row < H) & (column < W) & (n // VS < N // VS)
     pixel = ((image * H + row) * W + column).to(tl.int64)
     at = (pixel * groups + group) * (N // VS) * VS + n
     own = tl.load(x + at, mask=stored, other=0.0).to(tl.float32)
@@ -220,26 +191,15 @@ def input_gradient_kernel(
     )  # fmt: skip
     if KIND == "clip":
         result = 2.0 * result - total
+    tl.store(y + at, result, mask=stored)
+    if KIND == "clip":
         spoiled = tl.abs(total) + tl.abs(own) + tl.abs(tl.load(checksum))
         if tl.min((spoiled < float("inf")).to(tl.int32)) == 0:
             result, total = _sum_over_taps(
                 g, w, own, image, row, column, RH, RW, group, groups, NP, C, OH, OW,
                 KW, TAPS, SH, SW, DH, DW, VK, FLAT, "clip",
             )  # fmt: skip
-    tl.store(y + at, result, mask=stored)
-
-
-def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether the kernels take these tensors; the rest is left to plain torch operations.
-
-    Left out: float64, empty tensors, groups of very few channels or filters, and sizes beyond the
-    32-bit counters.
-    """
-    narrow = groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < FEWEST_PER_GROUP
-    pixels = input.shape[0] * input.shape[2] * input.shape[3]
-    empty = input.numel() == 0 or weight.numel() == 0
-    small = max(pixels, 4 * weight.numel()) < LARGEST_INDEX
-    return input.dtype in DTYPES and small and not narrow and not empty
+            tl.store(y + at, result, mask=stored)
 
 
 def forward(
@@ -250,19 +210,17 @@ def forward(
     output = torch.empty(
         shape, dtype=input.dtype, device=input.device, memory_format=torch.channels_last
     )
-    images = input.contiguous(memory_format=torch.channels_last)
     channels, filters = weight.shape[1], weight.shape[0] // groups
     pixels = shape[0] * shape[2] * shape[3]
-    tile = choose_tile(pixels, filters, groups, _multiprocessors(input))
-    packed = _pack(weight, groups, tile.filters, transposed=False)
-    flat = _flat(weight, stride, padding)
-    vector = _vector(channels)
-    grid = (-(-pixels // tile.pixels), packed.shape[-1] // tile.filters, groups)
+    tile = choose_tile(pixels, filters, groups, _multiprocessors(input), "forward")
+    tall, wide = tile.blocks(pixels, filters)
+    flat, vector = _is_flat(weight, stride, padding), _vector(channels)
+    packed = _pack(weight.unflatten(0, (groups, -1)).transpose(1, 2), tile.filters)
     with torch.cuda.device_of(input):
-        forward_kernel[grid](
-            images, packed, output, pixels, filters, packed.shape[-1] // VECTOR, channels // vector,
-            *_sizes(input, shape, weight, flat), *stride, *padding, *dilation, *tile,
-            vector, _vector(filters), flat, padding != (0, 0),
+        forward_kernel[(tall, wide, groups)](
+            _channels_last(input), packed, output, pixels, filters, packed.shape[-1] // 4,
+            channels // vector, *_sizes(input, shape, weight, flat), *stride, *padding, *dilation,
+            *tile, vector, _vector(filters), flat, padding != (0, 0),
             num_warps=THREADS // 32, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return output
@@ -280,49 +238,23 @@ def input_gradient(
 ) -> Tensor:
     """Σ G·s(W − X) with s = "clip", "full" or "sign"; the shape of ``input``, channels_last."""
     result = torch.empty_like(input, memory_format=torch.channels_last)
-    images = input.contiguous(memory_format=torch.channels_last)
-    upstream = grad.contiguous(memory_format=torch.channels_last)
     channels, filters = weight.shape[1], weight.shape[0] // groups
-    flat = _flat(weight, stride, padding)
     rows, columns = (-(-input.shape[2 + i] // stride[i]) for i in (0, 1))
-    pixels, classes = input.shape[0] * rows * columns, stride[0] * stride[1]
-    tile = choose_tile(pixels * classes, channels, groups, _multiprocessors(input), (4, 2))
-    packed = _pack(weight, groups, tile.filters, transposed=True)
-    vector = _vector(filters)
-    grid = (-(-pixels // tile.pixels) * classes, packed.shape[-1] // tile.filters, groups)
+    pixels, remainders = input.shape[0] * rows * columns, stride[0] * stride[1]
+    tile = choose_tile(pixels * remainders, channels, groups, _multiprocessors(input), "gradient")
+    tall, wide = tile.blocks(pixels, channels)
+    flat, vector = _is_flat(weight, stride, padding), _vector(filters)
+    packed = _pack(weight.unflatten(0, (groups, -1)), tile.filters)
     with torch.cuda.device_of(input):
-        input_gradient_kernel[grid](
-            upstream, packed, images, result, weight.sum(dtype=torch.float32),
-            pixels, channels, packed.shape[-1] // VECTOR, filters // vector,
-            *_sizes(input, grad.shape, weight, flat), *stride, *padding, *dilation, *tile,
-            vector, _vector(channels), flat, kind,
-            num_warps=THREADS // 32, num_stages=1, enable_fp_fusion=True,
+        input_gradient_kernel[(tall * remainders, wide, groups)](
+            _channels_last(grad), packed, _channels_last(input), result,
+            weight.sum(dtype=torch.float32), pixels, channels, packed.shape[-1] // 4,
+            filters // vector, *_sizes(input, grad.shape, weight, flat), *stride, *padding,
+            *dilation, *tile, vector, _vector(channels), flat, kind,
+            num_warps=THREADS // 32, num_stages=1, maxnreg=GRADIENT_REGISTERS,
+            enable_fp_fusion=True,
         )  # fmt: skip
     return result
-
-
-@functools.lru_cache(1024)
-def choose_tile(
-    pixels: int,
-    filters: int,
-    groups: int,
-    multiprocessors: int,
-    registers: tuple[int, ...] = (8, 4, 2),
-) -> Tile:
-    """The tile with the least expected time, by counting issued instructions and latency.
-
-    Larger tiles issue fewer instructions per |x − w|, smaller ones fill more multiprocessors.
-    """
-    wide = min((8, 4, 2), key=lambda PN: -(-filters // (8 * PN)) * PN)
-
-    def cycles(TM: int) -> int:
-        tile = Tile(TM, 2, THREADS // wide, wide)
-        blocks = -(-pixels // tile.pixels) * -(-filters // tile.filters) * groups
-        share = -(-blocks // multiprocessors)
-        at_once = min(share, RESIDENT[TM])
-        return -(-share // at_once) * max(at_once * ISSUED[TM], ISSUED[TM] + LATENCY)
-
-    return Tile(min(registers, key=cycles), 2, THREADS // wide, wide)
 
 
 def _multiprocessors(tensor: Tensor) -> int:
@@ -331,27 +263,30 @@ def _multiprocessors(tensor: Tensor) -> int:
     return torch.cuda.get_device_properties(tensor.device).multi_processor_count
 
 
-def _pack(weight: Tensor, groups: int, multiple: int, *, transposed: bool) -> Tensor:
-    """[T, C/g, kh, kw] → [g, kh, kw, C/g, T/g], or with the last two exchanged if transposed.
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
 
-    The last dimension is rounded up to a multiple; what is stored there is never used.
+
+def _pack(weight: Tensor, multiple: int) -> Tensor:
+    """[groups, sum, lanes, kh, kw] → [groups, kh, kw, sum, lanes], lanes rounded up.
+
+    What stands in surplus lanes is never used.
     """
-    split = weight.unflatten(0, (groups, -1))  # [g, T/g, C/g, kh, kw]
-    ordered = split.permute(0, 3, 4, 1, 2) if transposed else split.permute(0, 3, 4, 2, 1)
+    ordered = weight.permute(0, 3, 4, 1, 2)
     *outer, lanes = ordered.shape
     packed = weight.new_empty(*outer, -(-lanes // multiple) * multiple)
     packed[..., :lanes] = ordered
     return packed
 
 
-def _flat(weight: Tensor, stride: Pair, padding: Pair) -> bool:
+def _is_flat(weight: Tensor, stride: Pair, padding: Pair) -> bool:
     """Whether every output pixel sees exactly the input pixel at its own place."""
     return tuple(weight.shape[2:]) == stride == (1, 1) and padding == (0, 0)
 
 
 def _vector(count: int) -> int:
     """Neighbouring channels in one load or store."""
-    return VECTOR if count % VECTOR == 0 else 1
+    return 4 if count % 4 == 0 else 1
 
 
 def _sizes(input: Tensor, out: tuple[int, ...], weight: Tensor, flat: bool) -> tuple[int, ...]:
