@@ -11,7 +11,8 @@ and trains it with *surrogate* gradients, which are not derivatives of that func
 
 ``torch.library.custom_op`` makes each a node that autograd, fake tensors and ``torch.compile``
 understand. ``register_kernel("cpu")`` is the door for faster kernels: whatever stands behind it
-must agree with :mod:`saa_lite.ops.reference`.
+must agree with :mod:`saa_lite.ops.reference`. On NVIDIA GPUs the Triton kernels run where they
+apply; ``SAA_TRITON=0`` in the environment switches them off (:mod:`saa_lite.ops.adder_gpu`).
 """
 
 from collections.abc import Sequence
