@@ -13,7 +13,15 @@ from numba import prange
 from saa_lite.ops import vector_ir
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.adder_tiles import FLOAT, VECTOR, clipped_tile
-from saa_lite.ops.bands import band_limits, fill, keep, load_band, new_band, rows_together, store_band
+from saa_lite.ops.bands import (
+    band_limits,
+    fill,
+    keep,
+    load_band,
+    new_band,
+    rows_together,
+    store_band,
+)
 
 Array = Any
 LANES = vector_ir.LANES
