@@ -66,7 +66,7 @@ def test_memory_beside_the_output_is_left_alone() -> None:
 def test_a_machine_without_avx512_passes_the_same_tests(tmp_path: Path) -> None:
     """The same tests with 512-bit instructions switched off, and with LLVM told to avoid them."""
     environment = os.environ | {
-        vector_ir.GENERIC: "1",
+        vector_ir.VECTOR_BITS_NAME: "0",
         "NUMBA_CPU_NAME": "haswell",
         "NUMBA_CACHE_DIR": str(tmp_path),
         "SAA_EXPECT_GENERIC": "1",

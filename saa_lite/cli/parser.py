@@ -25,6 +25,7 @@ def build_parser() -> ArgumentParser:
     _scorecard(commands)
     _figures(commands)
     _notebooks(commands)
+    _bench(commands)
     return parser
 
 
@@ -81,6 +82,15 @@ def _run(commands: "Commands[ArgumentParser]") -> None:
         "--fresh", action="store_true", help="forget earlier records of this profile first"
     )
     _where(command)
+
+
+def _bench(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "bench", "time the adder layers against everything else")
+    command.add_argument("cases", nargs="*", metavar="CASE", help="e.g. a or resnet20; default all")
+    command.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default 9)")
+    command.add_argument("--threads", type=int, help="default: torch's")
+    command.add_argument("--record", action="store_true", help="into data/measured/bench.json")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _record(commands: "Commands[ArgumentParser]") -> None:

@@ -1,6 +1,7 @@
 """Floor 1: the operators. Definitions in ``reference``, kernels beside them, torch registration."""
 
 from saa_lite.ops.adder import adder_conv2d, adder_linear
+from saa_lite.ops.adder_u8 import adder_conv2d_u8
 from saa_lite.ops.binary import binary_sign, binary_weight
 from saa_lite.ops.shift import (
     fixed_point,
@@ -13,6 +14,7 @@ from saa_lite.ops.shift_integer import shift_conv2d, shift_scale
 
 __all__ = [
     "adder_conv2d",
+    "adder_conv2d_u8",
     "adder_linear",
     "binary_sign",
     "binary_weight",

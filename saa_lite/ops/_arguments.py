@@ -13,6 +13,8 @@ FLOATS = (torch.float32, torch.float64)
 
 def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
     """Expand an int or a sequence of one or two ints to ``(rows, columns)``; check the minimum."""
+    if type(value) is int and value >= minimum:  # nearly always; every call of a layer comes here
+        return value, value
     given = tuple(value) if isinstance(value, Iterable) else (value,)
     wrong = len(given) not in (1, 2) or any(
         isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) for v in given
@@ -34,11 +36,11 @@ def output_shape(
     input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[int, int, int, int]:
     """``(batch, filters, rows, columns)`` of a convolution."""
-    rows, columns = (
-        output_size(input.shape[2 + i], weight.shape[2 + i], stride[i], padding[i], dilation[i])
-        for i in (0, 1)
-    )
-    return input.shape[0], weight.shape[0], rows, columns
+    batch, _, height, width = input.shape
+    filters, _, kernel_rows, kernel_columns = weight.shape
+    rows = output_size(height, kernel_rows, stride[0], padding[0], dilation[0])
+    columns = output_size(width, kernel_columns, stride[1], padding[1], dilation[1])
+    return batch, filters, rows, columns
 
 
 def check_tensors(

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 from numba.core import config
 
-from saa_lite.ops.vector_ir import WIDE
+from saa_lite.ops.vector_ir import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
 
@@ -38,10 +38,25 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def variant(name: object, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit(**options)`` for a function made several times over, inside compiled ones.
+
+    Numba names the machine code of such functions by qualified name and a counter that starts anew
+    in each process. Two variants cached by two processes can share a name, and a third process that
+    loads both runs one in the place of the other. So ``name`` goes into the name.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        function.__qualname__ += f"_{name}"
+        return numba.njit(**options)(function)
+
+    return decorate
+
+
 @cache
 def _cache_folder() -> Path:
     """Beside the sources if that can be written, else in the user's cache, else temporary."""
-    digest = hashlib.sha256(f"wide={WIDE}".encode())
+    digest = hashlib.sha256(f"vectors of {VECTOR_BITS} bits".encode())
     for path in sorted(HERE.glob("*.py")):
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"

@@ -11,7 +11,8 @@ and trains it with *surrogate* gradients, which are not derivatives of that func
 
 ``torch.library.custom_op`` makes each a node that autograd, fake tensors and ``torch.compile``
 understand. ``register_kernel("cpu")`` is the door for faster kernels: whatever stands behind it
-must agree with :mod:`saa_lite.ops.reference`.
+must agree with :mod:`saa_lite.ops.reference`. On NVIDIA GPUs the Triton kernels run where they
+apply; ``SAA_TRITON=0`` in the environment switches them off (:mod:`saa_lite.ops.adder_gpu`).
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops import adder_cpu, adder_pack, adder_torch
+from saa_lite.ops import adder_cpu, adder_gpu, adder_pack, adder_torch
 from saa_lite.ops._arguments import (
     FLOATS,
     Pair,
@@ -132,7 +133,8 @@ def _adder(
     input_gradient: str,
 ) -> Tensor:
     geometry = _pairs(stride, padding, dilation)
-    output = adder_torch.forward(input, weight, *geometry, groups)
+    kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
+    output = kernels.forward(input, weight, *geometry, groups)
     return output.contiguous(memory_format=layout_of(input))
 
 
@@ -185,7 +187,9 @@ def _input_gradient(
     kind: str,
 ) -> Tensor:
     args = (grad, input, weight, *_pairs(stride, padding, dilation), groups)
-    if kind == "full":
+    if kernels := adder_gpu.kernels(input, weight, groups):
+        result = kernels.input_gradient(*args, kind)
+    elif kind == "full":
         result = adder_torch.input_full_gradient(*args)
     else:
         result = adder_torch.input_gradient(*args, sign_only=kind == "sign")

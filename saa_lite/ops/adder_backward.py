@@ -12,8 +12,16 @@ from numba import prange
 
 from saa_lite.ops import vector_ir
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.adder_tiles import FLOAT, clipped_tile
-from saa_lite.ops.bands import band_limits, fill, keep, load_band, new_band, store_band
+from saa_lite.ops.adder_tiles import FLOAT, VECTOR, clipped_tile
+from saa_lite.ops.bands import (
+    band_limits,
+    fill,
+    keep,
+    load_band,
+    new_band,
+    rows_together,
+    store_band,
+)
 
 Array = Any
 LANES = vector_ir.LANES
@@ -22,22 +30,21 @@ _eight, _four, _one = clipped_tile(8), clipped_tile(4), clipped_tile(1)
 
 @compiled()
 def _row(
-    x: int, step: int, g: int, g_step: int, segments: Array, run: int, w: Array, dx: int,
+    x: int, step: int, g: int, g_step: int, segments: int, many: int, run: int, w: int, dx: int,
     count: int, lanes: int,
 ) -> None:  # fmt: skip
-    """``count`` pixels of one phase in one row, for the channels of one block."""
+    """``count`` pixels of one phase in one row, for the channels of one block; mostly addresses."""
     pixels = 8 if count >= 8 else 4 if count >= 4 else 1
-    table, many, at = segments.ctypes.data, segments.shape[0], w.ctypes.data
     column = 0
     while column < count:
         p = min(column, count - pixels)  # the last tile reaches back: same sums again
         source, above, target = x + p * step, g + p * g_step, dx + p * step
         if pixels == 8:
-            _eight(source, step, above, g_step, table, many, run, at, target, lanes)
+            _eight(source, step, above, g_step, segments, many, run, w, target, lanes)
         elif pixels == 4:
-            _four(source, step, above, g_step, table, many, run, at, target, lanes)
+            _four(source, step, above, g_step, segments, many, run, w, target, lanes)
         else:
-            _one(source, step, above, g_step, table, many, run, at, target, lanes)
+            _one(source, step, above, g_step, segments, many, run, w, target, lanes)
         column += pixels
 
 
@@ -76,11 +83,15 @@ def _band(
         source, target = x[image, first].ctypes.data, dx[image, first].ctypes.data
     groups, blocks = w.shape[0], w.shape[1]
     per_group, of_group = channels // groups, filters // groups
+    table, most = segments.ctypes.data, segments.shape[2] * 16  # bytes of two int64
+    together = rows_together(rows, blocks * w.shape[2] * VECTOR)
     step, g_step = plan[1] * channels * FLOAT, filters * FLOAT
     for group in range(groups):
-        for block in range(blocks):
+        for chunk in range(-(-rows // together) * blocks):
+            block, begin = chunk % blocks, chunk // blocks * together
             lanes = min(LANES, per_group - block * LANES)
-            for r in range(rows):
+            weights = w.ctypes.data + (group * blocks + block) * w.shape[2] * VECTOR
+            for r in range(begin, min(begin + together, rows)):
                 row = (first + r + plan[2]) // plan[0] - top
                 row_phase = (first + r + plan[2]) % plan[0]
                 for phase in range(min(plan[1], width)):
@@ -94,8 +105,8 @@ def _band(
                     _row(
                         source + at * FLOAT, step,
                         above + ((row * pitch + column) * filters + group * of_group) * FLOAT,
-                        g_step, segments[row_phase, column_phase, :many], run, w[group, block],
-                        target + at * FLOAT, count, lanes,
+                        g_step, table + (row_phase * plan[1] + column_phase) * most, many, run,
+                        weights, target + at * FLOAT, count, lanes,
                     )  # fmt: skip
     if planar:
         store_band(dx, image, first, out)

@@ -15,8 +15,8 @@ from numba import prange
 
 from saa_lite.ops import vector_ir
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.adder_tiles import FLOAT, distance_tile, sum_run
-from saa_lite.ops.bands import band_limits, keep, load_band, new_band, store_band
+from saa_lite.ops.adder_tiles import FLOAT, VECTOR, distance_tile, sum_run
+from saa_lite.ops.bands import band_limits, keep, load_band, new_band, rows_together, store_band
 
 Array = Any
 LANES = vector_ir.LANES
@@ -49,25 +49,24 @@ def _patch_sums(sums: Array, plan: Array, column: Array, result: Array) -> None:
 
 @compiled()
 def _row(
-    x: int, step: int, segments: Array, run: int, w: Array, w_sum: Array, x_sum: Array,
-    y: int, y_step: int, lanes: int,
+    x: int, step: int, segments: int, count: int, run: int, w: int, w_sum: int, x_sum: int,
+    y: int, y_step: int, width: int, lanes: int,
 ) -> None:  # fmt: skip
-    """All pixels of one output row for the filters of one block."""
-    width = x_sum.size
+    """All pixels of one output row for the filters of one block; all but the sizes are addresses.
+
+    Addresses, because a view of an array costs as much here as a small tile.
+    """
     pixels = 8 if width >= 8 else 4 if width >= 4 else 1
-    at, at_sum = w.ctypes.data, w_sum.ctypes.data
-    table, count = segments.ctypes.data, segments.size
     column = 0
     while column < width:
         p = min(column, width - pixels)  # the last tile reaches back: same sums again
-        source, target = x + p * step, y + p * y_step
-        patch = x_sum.ctypes.data + p * FLOAT
+        source, target, patch = x + p * step, y + p * y_step, x_sum + p * FLOAT
         if pixels == 8:
-            _eight(source, step, table, count, run, at, at_sum, patch, target, y_step, lanes)
+            _eight(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         elif pixels == 4:
-            _four(source, step, table, count, run, at, at_sum, patch, target, y_step, lanes)
+            _four(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         else:
-            _one(source, step, table, count, run, at, at_sum, patch, target, y_step, lanes)
+            _one(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         column += pixels
 
 
@@ -97,23 +96,30 @@ def _band(
     per_group, pixel = filters // groups, channels * FLOAT
     sums, patch = np.empty((reach, columns), np.float32), np.empty((rows, width), np.float32)
     scratch = np.empty(columns, np.float32)
+    together = rows_together(rows, blocks * w.shape[2] * VECTOR)
+    table, count, taps = segments.ctypes.data, segments.size, w.shape[2]
     for group in range(groups):
         own = start + group * (channels // groups) * FLOAT
         for r in range(reach):
             _channel_sums(own + r * columns * pixel, pixel, channels // groups, sums[r])
         _patch_sums(sums, plan, scratch, patch)
-        for block in range(blocks):
+        for chunk in range(-(-rows // together) * blocks):
+            block, begin = chunk % blocks, chunk // blocks * together
+            index = group * blocks + block
+            weights = w.ctypes.data + index * taps * VECTOR
+            filter_sums = w_sum.ctypes.data + index * VECTOR
             at = target + (group * per_group + block * LANES) * FLOAT
             lanes = min(LANES, per_group - block * LANES)
-            for r in range(rows):
+            for r in range(begin, min(begin + together, rows)):
                 _row(
-                    own + r * plan[0] * columns * pixel, plan[1] * pixel, segments, run,
-                    w[group, block], w_sum[group, block], patch[r],
-                    at + r * width * filters * FLOAT, filters * FLOAT, lanes,
+                    own + r * plan[0] * columns * pixel, plan[1] * pixel, table, count, run,
+                    weights, filter_sums, patch.ctypes.data + r * width * FLOAT,
+                    at + r * width * filters * FLOAT, filters * FLOAT, width, lanes,
                 )  # fmt: skip
     if planar:
         store_band(y, image, first, out)
     keep(padded)
+    keep(patch)
 
 
 @compiled()

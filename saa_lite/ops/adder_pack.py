@@ -1,6 +1,7 @@
 """From tensors to the vector kernels: when they apply, packed weights, tables of addresses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,34 +36,37 @@ def forward(
     input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
     """−Σ|x − w|, [B, T, H', W'] in the memory layout of ``input``."""
+    output, arguments = prepare_forward(input, weight, stride, padding, dilation, groups)
+    launch(adder_forward.forward_serial, adder_forward.forward_parallel, *arguments)
+    return output
+
+
+def prepare_forward(
+    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> tuple[Tensor, tuple[Any, ...]]:
+    """The output, not yet computed, and the arguments of the kernels that will."""
     shape = output_shape(input, weight, stride, padding, dilation)
     output = torch.empty(shape, memory_format=layout_of(input))
     planar = _is_planar(input)
     input = input.contiguous(memory_format=layout_of(input))
     x, y = _flattened([input, output], weight, stride, padding)
-    direct = not planar and padding == (0, 0)
     kernel = weight.shape[2:]
     joined = dilation[1] == 1 and groups == 1
     columns = x.shape[3] + 2 * padding[1]
     across = [0] if joined else [kw * dilation[1] for kw in range(kernel[1])]
     pixels = [kh * dilation[0] * columns + kw for kh in range(kernel[0]) for kw in across]
-    segments = np.array(pixels) * (x.shape[1] * FLOAT)
     packed = _pack(weight.unflatten(0, (groups, -1)))
-    bands = _bands(x, padding)
-    plan = np.array([*stride, *dilation, *kernel, *padding, planar, direct])
-    launch(
-        adder_forward.forward_serial,
-        adder_forward.forward_parallel,
+    direct = not planar and padding == (0, 0)
+    return output, (
         _array(x, planar),
         packed.numpy(),
         packed.sum(2).numpy(),
-        segments,
+        np.array(pixels) * (x.shape[1] * FLOAT),
         weight.shape[1] * (kernel[1] if joined else 1),
         _array(y, planar),
-        bands,
-        plan,
+        _bands(x, padding),
+        np.array([*stride, *dilation, *kernel, *padding, planar, direct]),
     )
-    return output
 
 
 def input_gradient(

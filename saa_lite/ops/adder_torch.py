@@ -6,6 +6,7 @@ published formulation's filters × taps × positions.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -170,8 +171,21 @@ def _convolution_backward(
     *,
     want_input: bool,
 ) -> Tensor:
-    gradients = torch.ops.aten.convolution_backward(
-        grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
-        (want_input, not want_input, False),
-    )  # fmt: skip
+    with _no_tf32():
+        gradients = torch.ops.aten.convolution_backward(
+            grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
+            (want_input, not want_input, False),
+        )  # fmt: skip
     return gradients[0] if want_input else gradients[1]
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    """cuDNN rounds float32 factors to 10 bits by default; the difference would show it."""
+    precision = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = precision.fp32_precision
+    precision.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        precision.fp32_precision = before

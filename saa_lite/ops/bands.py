@@ -12,6 +12,7 @@ import numpy as np
 from saa_lite.ops._compile import compiled
 
 Array = Any
+WEIGHTS_IN_REACH = 16 * 1024  # bytes; half a first-level cache
 
 
 @compiled()
@@ -63,6 +64,16 @@ def store_band(images: Array, image: int, first_row: int, band: Array) -> None:
         for r in range(band.shape[0]):
             for column in range(band.shape[1]):
                 images[image, c, first_row + r, column] = band[r, column, c]
+
+
+@compiled()
+def rows_together(rows: int, weight_bytes: int) -> int:
+    """How many rows pass before the next block of weights has its turn.
+
+    One where all weights of a group stay in the first-level cache: then images are walked through
+    once, in order. Otherwise all of them, so that each block of weights is fetched once.
+    """
+    return 1 if weight_bytes <= WEIGHTS_IN_REACH else rows
 
 
 @compiled()

@@ -9,22 +9,32 @@ LLVM splits them. Addresses are int64 byte addresses throughout.
 import os
 from typing import Any
 
-from llvmlite import binding, ir
-from numba.core import cgutils, config
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.registry import cpu_target
 
-GENERIC = "SAA_GENERIC_VECTORS"  # set to 1: as on a machine without AVX-512
+from saa_lite.errors import UsageError
+
+VECTOR_BITS_NAME = "SAA_VECTOR_BITS"  # environment variable that emulates other machines
 LANES = 16
 
 
-def _has_avx512() -> bool:
-    """Whether the code that Numba generates may hold AVX-512 F, BW and DQ instructions."""
-    if os.environ.get(GENERIC) == "1" or config.CPU_NAME:  # another CPU was asked of Numba
-        return False
-    host = binding.get_host_cpu_features()
-    return all(host.get(f"avx512{part}", False) for part in ("f", "bw", "dq"))
+def supported_vector_bits() -> int:
+    """Length of the vectors that Numba compiles for: 512, 256, or 0 where they are not x86's.
+
+    512 stands for AVX-512 F, BW and DQ, 256 for AVX2. ``SAA_VECTOR_BITS`` in the environment
+    lowers it, so that other machines can be emulated.
+    """
+    given = os.environ.get(VECTOR_BITS_NAME, "512")
+    if given not in ("0", "256", "512"):
+        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 256 or 512; got {given!r}")
+    features = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+    wide = {"+avx512f", "+avx512bw", "+avx512dq"} <= features
+    return min(512 if wide else 256 if "+avx2" in features else 0, int(given))
 
 
-WIDE = _has_avx512()
+VECTOR_BITS = supported_vector_bits()
+WIDE = VECTOR_BITS == 512
 F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(F32, LANES)
 MASK = ir.VectorType(I1, LANES)

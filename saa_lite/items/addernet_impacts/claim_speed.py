@@ -6,7 +6,6 @@ is kept. The CNN runs in the faster of its two memory layouts, as a user would r
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from saa_lite.bench.rounds import interleaved
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import best_group
 from saa_lite.models import create_model
@@ -109,20 +109,6 @@ def forward_pass(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
         return logits
 
     return call
-
-
-def interleaved(
-    calls: Mapping[Variant, Callable[[], object]], rounds: int, warm_up: int
-) -> dict[Variant, list[float]]:
-    """Seconds of every call in every round, the calls taking turns; warm-up rounds are dropped."""
-    times: dict[Variant, list[float]] = {name: [] for name in calls}
-    for index in range(warm_up + rounds):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if index >= warm_up:
-                times[name].append(time.perf_counter() - started)
-    return times
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:

@@ -1,0 +1,118 @@
+"""Running the comparisons, and what is remembered of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from saa_lite.bench.contenders import backward_calls, compiler_found, forward_calls
+from saa_lite.bench.limits import limit
+from saa_lite.bench.networks import NETWORKS, network_calls
+from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
+from saa_lite.bench.shapes import SHAPES
+from saa_lite.provenance import device_name, git_state, versions
+
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender in one comparison; seconds per call of ``batch`` images."""
+
+    case: str
+    work: str  # "forward", "forward + backward" or "training step"
+    contender: str
+    batch: int
+    seconds: Spread
+    distances: int | None = None  # |x − w| per call, where it is a single layer
+
+    @property
+    def per_image(self) -> float:
+        """Median seconds per image."""
+        return self.seconds.median / self.batch
+
+
+@dataclass(frozen=True)
+class Report:
+    """All results of one run on one machine."""
+
+    device: str
+    threads: int
+    rounds: int
+    versions: dict[str, str]
+    commit: str
+    limits: dict[str, float]  # results per second of one core
+    warnings: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Report":
+        """The report that :meth:`to_json` wrote."""
+        results = tuple(
+            Result(**{**result, "seconds": Spread(**result["seconds"])})
+            for result in value["results"]
+        )
+        return Report(**{**value, "results": results, "warnings": tuple(value["warnings"])})
+
+
+def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) -> Report:
+    """Time everything, each comparison by interleaved rounds.
+
+    Args:
+        rounds: per comparison; medians and quartiles are over these.
+        cases: names of shapes and networks, all by default.
+    """
+    warnings = []
+    if threads_share_a_core():
+        warnings.append(
+            "the threads of this process share a core, so every time with more than one thread is "
+            "far too long: run it again"
+        )
+    if not compiler_found():
+        warnings.append("torch.compile was not timed: it needs a C++ compiler, and none was found")
+    work = [unit for unit in _comparisons() if not cases or unit[0] in cases]
+    results: list[Result] = []
+    for _, run in tqdm(work, desc="comparisons", disable=not progress):
+        results += run(rounds)
+    commit, dirty = git_state()
+    return Report(
+        device=device_name("cpu"),
+        threads=torch.get_num_threads(),
+        rounds=rounds,
+        versions=versions(),
+        commit=commit + ("+dirty" if dirty else ""),
+        limits={kernel: limit(kernel) for kernel in ("adder", "convolution")},
+        warnings=tuple(warnings),
+        results=tuple(results),
+    )
+
+
+def _comparisons() -> Iterator[tuple[str, Callable[[int], list[Result]]]]:
+    for shape in SHAPES:
+        for work, calls in (("forward", forward_calls), ("forward + backward", backward_calls)):
+
+            def layer(rounds: int, shape=shape, work=work, calls=calls) -> list[Result]:  # type: ignore[no-untyped-def]
+                times = interleaved(calls(shape), rounds, WARM_UP)
+                return [
+                    Result(str(shape), work, name, shape.batch, spread(t), shape.distances)
+                    for name, t in times.items()
+                ]
+
+            yield shape.name, layer
+    for network in NETWORKS:
+
+        def whole(rounds: int, network=network) -> list[Result]:  # type: ignore[no-untyped-def]
+            calls = network_calls(network)
+            times = interleaved({key: call for key, (call, _) in calls.items()}, rounds, 1)
+            return [
+                Result(network.model, work, name, calls[work, name][1], spread(t))
+                for (work, name), t in times.items()
+            ]
+
+        yield network.model, whole

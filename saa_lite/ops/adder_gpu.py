@@ -1,0 +1,97 @@
+"""When the Triton kernels run, and in which tiles: everything about them that needs no Triton."""
+
+import functools
+import math
+import os
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # sums are always float32
+LARGEST_INDEX = 1 << 30  # pixels and weights are counted in 32 bits, addresses in 64
+FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
+OLDEST = (8, 0)  # compute capability: Ampere
+
+# Per TM, from the code compiled for sm_90: instructions that a warp issues for 4 channels, and
+# blocks resident on a multiprocessor. A load that misses L1 takes about 300 cycles.
+FORWARD_COST = {8: (579, 2), 4: (302, 4), 2: (165, 7)}
+GRADIENT_COST = {4: (329, 3), 2: (173, 4)}
+LATENCY = 300
+THREADS = 128
+
+
+def kernels(input: Tensor, weight: Tensor, groups: int) -> ModuleType | None:
+    """:mod:`~saa_lite.ops.adder_triton` where it applies, else None: plain torch operations.
+
+    It applies on NVIDIA GPUs from Ampere on, where Triton is installed, to all tensors but float64,
+    empty ones, groups of very few channels or filters (depthwise) and sizes beyond the 32-bit
+    counters. ``SAA_TRITON=0`` in the environment switches it off.
+    """
+    if not input.is_cuda or os.environ.get("SAA_TRITON") == "0":
+        return None
+    if torch.cuda.get_device_capability(input.device) < OLDEST:
+        return None
+    return _triton_module() if fits(input, weight, groups) else None
+
+
+@functools.cache
+def _triton_module() -> ModuleType | None:
+    if torch.version.cuda is None:
+        return None
+    try:
+        from saa_lite.ops import adder_triton  # noqa: PLC0415 - imports Triton, which may be absent
+    except ImportError:
+        return None
+    return adder_triton
+
+
+def fits(input: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether the kernels take tensors of this dtype and these sizes."""
+    narrow = groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < FEWEST_PER_GROUP
+    pixels = input.shape[0] * input.shape[2] * input.shape[3]
+    empty = input.numel() == 0 or weight.numel() == 0
+    small = max(pixels, 16 * weight.numel()) < LARGEST_INDEX  # lanes are padded, 16-fold at most
+    return input.dtype in DTYPES and small and not narrow and not empty
+
+
+class Tile(NamedTuple):
+    """One block's share of the output: TM·PM pixels × TN·PN·4 filters, PM·PN = 128 threads."""
+
+    TM: int
+    TN: int
+    PM: int
+    PN: int
+
+    @property
+    def filters(self) -> int:
+        return self.TN * self.PN * 4
+
+    def blocks(self, pixels: int, filters: int) -> tuple[int, int]:
+        """How many tiles cover the pixels and the filters."""
+        return -(-pixels // (self.TM * self.PM)), -(-filters // self.filters)
+
+
+@functools.lru_cache(1024)
+def choose_tile(pixels: int, filters: int, groups: int, multiprocessors: int, task: str) -> Tile:
+    """The tile with the least expected time, by counting issued instructions and latency.
+
+    Larger tiles issue fewer instructions per |x − w|, smaller ones fill more multiprocessors.
+    Every tile adds in the same order, so the choice changes no result.
+
+    Args:
+        pixels: output pixels of all images ("forward"), input pixels ("gradient").
+        filters: per group; channels per group for "gradient".
+    """
+    cost = FORWARD_COST if task == "forward" else GRADIENT_COST
+    PN = min((8, 4, 2), key=lambda width: -(-filters // (8 * width)) * width)
+    tiles = [Tile(TM, 2, THREADS // PN, PN) for TM in cost]
+
+    def cycles(tile: Tile) -> int:
+        issued, resident = cost[tile.TM]
+        share = -(-math.prod(tile.blocks(pixels, filters)) * groups // multiprocessors)
+        at_once = min(share, resident)
+        return -(-share // at_once) * max(at_once * issued, issued + LATENCY)
+
+    return min(tiles, key=cycles)

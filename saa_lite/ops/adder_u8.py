@@ -1,0 +1,193 @@
+"""The adder convolution of bytes: what a quantised AdderNet layer computes, exactly.
+
+    Y[b, t, p] = −Σ_k |X[b, k, p] − W[t, k]|,   X and W in 0 … 255, Y int32
+
+The distance does not change when one constant is added to both x and w, so a quantisation with one
+scale for both needs no zero point in the sum (eq. 2 of AdderNet, CVPR 2020, on integers).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from saa_lite.errors import UsageError
+from saa_lite.ops import adder_torch, adder_u8_cpu, adder_u8_vector
+from saa_lite.ops._arguments import (
+    Pair,
+    check_conv_shapes,
+    check_tensors,
+    layout_of,
+    output_shape,
+    pair,
+)
+from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops.vector_ir import VECTOR_BITS
+
+MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
+BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
+
+_VECTOR_KERNELS: dict[int, tuple[Callable[..., None], Callable[..., None]]] = {
+    512: (adder_u8_vector.serial_512, adder_u8_vector.parallel_512),
+    256: (adder_u8_vector.serial_256, adder_u8_vector.parallel_256),
+}
+
+
+def adder_conv2d_u8(
+    input: Tensor,
+    weight: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    padding_value: int = 0,
+) -> Tensor:
+    """−Σ|x − w| over every receptive field, in integers and exact on every device.
+
+    Overflow: with K = (channels / groups)·kh·kw taps the sum lies in [−255·K, 0]; K up to
+    8,421,504 fits an int32, more is refused.
+
+    Args:
+        input: uint8 [batch, channels, rows, columns], any memory layout.
+        weight: uint8 [filters, channels / groups, kernel rows, kernel columns].
+        stride, padding, dilation: int or pair (rows, columns).
+        groups: divides channels and filters.
+        padding_value: 0 to 255, what padded pixels hold (the zero point of the input).
+
+    Returns:
+        int32 [batch, filters, rows', columns'] with torch's output sizes, channels_last if
+        ``input`` is. No gradient: integers have none.
+
+    Raises:
+        TypeError: not uint8 tensors.
+        UsageError: (a ValueError) shapes, groups or values that do not fit.
+    """
+    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    check_tensors("adder_conv2d_u8", input, weight, (torch.uint8,))
+    check_conv_shapes("adder_conv2d_u8", input, weight, *geometry, groups)
+    wrong = isinstance(padding_value, bool) or not isinstance(padding_value, int)
+    if wrong or not 0 <= padding_value <= 255:
+        raise UsageError(f"padding_value must be an int from 0 to 255; got {padding_value!r}")
+    taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    if taps > MOST_TAPS:
+        raise UsageError(
+            f"adder_conv2d_u8: a filter may have up to {MOST_TAPS} taps, so that the sum fits an "
+            f"int32; got {taps}"
+        )
+    return _adder_u8(input, weight, *geometry, groups, padding_value)
+
+
+@torch.library.custom_op("saa_lite::adder_conv2d_u8", mutates_args=())
+def _adder_u8(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding_value: int,
+) -> Tensor:
+    geometry = _pairs(stride, padding, dilation)
+    output = on_any_device(input, weight, *geometry, groups, padding_value)
+    return output.contiguous(memory_format=layout_of(input))
+
+
+@_adder_u8.register_kernel("cpu")
+def _adder_u8_on_cpu(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding_value: int,
+) -> Tensor:
+    geometry = _pairs(stride, padding, dilation)
+    shape, layout = output_shape(input, weight, *geometry), layout_of(input)
+    output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
+    if output.numel() == 0 or weight.shape[1] == 0:
+        return output.zero_()
+    if VECTOR_BITS:
+        _in_vectors(input, weight, output, geometry, groups, padding_value)
+        return output
+    plain = output.contiguous()
+    arrays = input.contiguous().numpy(), weight.contiguous().numpy(), plain.numpy()
+    kernels = adder_u8_cpu.plain_serial, adder_u8_cpu.plain_parallel
+    launch(*kernels, *arrays, np.array(geometry), groups, padding_value)
+    return plain.contiguous(memory_format=layout)
+
+
+@_adder_u8.register_fake
+def _adder_u8_shape(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding_value: int,
+) -> Tensor:
+    shape = output_shape(input, weight, *_pairs(stride, padding, dilation))
+    return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
+
+
+def _in_vectors(
+    input: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    geometry: tuple[Pair, Pair, Pair],
+    groups: int,
+    padding_value: int,
+) -> None:
+    """Fill ``output`` with the vector kernels, which read and write both memory layouts."""
+    one_pixel = input.shape[2:] == output.shape[2:] == (1, 1)
+    channels_last = one_pixel or layout_of(input) == torch.channels_last
+    if channels_last:
+        x, y = input.permute(0, 2, 3, 1).numpy(), output.permute(0, 2, 3, 1).numpy()
+    else:
+        x, y = input.contiguous().numpy(), output.numpy()
+    bands = _bands(output.shape[0], output.shape[2])
+    if bands == 1 and weight.shape[2:] == (1, 1) and geometry[:2] == ((1, 1), (0, 0)):
+        x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
+    arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
+    kernels = _VECTOR_KERNELS[VECTOR_BITS]
+    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last)
+
+
+def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:
+    """Images as one row each, or several images as one: a 1 × 1 kernel sees no difference."""
+    if not channels_last:
+        return images.reshape(*images.shape[:2], 1, -1)
+    lines = math.gcd(images.shape[0], BANDS_PER_THREAD * threads_wanted())
+    return images.reshape(lines, 1, -1, images.shape[3])
+
+
+def _bands(images: int, rows: int) -> int:
+    """Bands per image: one when there are images enough for all threads."""
+    threads = threads_wanted()
+    if threads == 1 or images >= BANDS_PER_THREAD * threads:
+        return 1
+    return min(rows, -(-BANDS_PER_THREAD * threads // images))
+
+
+def _pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
+    (a, b), (c, d), (e, f) = values
+    return (a, b), (c, d), (e, f)
+
+
+def on_any_device(
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    padding_value: int,
+) -> Tensor:
+    """−Σ|x − w| in torch operations on int32, one tap at a time and a few filters at once."""
+    up, side = padding
+    padded = F.pad(input.int(), (side, side, up, up), value=padding_value)
+    return adder_torch.forward(padded, weight.int(), stride, (0, 0), dilation, groups)

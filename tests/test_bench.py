@@ -1,0 +1,151 @@
+"""The benchmark: what it compares computes the same, ratios are those of its times."""
+
+import json
+
+import pytest
+import torch
+
+from saa_lite.bench import contenders, measure, rounds, table
+from saa_lite.bench.limits import limit
+from saa_lite.bench.measure import Report, Result
+from saa_lite.bench.networks import FORMULATION_BATCH, Network, network_calls
+from saa_lite.bench.rounds import Spread, interleaved, spread
+from saa_lite.bench.shapes import SHAPES, Shape
+from saa_lite.cli import main
+from saa_lite.ops import adder_conv2d
+
+SMALL = Shape("small", 3, 5, 6, 3, stride=2, batch=2)
+
+
+def test_every_adder_contender_computes_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "compiler_found", lambda: False)
+    x, w = SMALL.tensors()
+    expected = adder_conv2d(x, w, *SMALL.geometry)  # [2, 5, 3, 3]
+    flat = -expected.permute(0, 2, 3, 1).reshape(-1, 5).numpy()
+    found = {name: call() for name, call in contenders.forward_calls(SMALL).items()}
+    for name in ("ours, channels_last", "ours, contiguous", "AdderNet formulation"):
+        torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-5)
+    for name in ("torch.cdist", "scipy cdist", "scikit-learn"):
+        assert abs(torch.as_tensor(found[name]) - torch.from_numpy(flat)).max() < 1e-4
+    assert found["convolution, contiguous"].shape == expected.shape
+    assert "torch.compile" not in found
+
+
+def test_the_published_gradients_are_ours() -> None:
+    found = {name: call() for name, call in contenders.backward_calls(SMALL).items()}
+    # Each contender gets its own upstream gradient, so compare with one.
+    x, w = (t.requires_grad_() for t in SMALL.tensors())
+    grad = torch.ones(2, 5, 3, 3)
+    ours = torch.autograd.grad(adder_conv2d(x, w, *SMALL.geometry), (x, w), grad)
+    theirs = torch.autograd.grad(contenders.formulation(x, w, *SMALL.geometry), (x, w), grad)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert {len(gradients) for gradients in found.values()} == {2}
+
+
+def test_networks_agree_with_the_published_formulation() -> None:
+    calls = network_calls(Network("resnet20", 32, 2))
+    assert calls["forward", "AdderNet formulation"][1] == FORMULATION_BATCH
+    network = Network("resnet20", 32, FORMULATION_BATCH)
+    calls = network_calls(network)
+    ours, theirs = (calls["forward", name][0]() for name in ("ours", "AdderNet formulation"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_shapes_count_their_distances() -> None:
+    assert Shape("a", 16, 16, 32, 3).distances == 32 * 32 * 32 * 16 * 16 * 9
+    assert SMALL.distances == 2 * 5 * 3 * 3 * 3 * 9
+    assert len({shape.name for shape in SHAPES}) == len(SHAPES)
+
+
+def test_calls_take_turns_and_warm_up_is_dropped() -> None:
+    order: list[str] = []
+    calls = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    times = interleaved(calls, rounds=3, warm_up=2)
+    assert order == ["a", "b"] * 5
+    assert [len(found) for found in times.values()] == [3, 3]
+    assert spread([3.0, 1.0, 2.0]) == Spread(2.0, 1.5, 2.5)
+    assert spread([4.0]) == Spread(4.0, 4.0, 4.0)
+
+
+@pytest.mark.parametrize(("seconds", "shared"), [(1e-5, False), (8e-3, True)])
+def test_a_shared_core_is_noticed(
+    seconds: float, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "interleaved", lambda *_: {"small": [seconds] * 9})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert rounds.threads_share_a_core() is shared
+
+
+def test_the_limit_is_a_rate() -> None:
+    """A multiply-add is one operation, |x − w| two; both far above a scalar processor's."""
+    adder, convolution = (limit(kernel, attempts=5) for kernel in ("adder", "convolution"))
+    assert adder > 1e9
+    assert convolution > adder
+
+
+def report() -> Report:
+    def result(work: str, contender: str, ms: float, batch: int = 32) -> Result:
+        seconds = Spread(ms / 1e3, ms / 2e3, ms / 5e2)
+        return Result("a", work, contender, batch, seconds, 4_000_000)
+
+    results = (
+        result("forward", "ours, channels_last", 2.0),
+        result("forward", "ours, contiguous", 3.0),
+        result("forward", "ours, kernel alone", 1.0),
+        result("forward", "convolution, channels_last", 1.6),
+        result("forward", "convolution, contiguous", 2.5),
+        result("forward", "AdderNet formulation", 25.0, batch=8),
+    )
+    return Report("a CPU", 2, 9, {"torch": "2"}, "abc", {"adder": 4e9}, ("mind",), results)
+
+
+def test_table_rows_are_ratios_per_image() -> None:
+    (row,) = table.rows(report())
+    assert row["ours (ms)"] == "2.00 [1.00, 4.00]"
+    assert row["÷ conv"] == "1.25"
+    assert row["NCHW ÷ conv"] == "1.88"
+    assert row["kernel (G/s)"] == "4"
+    assert row["of limit"] == "50%"
+    assert row["formulation"] == "50.0 ×"
+    assert row["cdist"] is None
+
+
+def test_reports_survive_json() -> None:
+    assert Report.from_json(json.loads(json.dumps(report().to_json()))) == report()
+
+
+def test_command_prints_json_alone_and_records(
+    monkeypatch: pytest.MonkeyPatch, tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    monkeypatch.setattr(measure, "SHAPES", (SMALL,))
+    monkeypatch.setattr(measure, "NETWORKS", ())
+    monkeypatch.setattr(contenders, "compiler_found", lambda: False)
+    command = ["bench", "--rounds", "1", "--threads", "1", "--json", "--record", "--quiet"]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {r["work"] for r in printed["results"]} == {"forward", "forward + backward"}
+    assert json.loads((tmp_path / "data/measured/bench.json").read_text()) == printed
+    assert table.rows(Report.from_json(printed))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1; got 0"),
+        (["--threads", "0"], "--threads must be at least 1; got 0"),
+        (["nosuch"], "no layer or network is called nosuch"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--quiet", *arguments]) != 0
+    assert complaint in capsys.readouterr().err
+
+
+def test_without_a_compiler_the_formula_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders.shutil, "which", lambda name: None)
+    assert not contenders.compiler_found()
+    assert contenders._compiled_formula(*SMALL.tensors()) == {}
