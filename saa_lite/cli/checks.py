@@ -1,5 +1,6 @@
 """The checks of ``saa-lite doctor``: each is one function that returns one row or several."""
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -83,7 +84,9 @@ def cpu_features() -> Check:
     """Vector instructions that the kernels can use."""
     features = import_module("llvmlite.binding").get_host_cpu_features()  # comes with numba
     found = [name for name in CPU_FEATURES if features.get(name)]
-    return Check("cpu features", "ok", " ".join(found) or "baseline only")
+    bits = import_module("saa_lite.ops.vector_ir").VECTOR_BITS
+    used = f"kernels use {bits}-bit vectors" if bits else "kernels use generic vectors"
+    return Check("cpu features", "ok", f"{' '.join(found) or 'baseline only'}; {used}")
 
 
 def kernel() -> Check:
@@ -119,7 +122,9 @@ def gpu() -> Check:
         remedy = "not needed; with an NVIDIA GPU, a torch build for CUDA and its driver"
         return Check("gpu", "missing", "none, everything runs on the CPU", remedy)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return Check("gpu", "ok", ", ".join(names))
+    has_triton = importlib.util.find_spec("triton") is not None
+    triton = "Triton kernels" if has_triton else "plain torch operations, as Triton is missing"
+    return Check("gpu", "ok", f"{', '.join(names)}; {triton}")
 
 
 def browser() -> Check:
