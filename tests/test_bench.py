@@ -27,6 +27,11 @@ def test_every_adder_contender_computes_the_same_layer(monkeypatch: pytest.Monke
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-5)
     for name in ("torch.cdist", "scipy cdist", "scikit-learn"):
         assert abs(torch.as_tensor(found[name]) - torch.from_numpy(flat)).max() < 1e-4
+    integers = found["ours, uint8"]
+    assert integers.dtype == torch.int32
+    assert integers.shape == found["ours, integer shift"].shape == expected.shape
+    # Codes are 40 x + 128: the distances are 40 times as long, up to rounding of each tap.
+    assert (integers / 40 - expected).abs().max() < 27 / 40 + 27 * 0.2
     assert found["convolution, contiguous"].shape == expected.shape
     assert "torch.compile" not in found
 

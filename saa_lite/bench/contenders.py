@@ -14,10 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.bench.shapes import Shape
-from saa_lite.ops import adder_conv2d, adder_forward, adder_pack
+from saa_lite.ops import (
+    adder_conv2d,
+    adder_conv2d_u8,
+    adder_forward,
+    adder_pack,
+    shift_conv2d,
+)
 from saa_lite.ops._launch import launch
 
 Call = Callable[[], object]
+ZERO_CODE = 128  # of the bytes, so that both signs fit
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -61,9 +68,24 @@ def forward_calls(shape: Shape) -> dict[str, Call]:
         calls[f"ours, {name}"] = partial(adder_conv2d, y, v, *shape.geometry)
         v = v.contiguous(memory_format=layout)
         calls[f"convolution, {name}"] = partial(_convolution, y, v, *shape.geometry)
+    calls |= _integers(shape)
     calls["AdderNet formulation"] = lambda: formulation(x, w, *shape.geometry)
     calls["torch.cdist"] = lambda: torch.cdist(patches, filters, p=1)
     return calls | _libraries(patches, filters) | _compiled_formula(patches, filters)
+
+
+def _integers(shape: Shape) -> dict[str, Call]:
+    """What a quantised adder layer and an exact shift layer compute, for inference."""
+    x, w = shape.tensors()
+    bytes_, filters = ((t * 40 + ZERO_CODE).clamp(0, 255).to(torch.uint8) for t in (x, w))
+    shifts, signs = (-w.abs() * 4).clamp(-7, 0).to(torch.int8), w.sign().to(torch.int8)
+    fixed = (x * 2**16).to(torch.int32)
+    return {
+        "ours, uint8": partial(
+            adder_conv2d_u8, bytes_, filters, *shape.geometry, padding_value=ZERO_CODE
+        ),
+        "ours, integer shift": partial(shift_conv2d, fixed, shifts, signs, *shape.geometry),
+    }
 
 
 def _kernel_alone(shape: Shape) -> Call:

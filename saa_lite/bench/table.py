@@ -11,10 +11,12 @@ OTHERS = {  # contender → column
     "scipy cdist": "scipy",
     "scikit-learn": "sklearn",
 }
+INTEGERS = {"ours, uint8": "uint8 ÷ conv", "ours, integer shift": "shift ÷ conv"}
 READING = (
-    "ours: median [quartiles], end to end in channels_last; ÷ conv: our time over that of the "
-    "faster convolution layout; kernel: |x − w| per second without packing and allocation, and its "
-    "share of what the cores can do; last columns: how many times slower than ours (— not timed)"
+    "ours: median [quartiles], end to end in channels_last; ÷ conv: that time over the one of the "
+    "faster float32 convolution layout; kernel: |x − w| per second without packing and "
+    "allocation, and its share of what the cores can do; last columns: how many times slower "
+    "than ours (— not timed)"
 )
 
 
@@ -40,6 +42,9 @@ def _row(report: Report, case: str, work: str) -> dict[str, object]:
         "kernel (G/s)": kernel and f"{_rate(kernel) / 1e9:.0f}",
         "of limit": kernel and f"{share_of_limit(report, kernel):.0%}",
     }
+    for contender, column in INTEGERS.items():
+        exact = found.get(contender)
+        row[column] = exact and f"{exact.per_image / convolution.per_image:.2f}"
     for contender, column in OTHERS.items():
         other = found.get(contender)
         row[column] = other and f"{other.per_image / ours.per_image:.1f} ×"
