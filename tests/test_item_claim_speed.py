@@ -43,7 +43,7 @@ def test_item_runs_records_and_draws():
     assert claim.samples(records).holds == "below"
     assert item.draw is not None
     (axis,) = item.draw(records, []).axes
-    assert axis.get_title(loc="left") == "2 images: adder takes 3.0 × the CNN's time"
+    assert axis.get_title(loc="left") == "2 images: adder ÷ CNN = 3.0"
     again = run_item(item, Context("smoke", progress=False))
     assert [r.created for r in again] == [r.created for r in records]
 

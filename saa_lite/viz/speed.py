@@ -31,7 +31,7 @@ def latency_figure(records: Sequence[Record]) -> Figure:
         axis.set_yticks([0, 1], [LABELS[method] for method in METHODS])
         axis.set(ylim=(1.5, -0.5), xlim=(0, 1.08 * table.max()), xlabel="one forward pass (ms)")
         ratio = np.median(table[1] / table[0])
-        axis.set_title(f"{counted(batch, 'image')}: adder takes {ratio:.1f} × the CNN's time")
+        axis.set_title(f"{counted(batch, 'image')}: adder ÷ CNN = {ratio:.1f}")
     first = records[0]
     figure.suptitle(
         f"ResNet-20, {first.settings['image_size']}² images, {first.device}, "
