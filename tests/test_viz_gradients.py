@@ -89,7 +89,7 @@ def test_panel_wires_every_control_and_shows_a_static_picture(
     slider, buttons, output = box.children
     assert slider.continuous_update is False
     assert buttons.options == ("clip", "full")
-    assert output.layout.height == "400px"
+    assert output.layout.height == "345px"
     assert isinstance(shown[-1], display.Image)
     capsys.readouterr()
     slider.value = -2.0

@@ -61,7 +61,7 @@ def _cache_folder() -> Path:
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saa_lite"
+    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "saa_lite"
     for parent in (*given, HERE / "__pycache__", user):
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
