@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from saa_lite import cli, files
 from saa_lite.items.base import Context, built
+from saa_lite.locks import locked
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record, measured_records
 
@@ -216,7 +217,8 @@ def test_permission_denied_is_a_sentence_and_leaves_nothing_half_written(
     monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
     assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
     assert "Permission denied" in capsys.readouterr().err
-    assert [path.name for path in home.rglob("*") if path.is_file()] == [".lock"]
+    left = {path.name for path in home.rglob("*") if path.is_file()}
+    assert left == {".lock", ".running"}
 
 
 def test_operating_system_errors_name_the_file() -> None:
@@ -314,3 +316,54 @@ def _seconds_for_items() -> float:
     after = os.times()
     user = after.children_user - before.children_user
     return user + after.children_system - before.children_system
+
+
+TRAIN = ["train", "--dataset", "digits", "--size", "8", "--epochs", "1", "--quiet"]
+SMALL_NET = [*TRAIN, "--model", "resnet20", "--train-images", "40", "--batch-size", "20"]
+
+
+def test_train_has_a_place_of_its_own_and_goes_on_with_resume(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(SMALL_NET) == 0
+    (folder,) = (home / "data/runs/train").iterdir()
+    assert folder.name.startswith("resnet20-")
+    settings = (folder / "settings.json").read_text()
+    assert cli.main(SMALL_NET) == 2
+    assert "add --resume to go on with it" in capsys.readouterr().err
+    assert cli.main([*SMALL_NET, "--resume", "--epochs", "7"]) == 2
+    assert (folder / "settings.json").read_text() == settings, "a refused resume changed it"
+    assert cli.main([*SMALL_NET, "--resume"]) == 0
+
+
+def test_a_refused_training_leaves_no_description(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*TRAIN, "--model", "lenet5_bn", "--out", str(home / "small")]) == 2
+    assert "at least 32×32" in capsys.readouterr().err
+    assert not (home / "small" / "settings.json").exists()
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_a_second_run_of_the_same_item_is_told_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(home / "data/runs" / ITEM, busy="never"):
+        assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
+    assert f"another run of {ITEM} is going on; wait until it is done" in capsys.readouterr().err
+    with locked(home / "small", busy="never"):
+        assert cli.main([*SMALL_NET, "--out", str(home / "small")]) == 2
+    assert "another training is going on" in capsys.readouterr().err
+    assert cli.main(["run", ITEM, "--device", "cpu"]) == 0
+
+
+@pytest.mark.usefixtures("toy_item")
+def test_tracked_numbers_are_named_as_such(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", ITEM, "--device", "cpu"]) == 0
+    assert f"To keep the new numbers: saa-lite record {ITEM}" in capsys.readouterr().out
+    assert cli.main(["record", ITEM]) == 0
+    assert "seed" in capsys.readouterr().out
+    assert cli.main(["run", ITEM, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "numbers are the tracked ones" in printed
+    assert "To keep" not in printed

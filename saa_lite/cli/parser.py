@@ -143,6 +143,6 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
     add("--amp", action=BooleanOptionalAction, default=False, help="mixed precision")
     add("--optimizer", default="sgd", help="sgd or radam")
     add("--seed", type=int, default=0)
-    add("--out", type=Path, required=True, metavar="DIR", help="checkpoints and history")
+    add("--out", type=Path, metavar="DIR", help="default: data/runs/train/MODEL-CONV-DATASET")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     _where(command)

@@ -1,10 +1,23 @@
 """``saa-lite record``: promote the records of finished runs to the tracked ones."""
 
 from argparse import Namespace
+from collections import defaultdict
 
 from saa_lite.cli.output import show
 from saa_lite.items.registry import find_item
-from saa_lite.records import promote
+from saa_lite.records import Record, promote
+
+
+def contents(records: list[Record]) -> str:
+    """How many seeds of which method at which budget, so that a half-finished run is seen."""
+    seeds: dict[tuple[int, str], set[int]] = defaultdict(set)
+    for record in records:
+        seeds[record.epochs, record.method].add(record.seed)
+    return ", ".join(
+        f"{method} {len(found)} seed{'' if len(found) == 1 else 's'}"
+        + (f" at {epochs} epochs" if epochs else "")
+        for (epochs, method), found in sorted(seeds.items())
+    )
 
 
 def main(arguments: Namespace) -> int:
@@ -13,7 +26,8 @@ def main(arguments: Namespace) -> int:
     rows = [
         {
             "item": name,
-            "records": len(promote(name)),
+            "records": len(kept := promote(name)),
+            "kept": contents(kept),
             "file": f"data/measured/{name}.jsonl",
         }
         for name in names

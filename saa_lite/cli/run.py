@@ -8,10 +8,12 @@ from typing import Any
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, show_json, stdout_for_json
 from saa_lite.cli.settings import change
+from saa_lite.errors import UsageError
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import check_runnable, run_item
-from saa_lite.records import Record
+from saa_lite.locks import locked
+from saa_lite.records import Record, measured_records, run_folder
 
 
 def main(arguments: Namespace) -> int:
@@ -21,6 +23,8 @@ def main(arguments: Namespace) -> int:
     for item in items:
         check_runnable(item, arguments.profile)
     settings = [change(item.profiles[arguments.profile], arguments.changes) for item in items]
+    for chosen in settings:
+        _check_seeds(chosen)
     context = Context(
         profile=arguments.profile,
         data_root=arguments.data_root,
@@ -30,13 +34,14 @@ def main(arguments: Namespace) -> int:
     )
     found: list[Record] = []
     for item, chosen in zip(items, settings, strict=True):
-        with stdout_for_json(arguments.json):
+        alone = locked(run_folder(item.id), busy=f"another run of {item.id} is going on")
+        with stdout_for_json(arguments.json), alone:
             records = run_item(item, context, settings=chosen, fresh=arguments.fresh)
         found += records
         if not arguments.json:
             print(f"{item.id}, profile {arguments.profile}")
             show([_row(record) for record in records], as_json=False)
-            print(_next_step(item.id, arguments.profile))
+            print(_next_step(item.id, arguments.profile, records))
     if arguments.json:
         show_json([json.loads(record.to_line()) for record in found])
     return 0
@@ -55,7 +60,22 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _next_step(item_id: str, profile: str) -> str:
+def _check_seeds(settings: Any) -> None:
+    if getattr(settings, "seeds", 1) < 1:
+        raise UsageError(f"--set seeds must be at least 1; got {settings.seeds}")
+
+
+def _next_step(item_id: str, profile: str, records: list[Record]) -> str:
     if profile == "smoke":
         return "A smoke run shows that the code works; its numbers are not kept."
-    return f"Drawn in data/runs/{item_id}/. To keep these numbers: saa-lite record {item_id}\n"
+    tracked = {record.to_line() for record in measured_records(item_id)}
+    known = sum(record.to_line() in tracked for record in records)
+    lines = [f"Drawn in data/runs/{item_id}/."]
+    if known:
+        lines.append(
+            f"{known} of {len(records)} numbers are the tracked ones of data/measured/; "
+            "--fresh measures all of them again."
+        )
+    if known < len(records):
+        lines.append(f"To keep the new numbers: saa-lite record {item_id}")
+    return "\n".join(lines) + "\n"

@@ -1,6 +1,9 @@
 """``saa-lite train``: one network on one set, with checkpoints."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,8 +11,10 @@ import torch
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.data import ImageSet, load_dataset
-from saa_lite.errors import UsageError
-from saa_lite.files import write_json
+from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.files import runs_dir, write_json
+from saa_lite.items.base import dataset_label
+from saa_lite.locks import locked
 from saa_lite.models import create_model
 from saa_lite.train import TrainConfig, has_checkpoint, train
 
@@ -20,24 +25,48 @@ def main(arguments: Namespace) -> int:
     """Train, print one row per epoch, and leave checkpoints and ``history.json`` in ``--out``."""
     config = _config(arguments)
     device = resolve_device(arguments.device)
+    arguments.out = arguments.out or _default_out(arguments)
     _check_out(arguments)
     with stdout_for_json(arguments.json):
         train_set, test_set = _load(arguments, "train"), _load(arguments, "test")
         model = _model(arguments, train_set)
-        # Written before the first step: a folder that cannot be written costs no training.
-        write_json(arguments.out / "settings.json", _settings(arguments, config))
-        history = train(
-            model,
-            train_set,
-            test_set,
-            config,
-            device=device,
-            checkpoint=arguments.out,
-            progress=not arguments.quiet,
-        )
+        with _described(arguments, config):
+            history = train(
+                model,
+                train_set,
+                test_set,
+                config,
+                device=device,
+                checkpoint=arguments.out,
+                progress=not arguments.quiet,
+            )
     write_json(arguments.out / "history.json", history)
     show(history if arguments.json else [_row(epoch) for epoch in history], as_json=arguments.json)
     return 0
+
+
+def _default_out(arguments: Namespace) -> Path:
+    dataset = dataset_label(arguments.dataset).replace(":", "-")
+    return runs_dir() / "train" / f"{arguments.model}-{arguments.conv}-{dataset}"
+
+
+@contextmanager
+def _described(arguments: Namespace, config: TrainConfig) -> Iterator[None]:
+    """Around a training: nobody else trains in the folder, and ``settings.json`` describes it.
+
+    It is written before the first step, so that a folder that cannot be written costs no training,
+    and taken away again if the training is refused. A resumed training has its description.
+    """
+    path = arguments.out / "settings.json"
+    with locked(arguments.out, busy=f"another training is going on in {arguments.out}"):
+        if not arguments.resume:
+            write_json(path, _settings(arguments, config))
+        try:
+            yield
+        except SaaLiteError:
+            if not has_checkpoint(arguments.out):
+                path.unlink(missing_ok=True)
+            raise
 
 
 def _config(arguments: Namespace) -> TrainConfig:

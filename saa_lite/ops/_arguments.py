@@ -1,6 +1,7 @@
 """Checks and shape arithmetic that all convolution operators share."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -17,10 +18,11 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
         return value, value
     given = tuple(value) if isinstance(value, Iterable) else (value,)
     wrong = len(given) not in (1, 2) or any(
-        isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) for v in given
+        isinstance(v, bool) or not isinstance(v, (Integral, torch.SymInt)) for v in given
     )
     if wrong:
         raise UsageError(f"{name} must be an int or a pair of ints; got {value!r}")
+    given = tuple(v if isinstance(v, torch.SymInt) else int(v) for v in given)  # NumPy's integers
     rows, columns = given if len(given) == 2 else given * 2
     if rows < minimum or columns < minimum:
         raise UsageError(f"{name} must be at least {minimum}; got {value!r}")
