@@ -124,6 +124,7 @@ def test_first_compilation_is_announced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_compile, "HERE", tmp_path)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     _compile._cache_folder.cache_clear()
     try:
 

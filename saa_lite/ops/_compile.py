@@ -73,8 +73,15 @@ def _cache_folder() -> Path:
 
 
 def announce_first_compilation(dispatcher: Any) -> None:
-    """Say that a kernel is about to be compiled, if neither this process nor the disk has it."""
-    if dispatcher.signatures or any(_cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi")):
+    """Say that a kernel is about to be compiled, if neither this process nor the disk has it.
+
+    Silent where progress bars are switched off (``TQDM_DISABLE=1``).
+    """
+    if (
+        os.environ.get("TQDM_DISABLE") == "1"
+        or dispatcher.signatures
+        or any(_cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi"))
+    ):
         return
     name = dispatcher.__name__.replace("_", " ")
     stream = sys.stdout if _in_notebook() else sys.stderr  # red is for errors there
