@@ -29,6 +29,12 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
     return rows, columns
 
 
+def pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
+    """Stride, padding and dilation as pairs again: registered operators receive lists."""
+    stride, padding, dilation = ((value[0], value[1]) for value in values)
+    return stride, padding, dilation
+
+
 def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """floor((size + 2·padding − dilation·(kernel − 1) − 1) / stride) + 1, as in torch."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1

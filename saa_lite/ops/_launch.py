@@ -14,6 +14,7 @@ import torch
 
 from saa_lite.ops._compile import announce_first_compilation
 
+BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 _LOADED_IN = os.getpid()
 # Numba's fallback layer, workqueue, aborts the process when two threads launch at once.
 _ONE_LAUNCH_AT_A_TIME = threading.Lock()
@@ -24,6 +25,14 @@ def threads_wanted() -> int:
     if os.getpid() != _LOADED_IN:
         return 1
     return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+
+def bands_to_share(images: int, rows: int) -> int:
+    """Bands per image: one where there are images enough for all threads."""
+    threads = threads_wanted()
+    if threads == 1 or images >= BANDS_PER_THREAD * threads:
+        return 1
+    return min(rows, -(-BANDS_PER_THREAD * threads // images))
 
 
 def launch(serial: Any, parallel: Any, *args: Any) -> None:

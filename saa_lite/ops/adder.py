@@ -26,12 +26,12 @@ from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops import adder_cpu, adder_gpu, adder_pack, adder_torch
 from saa_lite.ops._arguments import (
     FLOATS,
-    Pair,
     check_conv_shapes,
     check_tensors,
     layout_of,
     output_shape,
     pair,
+    pairs,
 )
 from saa_lite.ops._launch import launch
 
@@ -132,7 +132,7 @@ def _adder(
     weight_gradient: str,
     input_gradient: str,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
     output = kernels.forward(input, weight, *geometry, groups)
     return output.contiguous(memory_format=layout_of(input))
@@ -149,7 +149,7 @@ def _adder_on_cpu(
     weight_gradient: str,
     input_gradient: str,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     if adder_pack.applies(input, weight, groups):
         return adder_pack.forward(input, weight, *geometry, groups)
     output = input.new_empty(output_shape(input, weight, *geometry))
@@ -171,7 +171,7 @@ def _adder_shape(
     weight_gradient: str,
     input_gradient: str,
 ) -> Tensor:
-    shape = output_shape(input, weight, *_pairs(stride, padding, dilation))
+    shape = output_shape(input, weight, *pairs(stride, padding, dilation))
     return input.new_empty(shape).contiguous(memory_format=layout_of(input))
 
 
@@ -186,7 +186,7 @@ def _input_gradient(
     groups: int,
     kind: str,
 ) -> Tensor:
-    args = (grad, input, weight, *_pairs(stride, padding, dilation), groups)
+    args = (grad, input, weight, *pairs(stride, padding, dilation), groups)
     if kernels := adder_gpu.kernels(input, weight, groups):
         result = kernels.input_gradient(*args, kind)
     elif kind == "full":
@@ -207,7 +207,7 @@ def _input_gradient_on_cpu(
     groups: int,
     kind: str,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     if kind == "full":
         result = adder_torch.input_full_gradient(grad, input, weight, *geometry, groups)
     elif kind == "clip" and adder_pack.applies(input, weight, groups):
@@ -245,7 +245,7 @@ def _weight_gradient(
     groups: int,
     kind: str,
 ) -> Tensor:
-    args = (grad, input, weight, *_pairs(stride, padding, dilation), groups)
+    args = (grad, input, weight, *pairs(stride, padding, dilation), groups)
     if kind == "full":
         return adder_torch.weight_full_gradient(*args).contiguous()
     return adder_torch.weight_sign_gradient(*args).contiguous()
@@ -262,7 +262,7 @@ def _weight_gradient_on_cpu(
     groups: int,
     kind: str,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     if kind == "full":
         full = adder_torch.weight_full_gradient(grad, input, weight, *geometry, groups)
         return full.contiguous()
@@ -305,11 +305,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _adder.register_autograd(_backward, setup_context=_remember)
 for _device in ("cpu", "cuda"):
     _adder.register_autocast(_device, torch.float32)
-
-
-def _pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
-    stride, padding, dilation = ((value[0], value[1]) for value in values)
-    return stride, padding, dilation
 
 
 def _array(tensor: Tensor) -> Any:

@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from saa_lite.ops import adder_backward, adder_forward
 from saa_lite.ops._arguments import Pair, layout_of, output_shape
-from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops._launch import bands_to_share, launch
 from saa_lite.ops.adder_tiles import FLOAT, VECTOR
 from saa_lite.ops.vector_ir import LANES
 
-BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 BAND_BYTES = 256 * 1024  # of padded input: stays in a core's second-level cache
 FLAT_PIXELS = 4096  # longest row that a small image is flattened to
 
@@ -187,6 +186,4 @@ def _bands(images: Tensor, padding: Pair) -> int:
     """Bands per image: enough to share out among threads and to stay in cache."""
     count, channels, height, width = images.shape
     size = FLOAT * channels * (height + 2 * padding[0]) * (width + 2 * padding[1])
-    threads = threads_wanted()
-    shared = 1 if threads == 1 else -(-BANDS_PER_THREAD * threads // count)
-    return min(height, max(shared, -(-size // BAND_BYTES)))
+    return min(height, max(bands_to_share(count, height), -(-size // BAND_BYTES)))

@@ -23,12 +23,12 @@ from saa_lite.ops._arguments import (
     layout_of,
     output_shape,
     pair,
+    pairs,
 )
-from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted
 from saa_lite.ops.vector_ir import VECTOR_BITS
 
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
-BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 
 _VECTOR_KERNELS: dict[int, tuple[Callable[..., None], Callable[..., None]]] = {
     512: (adder_u8_vector.serial_512, adder_u8_vector.parallel_512),
@@ -90,7 +90,7 @@ def _adder_u8(
     groups: int,
     padding_value: int,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     output = on_any_device(input, weight, *geometry, groups, padding_value)
     return output.contiguous(memory_format=layout_of(input))
 
@@ -105,7 +105,7 @@ def _adder_u8_on_cpu(
     groups: int,
     padding_value: int,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     shape, layout = output_shape(input, weight, *geometry), layout_of(input)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or weight.shape[1] == 0:
@@ -130,7 +130,7 @@ def _adder_u8_shape(
     groups: int,
     padding_value: int,
 ) -> Tensor:
-    shape = output_shape(input, weight, *_pairs(stride, padding, dilation))
+    shape = output_shape(input, weight, *pairs(stride, padding, dilation))
     return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
 
 
@@ -149,7 +149,7 @@ def _in_vectors(
         x, y = input.permute(0, 2, 3, 1).numpy(), output.permute(0, 2, 3, 1).numpy()
     else:
         x, y = input.contiguous().numpy(), output.numpy()
-    bands = _bands(output.shape[0], output.shape[2])
+    bands = bands_to_share(output.shape[0], output.shape[2])
     if bands == 1 and weight.shape[2:] == (1, 1) and geometry[:2] == ((1, 1), (0, 0)):
         x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
     arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
@@ -163,19 +163,6 @@ def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:
         return images.reshape(*images.shape[:2], 1, -1)
     lines = math.gcd(images.shape[0], BANDS_PER_THREAD * threads_wanted())
     return images.reshape(lines, 1, -1, images.shape[3])
-
-
-def _bands(images: int, rows: int) -> int:
-    """Bands per image: one when there are images enough for all threads."""
-    threads = threads_wanted()
-    if threads == 1 or images >= BANDS_PER_THREAD * threads:
-        return 1
-    return min(rows, -(-BANDS_PER_THREAD * threads // images))
-
-
-def _pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
-    (a, b), (c, d), (e, f) = values
-    return (a, b), (c, d), (e, f)
 
 
 def on_any_device(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair
+from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair, pairs
 from saa_lite.ops._launch import launch
 from saa_lite.ops.shift import smallest_shift
 from saa_lite.ops.shift_cpu import shift_conv2d_parallel, shift_conv2d_serial
@@ -163,7 +163,7 @@ def _shift_conv2d(
 ) -> Tensor:
     """Every device without a kernel of its own: torch shifts, one tap of the kernel at a time."""
     _check_contents(input, shift, sign, smallest, truncate)
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     amount = _amounts(shift, smallest, truncate)
     return shift_conv2d_by_taps(input, amount, sign, *geometry, groups)
 
@@ -181,7 +181,7 @@ def _(
     truncate: bool,
 ) -> Tensor:
     _check_contents(input, shift, sign, smallest, truncate)
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
     codes = (input, _amounts(shift, smallest, truncate), sign)
     # contiguous: one compiled kernel, not one for every combination of layouts
@@ -209,13 +209,8 @@ def _(
     smallest: int,
     truncate: bool,
 ) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
+    geometry = pairs(stride, padding, dilation)
     return input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
-
-
-def _pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
-    stride, padding, dilation = ((value[0], value[1]) for value in values)
-    return stride, padding, dilation
 
 
 def shift_conv2d_by_taps(

@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from saa_lite.data import Batches, load_dataset
+from saa_lite.data import Batches
 from saa_lite.items.addernet_impacts.sign_direction import (
     layer_directions,
     part_directions,
@@ -26,11 +26,11 @@ from saa_lite.items.addernet_impacts.sign_direction import (
     weight_gradients,
 )
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.models import create_model
+from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.ops import adder_conv2d, reference
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import TrainConfig, train
+from saa_lite.train import TrainConfig
 from saa_lite.viz.gradients import gradients_figure
 
 SLOPES = ("sign_cosine_slope", "layer_cosine_slope", "part_cosine_slope")
@@ -150,31 +150,14 @@ def _directions(settings: Settings, context: Context, seed: int) -> Iterator[Rec
 
 
 def _measure(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Record]:
-    context = unit.context
-    train_set, test_set = (
-        load_dataset(
-            settings.dataset,
-            split,
-            root=context.data_root,
-            download=context.download,
-            count=count,
-        )
-        for split, count in (("train", settings.train_images), ("test", settings.test_images))
+    train_set, test_set = load_splits(
+        unit.context, settings.dataset, settings.train_images, settings.test_images
     )
-    torch.manual_seed(unit.seed)
-    model = create_model("lenet5_bn", train_set.num_classes, "adder", in_channels=1)
-    train(
-        model,
-        train_set,
-        test_set,
-        config,
-        device=context.device,
-        checkpoint=unit.checkpoint,
-        progress=context.progress,
-    )
+    model = seeded_model(unit, train_set)
+    train_unit(unit, model, train_set, test_set, config)
     model.train()  # the gradients of a training step, batch statistics included
     batches = Batches(
-        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=context.device,
+        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=unit.context.device,
         drop_last=True,
     )  # fmt: skip
     some = list(islice(batches.epoch(settings.epochs), settings.gradient_batches))

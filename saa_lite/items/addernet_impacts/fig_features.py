@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from saa_lite.data import Batches, ImageSet, load_dataset
+from saa_lite.data import Batches, ImageSet
 from saa_lite.items.addernet_impacts.clouds import (
     angle_ratio,
     class_means,
@@ -22,10 +22,10 @@ from saa_lite.items.addernet_impacts.clouds import (
 )
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import best_group
-from saa_lite.models import create_model
+from saa_lite.items.training import digits_config, load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import TrainConfig, evaluate, evaluation_mode, reestimate_batch_norm, train
+from saa_lite.train import evaluate, evaluation_mode, reestimate_batch_norm
 from saa_lite.viz.features import clouds_figure
 
 METHODS = ("conv", "adder")
@@ -77,7 +77,13 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 
 def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
-    sets = [_load(unit, settings, split) for split in ("train", "test")]
+    sets = load_splits(
+        unit.context,
+        settings.dataset,
+        settings.train_images,
+        settings.test_images,
+        settings.image_size,
+    )
     model, mean, std = trained(unit, settings, *sets)
     device = unit.context.device
     train_features, test_features = (features(model, s, mean, std, device) for s in sets)
@@ -97,42 +103,15 @@ def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     yield unit.record(DIFFERENCE, by_angle - by_place, "points", log=points)
 
 
-def _load(unit: Unit, settings: Settings, split: str) -> ImageSet:
-    return load_dataset(
-        settings.dataset,
-        split,
-        root=unit.context.data_root,
-        download=unit.context.download,
-        size=settings.image_size,
-        count=settings.train_images if split == "train" else settings.test_images,
-    )
-
-
 def trained(
     unit: Unit, settings: Settings, train_set: ImageSet, test_set: ImageSet
 ) -> tuple[nn.Module, PerChannel, PerChannel]:
     """A trained LeNet++ with fresh batch-norm statistics, and mean and std of its images."""
-    config = TrainConfig(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        crop_padding=settings.crop_padding,
-        flip=False,  # a mirrored digit is another sign
-        seed=unit.seed,
-    )
-    torch.manual_seed(unit.seed)
-    model = create_model("lenet_pp", train_set.num_classes, unit.method, in_channels=1)
-    context = unit.context
-    train(
-        model,
-        train_set,
-        test_set,
-        config,
-        device=context.device,
-        checkpoint=unit.checkpoint,
-        progress=context.progress,
-    )
+    config = digits_config(unit, settings.batch_size, settings.crop_padding)
+    model = seeded_model(unit, train_set)
+    train_unit(unit, model, train_set, test_set, config)
     batches = Batches(
-        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=context.device,
+        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=unit.context.device,
         drop_last=True,
     )  # fmt: skip
     reestimate_batch_norm(model, batches.epoch(settings.epochs))

@@ -17,14 +17,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from saa_lite.data import load_dataset
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.distributions import excess_kurtosis, laplace_advantage, standard_histogram
 from saa_lite.items.select import best_group
-from saa_lite.models import create_model
+from saa_lite.items.training import digits_config, load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import TrainConfig, train
 from saa_lite.viz.kernels import kernels_figure
 
 METHODS = ("conv", "adder")
@@ -86,33 +84,13 @@ def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
 
 def trained(unit: Unit, settings: Settings) -> tuple[nn.Module, tuple[Tensor, Tensor], float]:
     """A trained LeNet-5-BN, its first- and third-layer weights at the start, its test accuracy."""
-    context = unit.context
-    train_set, test_set = (
-        load_dataset(
-            settings.dataset, split, root=context.data_root, download=context.download, size=32,
-            count=count,
-        )
-        for split, count in (("train", settings.train_images), ("test", settings.test_images))
-    )  # fmt: skip
-    config = TrainConfig(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        crop_padding=settings.crop_padding,
-        flip=False,  # a mirrored digit is another sign
-        seed=unit.seed,
+    train_set, test_set = load_splits(
+        unit.context, settings.dataset, settings.train_images, settings.test_images, size=32
     )
-    torch.manual_seed(unit.seed)
-    model = create_model("lenet5_bn", train_set.num_classes, unit.method, in_channels=1)
+    config = digits_config(unit, settings.batch_size, settings.crop_padding)
+    model = seeded_model(unit, train_set)
     before = weights(model)
-    history = train(
-        model,
-        train_set,
-        test_set,
-        config,
-        device=context.device,
-        checkpoint=unit.checkpoint,
-        progress=context.progress,
-    )
+    history = train_unit(unit, model, train_set, test_set, config)
     return model, before, history[-1]["test_accuracy"]
 
 

@@ -9,15 +9,13 @@ topology, start and order of images per seed; only the operator differs.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-import torch
 from matplotlib.figure import Figure
 
-from saa_lite.data import load_dataset
 from saa_lite.items.base import Context, Item, Unit, built
-from saa_lite.models import create_model
+from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import TrainConfig, train
+from saa_lite.train import TrainConfig
 from saa_lite.viz.curves import loss_curves
 
 METHODS = ("conv", "adder")
@@ -68,25 +66,11 @@ def run_on(dataset: str, settings: Settings, context: Context) -> Iterator[Recor
 
 
 def _train(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Record]:
-    context = unit.context
-    counts = {"train": settings.train_images, "test": settings.test_images}
-    sets = {
-        split: load_dataset(
-            unit.dataset, split, root=context.data_root, download=context.download, count=count
-        )
-        for split, count in counts.items()
-    }
-    torch.manual_seed(unit.seed)
-    model = create_model("resnet20", sets["train"].num_classes, unit.method)
-    history = train(
-        model,
-        sets["train"],
-        sets["test"],
-        config,
-        device=context.device,
-        checkpoint=unit.checkpoint,
-        progress=context.progress,
+    train_set, test_set = load_splits(
+        unit.context, unit.dataset, settings.train_images, settings.test_images
     )
+    model = seeded_model(unit, train_set)
+    history = train_unit(unit, model, train_set, test_set, config)
     seconds = sum(epoch["seconds"] for epoch in history)
     last = history[-1]
     yield unit.record("accuracy", 100 * last["test_accuracy"], "%", log=history, seconds=seconds)
