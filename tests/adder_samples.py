@@ -10,7 +10,7 @@ import torch
 from ops_samples import LAYOUTS
 from torch import Tensor
 
-from saa_lite.ops import adder_conv2d, adder_pack, reference
+from saa_lite.ops import adder_conv2d, adder_vector, reference
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 KINDS = tuple(product(("full", "sign"), ("clip", "full", "sign")))  # weight and input gradient
@@ -102,5 +102,5 @@ def forced(kernel: str) -> Iterator[None]:
     if kernel == "chosen":
         yield
         return
-    with mock.patch.object(adder_pack, "applies", return_value=False):
+    with mock.patch.object(adder_vector, "applies", return_value=False):
         yield

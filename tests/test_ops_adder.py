@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops import adder_conv2d, adder_linear, adder_pack, adder_torch, reference
+from saa_lite.ops import adder_conv2d, adder_linear, adder_vector, adder_torch, reference
 
 GEOMETRIES = [
     ((1, 1), (0, 0), (1, 1)),
@@ -45,7 +45,7 @@ def test_vector_kernel(
     layout: str, geometry: Any, channels: int, filters: int, groups: int, size: tuple[int, int]
 ) -> None:
     case = Case(channels, filters, size, (3, 2), *geometry, groups=groups)
-    assert adder_pack.applies(*case.tensors(torch.float32, layout), groups)
+    assert adder_vector.applies(*case.tensors(torch.float32, layout), groups)
     check(case, torch.float32, layout, ("full", "clip"))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from adder_samples import Case, error
 
-from saa_lite.ops import _compile, adder_conv2d, adder_pack, reference, vector_ir
+from saa_lite.ops import _compile, adder_conv2d, adder_vector, reference, vector_ir
 
 ROOT = Path(__file__).resolve().parent.parent
 CASE = Case(24, 20, (9, 11), (3, 3), padding=(1, 1))
@@ -49,7 +49,7 @@ def test_overflow_comes_where_the_sum_overflows() -> None:
 def test_tails_of_tiles_and_blocks(pixels: int, size: int, layout: str) -> None:
     case = Case(max(2, size), max(2, size + 1), (2, pixels), (1, 1))
     x, w = case.tensors(torch.float32, layout)
-    assert adder_pack.applies(x, w, 1)
+    assert adder_vector.applies(x, w, 1)
     expected = reference.adder_conv2d(x, w, *case.geometry)
     assert error(adder_conv2d(x, w), expected) <= 2e-6
 

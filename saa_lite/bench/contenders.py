@@ -18,7 +18,7 @@ from saa_lite.ops import (
     adder_conv2d,
     adder_conv2d_u8,
     adder_forward,
-    adder_pack,
+    adder_vector,
     shift_conv2d,
 )
 from saa_lite.ops._launch import launch
@@ -91,8 +91,9 @@ def _integers(shape: Shape) -> dict[str, Call]:
 def _kernel_alone(shape: Shape) -> Call:
     x, w = shape.tensors()
     stride, padding = ((value, value) for value in shape.geometry)
-    _, arguments = adder_pack.prepare_forward(x, w, stride, padding, (1, 1), 1)
-    return lambda: launch(adder_forward.forward_serial, adder_forward.forward_parallel, *arguments)
+    ready = adder_vector.prepare_forward(x, w, stride, padding, (1, 1), 1)
+    kernels = adder_forward.forward_serial, adder_forward.forward_parallel
+    return lambda: launch(*kernels, *ready.arguments)
 
 
 def _libraries(patches: Tensor, filters: Tensor) -> dict[str, Call]:

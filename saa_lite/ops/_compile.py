@@ -20,6 +20,7 @@ from numba.core import config
 from saa_lite.ops.vector_ir import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
+_LOOKED_UP: set[Any] = set()
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -77,10 +78,11 @@ def announce_first_compilation(dispatcher: Any) -> None:
 
     Silent where progress bars are switched off (``TQDM_DISABLE=1``).
     """
-    if (
-        os.environ.get("TQDM_DISABLE") == "1"
-        or dispatcher.signatures
-        or any(_cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi"))
+    if dispatcher in _LOOKED_UP:  # every call of an operator comes here
+        return
+    _LOOKED_UP.add(dispatcher)
+    if os.environ.get("TQDM_DISABLE") == "1" or any(
+        _cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi")
     ):
         return
     name = dispatcher.__name__.replace("_", " ")

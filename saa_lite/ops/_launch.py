@@ -35,13 +35,12 @@ def bands_to_share(images: int, rows: int) -> int:
     return min(rows, -(-BANDS_PER_THREAD * threads // images))
 
 
-def launch(serial: Any, parallel: Any, *args: Any) -> None:
-    """Run the driver that fits the number of threads torch is set to."""
+def launch(serial: Any, parallel: Any, *args: Any) -> Any:
+    """Run the driver that fits the number of threads torch is set to; what it returns."""
     threads = threads_wanted()
     announce_first_compilation(serial if threads == 1 else parallel)
     if threads == 1:
-        serial(*args)
-        return
+        return serial(*args)
     with _ONE_LAUNCH_AT_A_TIME:
         numba.set_num_threads(threads)
-        parallel(*args)
+        return parallel(*args)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops import adder_cpu, adder_gpu, adder_pack, adder_torch
+from saa_lite.ops import adder_cpu, adder_gpu, adder_torch, adder_vector
 from saa_lite.ops._arguments import (
     FLOATS,
     check_conv_shapes,
@@ -150,8 +150,8 @@ def _adder_on_cpu(
     input_gradient: str,
 ) -> Tensor:
     geometry = pairs(stride, padding, dilation)
-    if adder_pack.applies(input, weight, groups):
-        return adder_pack.forward(input, weight, *geometry, groups)
+    if adder_vector.applies(input, weight, groups):
+        return adder_vector.forward(input, weight, *geometry, groups)
     output = input.new_empty(output_shape(input, weight, *geometry))
     arrays = [_array(input), _array(weight), output.numpy()]
     launch(
@@ -208,11 +208,12 @@ def _input_gradient_on_cpu(
     kind: str,
 ) -> Tensor:
     geometry = pairs(stride, padding, dilation)
+    result = None
     if kind == "full":
         result = adder_torch.input_full_gradient(grad, input, weight, *geometry, groups)
-    elif kind == "clip" and adder_pack.applies(input, weight, groups):
-        result = adder_pack.input_gradient(grad, input, weight, *geometry, groups)
-    else:
+    elif kind == "clip" and adder_vector.applies(input, weight, groups):
+        result = adder_vector.input_gradient(grad, input, weight, *geometry, groups)
+    if result is None:
         result = torch.zeros_like(input, memory_format=torch.contiguous_format)
         arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
         drivers = adder_cpu.input_gradient_serial, adder_cpu.input_gradient_parallel

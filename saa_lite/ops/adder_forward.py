@@ -13,38 +13,70 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from saa_lite.ops import vector_ir
+from saa_lite.ops import adder_plan as at
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.adder_tiles import FLOAT, VECTOR, distance_tile, sum_run
-from saa_lite.ops.bands import band_limits, keep, load_band, new_band, rows_together, store_band
+from saa_lite.ops.adder_blocks import blocks_of, pack_filters
+from saa_lite.ops.adder_tiles import distance_tile
+from saa_lite.ops.bands import (
+    address_of,
+    band_limits,
+    keep,
+    load_band,
+    new_floats,
+    rows_together,
+    store_band,
+)
+from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
+from saa_lite.ops.vector_moves import sum_run
 
 Array = Any
-LANES = vector_ir.LANES
-_eight, _four, _one = distance_tile(8), distance_tile(4), distance_tile(1)
+PAIR = 2 * FLOAT  # a sum and its absolute value
+_eight, _four, _two, _one = (distance_tile(pixels) for pixels in (8, 4, 2, 1))
 
 
 @compiled()
-def _channel_sums(address: int, step: int, run: int, sums: Array) -> None:
-    """Sum of ``run`` channels of every pixel; ``address`` of the first, ``step`` bytes apart."""
-    for i in range(sums.size):
-        sums[i] = sum_run(address + i * step, run)
+def _joined(plan: Array) -> bool:
+    """Whether the taps of a whole kernel row lie side by side in the input."""
+    return plan[at.DILATION_COLUMNS] == 1 and plan[at.GROUPS] == 1
 
 
 @compiled()
-def _patch_sums(sums: Array, plan: Array, column: Array, result: Array) -> None:
-    """Σx of every patch, [R', W'], from the channel sums [R, W] of a band and scratch [W]."""
-    for r in range(result.shape[0]):
-        for i in range(column.size):
-            column[i] = 0
-        for kh in range(plan[4]):
-            row = r * plan[0] + kh * plan[2]
+def _segments(plan: Array, columns: int) -> Array:
+    """Byte offsets, from a patch's corner, of the stretches of taps; ``columns`` of a band."""
+    across = 1 if _joined(plan) else plan[at.KERNEL_COLUMNS]
+    offsets = np.empty(plan[at.KERNEL_ROWS] * across, np.int64)
+    for i in range(offsets.size):
+        pixels = i // across * plan[at.DILATION_ROWS] * columns
+        pixels += i % across * plan[at.DILATION_COLUMNS]
+        offsets[i] = pixels * plan[at.CHANNELS] * FLOAT
+    return offsets
+
+
+@compiled()
+def _channel_sums(band: int, plan: Array, sums: Array) -> None:
+    """Sums of a group's channels for every pixel of a band; ``band``: of the first such channel."""
+    pixel, run = plan[at.CHANNELS] * FLOAT, plan[at.CHANNELS] // plan[at.GROUPS]
+    flat = sums.reshape(-1)
+    for i in range(flat.size):
+        flat[i] = sum_run(band + i * pixel, run)
+
+
+@compiled()
+def _patch_sums(sums: Array, plan: Array, column: Array, patches: Array) -> None:
+    """Σx of every patch and its absolute value, [R', W', 2], from the sums [R, W] of a band."""
+    stride, dilation = plan[at.STRIDE_COLUMNS], plan[at.DILATION_COLUMNS]
+    for r in range(patches.shape[0]):
+        first = r * plan[at.STRIDE_ROWS]
+        column[:] = sums[first]
+        for kh in range(1, plan[at.KERNEL_ROWS]):
+            line = sums[first + kh * plan[at.DILATION_ROWS]]
             for i in range(column.size):
-                column[i] += sums[row, i]
-        for i in range(result.shape[1]):
-            result[r, i] = column[i * plan[1]]
-        for kw in range(1, plan[5]):
-            for i in range(result.shape[1]):
-                result[r, i] += column[i * plan[1] + kw * plan[3]]
+                column[i] += line[i]
+        for i in range(patches.shape[1]):
+            total = column[i * stride]
+            for kw in range(1, plan[at.KERNEL_COLUMNS]):
+                total += column[i * stride + kw * dilation]
+            patches[r, i, 0], patches[r, i, 1] = total, abs(total)
 
 
 @compiled()
@@ -54,92 +86,108 @@ def _row(
 ) -> None:  # fmt: skip
     """All pixels of one output row for the filters of one block; all but the sizes are addresses.
 
-    Addresses, because a view of an array costs as much here as a small tile.
+    The last tile of a row reaches back over pixels already done: the same sums again.
     """
-    pixels = 8 if width >= 8 else 4 if width >= 4 else 1
+    pixels = 8 if width >= 8 else 4 if width >= 4 else 2 if width >= 2 else 1
     column = 0
     while column < width:
-        p = min(column, width - pixels)  # the last tile reaches back: same sums again
-        source, target, patch = x + p * step, y + p * y_step, x_sum + p * FLOAT
+        p = min(column, width - pixels)
+        source, target, patch = x + p * step, y + p * y_step, x_sum + p * PAIR
         if pixels == 8:
             _eight(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         elif pixels == 4:
             _four(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
+        elif pixels == 2:
+            _two(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         else:
             _one(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
         column += pixels
 
 
 @compiled()
-def _band(
-    x: Array, w: Array, w_sum: Array, segments: Array, run: int, y: Array, task: int, bands: int,
+def _group(
+    band: int, columns: int, weights: int, w_sums: int, segments: Array, patches: Array, out: int,
     plan: Array,
 ) -> None:  # fmt: skip
-    """One band; plan: stride, dilation, kernel, padding (rows, columns), planar, direct."""
-    planar, direct = plan[8] == 1, plan[9] == 1
-    height, width = (y.shape[2], y.shape[3]) if planar else (y.shape[1], y.shape[2])
-    image, first, rows = band_limits(task, bands, height)
-    if rows == 0:
-        return
-    channels, filters = (x.shape[1], y.shape[1]) if planar else (x.shape[3], y.shape[3])
-    reach = (rows - 1) * plan[0] + (plan[4] - 1) * plan[2] + 1
-    columns = (x.shape[3] if planar else x.shape[2]) + 2 * plan[7]
-    padded = new_band(0 if direct else reach, columns, channels)
-    if direct:
-        start = x[image, first * plan[0]].ctypes.data
-    else:
-        load_band(x, image, planar, first * plan[0] - plan[6], plan[7], padded)
-        start = padded.ctypes.data
-    out = new_band(rows if planar else 0, width, filters)
-    target = out.ctypes.data if planar else y[image, first].ctypes.data
-    groups, blocks = w.shape[0], w.shape[1]
-    per_group, pixel = filters // groups, channels * FLOAT
-    sums, patch = np.empty((reach, columns), np.float32), np.empty((rows, width), np.float32)
-    scratch = np.empty(columns, np.float32)
-    together = rows_together(rows, blocks * w.shape[2] * VECTOR)
-    table, count, taps = segments.ctypes.data, segments.size, w.shape[2]
-    for group in range(groups):
-        own = start + group * (channels // groups) * FLOAT
-        for r in range(reach):
-            _channel_sums(own + r * columns * pixel, pixel, channels // groups, sums[r])
-        _patch_sums(sums, plan, scratch, patch)
-        for chunk in range(-(-rows // together) * blocks):
-            block, begin = chunk % blocks, chunk // blocks * together
-            index = group * blocks + block
-            weights = w.ctypes.data + index * taps * VECTOR
-            filter_sums = w_sum.ctypes.data + index * VECTOR
-            at = target + (group * per_group + block * LANES) * FLOAT
-            lanes = min(LANES, per_group - block * LANES)
-            for r in range(begin, min(begin + together, rows)):
-                _row(
-                    own + r * plan[0] * columns * pixel, plan[1] * pixel, table, count, run,
-                    weights, filter_sums, patch.ctypes.data + r * width * FLOAT,
-                    at + r * width * filters * FLOAT, filters * FLOAT, width, lanes,
-                )  # fmt: skip
-    if planar:
-        store_band(y, image, first, out)
-    keep(padded)
-    keep(patch)
+    """The filters of one group over a band; addresses of the group's first channel and filter."""
+    per_group = plan[at.FILTERS] // plan[at.GROUPS]
+    taps = plan[at.CHANNELS] // plan[at.GROUPS] * plan[at.KERNEL_ROWS] * plan[at.KERNEL_COLUMNS]
+    blocks, rows, width = blocks_of(per_group), patches.shape[0], plan[at.OUT_WIDTH]
+    pixel, out_pixel = plan[at.CHANNELS] * FLOAT, plan[at.FILTERS] * FLOAT
+    step, down = plan[at.STRIDE_COLUMNS] * pixel, plan[at.STRIDE_ROWS] * columns * pixel
+    together = rows_together(rows, blocks * taps * BYTES)
+    for chunk in range(-(-rows // together) * blocks):
+        block, begin = chunk % blocks, chunk // blocks * together
+        for r in range(begin, min(begin + together, rows)):
+            _row(
+                band + r * down, step, segments.ctypes.data, segments.size, taps // segments.size,
+                weights + block * taps * BYTES, w_sums + block * BYTES,
+                patches.ctypes.data + r * width * PAIR, out + r * width * out_pixel + block * BYTES, out_pixel,
+                width, min(LANES, per_group - block * LANES),
+            )  # fmt: skip
 
 
 @compiled()
-def forward_serial(
-    x: Array, w: Array, w_sum: Array, segments: Array, run: int, y: Array, bands: int, plan: Array
-) -> None:
-    """All bands on the calling thread.
+def _bands(x: int, w: Array, w_sum: Array, y: int, plan: Array, first: int, last: int) -> None:
+    """Tasks ``first`` … ``last`` − 1, one after the other in the same memory."""
+    bands, planar, groups = plan[at.BANDS], plan[at.PLANAR] == 1, plan[at.GROUPS]
+    channels, height, width = plan[at.CHANNELS], plan[at.HEIGHT], plan[at.WIDTH]
+    filters, out_height, out_width = plan[at.FILTERS], plan[at.OUT_HEIGHT], plan[at.OUT_WIDTH]
+    above, left = plan[at.PADDING_ROWS], plan[at.PADDING_COLUMNS]
+    columns, most = width + 2 * left, -(-out_height // bands)
+    reach = plan[at.STRIDE_ROWS] * (most - 1) + 1
+    reach += (plan[at.KERNEL_ROWS] - 1) * plan[at.DILATION_ROWS]
+    direct = not planar and above == 0 and left == 0
+    band = new_floats(0 if direct else reach * columns * channels)
+    out = new_floats(most * out_width * filters if planar else 0)
+    sums, column = np.empty((reach, columns), np.float32), np.empty(columns, np.float32)
+    patches = np.empty((most, out_width, 2), np.float32)
+    segments = _segments(plan, columns)
+    of_group = (w.size - LANES) // groups * FLOAT
+    for task in range(first, last):
+        image, begin, rows = band_limits(task, bands, out_height)
+        source = x + image * channels * height * width * FLOAT
+        target = y + image * filters * out_height * out_width * FLOAT
+        top = begin * plan[at.STRIDE_ROWS] - above
+        seen = reach - (most - rows) * plan[at.STRIDE_ROWS]
+        start, result = address_of(band), address_of(out)
+        if direct:
+            start = source + top * columns * channels * FLOAT
+        else:
+            load_band(source, planar, channels, height, width, top, left, start, seen, columns)
+        if not planar:
+            result = target + begin * out_width * filters * FLOAT
+        for group in range(groups):
+            own = start + group * (channels // groups) * FLOAT
+            _channel_sums(own, plan, sums[:seen])
+            _patch_sums(sums, plan, column, patches[:rows])
+            _group(
+                own, columns, address_of(w) + group * of_group,
+                w_sum[group * (len(w_sum) // groups)].ctypes.data, segments, patches[:rows],
+                result + group * (filters // groups) * FLOAT, plan,
+            )  # fmt: skip
+        if planar:
+            store_band(target, filters, out_height, out_width, begin, result, rows)
+    keep(band)
+    keep(out)
 
-    x, y: both [B, C, H, W] (planar) or both [B, H, W, C], contiguous; w [groups, blocks, taps, 16];
-    w_sum [groups, blocks, 16]; segments: byte offsets of the stretches of ``run`` taps; plan as in
-    :func:`_band`.
+
+@compiled()
+def forward_serial(x: int, w: int, y: int, plan: Array) -> None:
+    """Y = −Σ|X − W| on the calling thread.
+
+    Addresses of x and y, both [B, C, H, W] (planar) or both [B, H, W, C], and of the weights; none
+    of them empty. ``plan``: see :mod:`saa_lite.ops.adder_plan`.
     """
-    for task in range(x.shape[0] * bands):
-        _band(x, w, w_sum, segments, run, y, task, bands, plan)
+    packed, sums = pack_filters(w, plan)
+    _bands(x, packed, sums, y, plan, 0, plan[at.IMAGES] * plan[at.BANDS])
 
 
 @compiled(parallel=True)
-def forward_parallel(
-    x: Array, w: Array, w_sum: Array, segments: Array, run: int, y: Array, bands: int, plan: Array
-) -> None:
+def forward_parallel(x: int, w: int, y: int, plan: Array) -> None:
     """As :func:`forward_serial`, bands shared out among threads; the same bits."""
-    for task in prange(x.shape[0] * bands):
-        _band(x, w, w_sum, segments, run, y, task, bands, plan)
+    packed, sums = pack_filters(w, plan)
+    tasks, parts = plan[at.IMAGES] * plan[at.BANDS], plan[at.PARTS]
+    for index in prange(parts):
+        part = np.int64(index)  # prange counts in uint64, which with int64 becomes a float
+        _bands(x, packed, sums, y, plan, part * tasks // parts, (part + 1) * tasks // parts)

@@ -7,21 +7,21 @@ side by side, and along each segment.
 **Two operations per tap.** |x − w| = 2 max(x, w) − x − w, so Σ|x − w| = 2 Σmax(x, w) − Σx − Σw: a
 maximum and an addition per tap, while Σx per patch and Σw per filter are computed once. Where the
 three sums are large and nearly cancel, or are not finite, digits or NaNs would get lost. Each tile
-looks at its own results: unless all of them are at least 1/CANCELLATION of |2Σmax| + |Σx| + |Σw|,
-it computes the tile again from the definition.
+looks at its own results d ≥ 0 and computes them again from the definition unless all of them are
+finite and ENOUGH·d ≥ |Σx| + |Σw|. Since 2Σmax = d + Σx + Σw, no term is then larger than
+(1 + ENOUGH)·d, and at most log₂(1 + ENOUGH) = 2.2 of the 24 bits of a float32 cancel.
 """
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from saa_lite.ops import vector_ir as v
 
-FLOAT = 4  # bytes
-VECTOR = FLOAT * v.LANES
-CANCELLATION = 8.0  # costs three of the 24 bits of a float32 at most
-PIXELS = (8, 4, 1)  # tile widths
+ENOUGH = 3.5
+MINUS_INFINITY = -0x800000  # the bits of float32 −inf as an int32; finite negatives lie below
 
 
 def distance_tile(pixels: int) -> Any:
@@ -29,8 +29,8 @@ def distance_tile(pixels: int) -> Any:
 
     Arguments (int64): address of the first pixel, bytes from pixel to pixel, address of the
     segments' input offsets (bytes), their number, taps per segment, address of the packed weights
-    (all taps × 16), address of Σw (16), address of Σx (one per pixel), address of the output,
-    bytes from output pixel to output pixel, filters to store.
+    (all taps × 16), address of Σw (16), address of the pairs Σx, |Σx| of every pixel, address of
+    the output, bytes from output pixel to output pixel, filters to store.
     """
 
     @intrinsic
@@ -41,12 +41,15 @@ def distance_tile(pixels: int) -> Any:
             sums = [v.vector_of(0.0)] * pixels
             largest = _taps(b, walk, sums, lambda a, c: v.larger(b, a, c))
             filters = v.load(b, w_sum, v.VECTOR)
+            sizes = v.absolute(b, filters)
             quick, sound = [], None
             for i in range(pixels):
-                patch = v.load(b, b.add(x_sum, v.constant(FLOAT * i)), v.F32)
-                result, fine = _combine(b, largest[i], v.broadcast(b, patch), filters)
+                patch = _pair(b, b.add(x_sum, v.constant(2 * v.FLOAT * i)))
+                result, fine = _combine(b, largest[i], patch, (filters, sizes))
                 quick.append(result)
                 sound = fine if sound is None else b.and_(sound, fine)
+            mask = v.first_lanes(b, lanes)
+            sound = b.or_(sound, b.not_(mask))
             before = b.block
             again, done = b.append_basic_block("again"), b.append_basic_block("done")
             b.cbranch(v.all_lanes(b, sound), done, again)
@@ -57,7 +60,6 @@ def distance_tile(pixels: int) -> Any:
             b.branch(done)
             b.position_at_end(done)
             results = [b.phi(v.VECTOR) for _ in range(pixels)]
-            mask = v.first_lanes(b, lanes)
             for i, result in enumerate(results):
                 result.add_incoming(quick[i], before)
                 result.add_incoming(exact[i], end)
@@ -74,29 +76,56 @@ def _taps(b: Any, walk: Any, start: list[Any], term: Any) -> list[Any]:
     x, step, segments, count, run, w, pixels = walk
     outer = v.Loop(b, count, [*start, w])
     offset = v.load(b, b.add(segments, b.mul(outer.index, v.constant(8))), v.I64)
-    first, three = b.add(x, offset), v.opaque(b, b.mul(step, v.constant(3)))
-    # Every fourth pixel's address; the others are a register or a multiple of one away.
-    firsts = [v.opaque(b, b.add(first, b.mul(step, v.constant(i)))) for i in range(0, pixels, 4)]
-    across = [v.constant(0), step, b.mul(step, v.constant(2)), three]
-    inner = v.Loop(b, run, [*outer.values, *firsts])
+    pointers = _Pointers(b, b.add(x, offset), step, pixels)
+    inner = v.Loop(b, run, [*outer.values, *pointers.heads])
     sums, weights, heads = inner.values[:pixels], inner.values[pixels], inner.values[pixels + 1 :]
     taps = v.load(b, weights, v.VECTOR)
     for i in range(pixels):
-        address = b.add(heads[i // 4], across[i % 4])
-        value = v.broadcast(b, v.load(b, address, v.F32))
+        value = v.broadcast(b, v.load(b, pointers.of(i, heads), v.F32))
         sums[i] = b.fadd(sums[i], term(taps, value))
-    following = [b.add(head, v.constant(FLOAT)) for head in heads]
-    inner.close([*sums, b.add(weights, v.constant(VECTOR)), *following])
-    return outer.close([*sums, b.add(weights, v.constant(VECTOR))])[:-1]
+    following = b.add(weights, v.constant(v.BYTES))
+    inner.close([*sums, following, *pointers.next(heads)])
+    return outer.close([*sums, following])[:-1]
+
+
+class _Pointers:
+    """Addresses of one float per pixel, moving on together.
+
+    Only every fourth pixel's is carried; the others are a register or a multiple of one away, which
+    costs no instruction.
+    """
+
+    def __init__(self, b: Any, first: Any, step: Any, pixels: int) -> None:
+        self.b = b
+        apart = [b.mul(step, v.constant(i)) for i in range(pixels)]
+        self.heads = [v.opaque(b, b.add(first, apart[i])) for i in range(0, pixels, 4)]
+        self.across = [v.constant(0), step, b.mul(step, v.constant(2))]
+        self.across.append(v.opaque(b, b.mul(step, v.constant(3))))
+
+    def of(self, pixel: int, heads: list[Any]) -> Any:
+        """The address for one pixel."""
+        return self.b.add(heads[pixel // 4], self.across[pixel % 4])
+
+    def next(self, heads: list[Any]) -> list[Any]:
+        """The carried addresses for the next float."""
+        return [self.b.add(head, v.constant(v.FLOAT)) for head in heads]
+
+
+def _pair(b: Any, address: Any) -> tuple[Any, Any]:
+    """Two neighbouring floats, each in all lanes."""
+    second = b.add(address, v.constant(v.FLOAT))
+    return tuple(v.broadcast(b, v.load(b, at, v.F32)) for at in (address, second))
 
 
 def _combine(b: Any, largest: Any, patch: Any, filters: Any) -> tuple[Any, Any]:
-    """Σx + Σw − 2Σmax, and where that is a sound value of −Σ|x − w|."""
-    twice = b.fadd(largest, largest)
-    result = b.fsub(b.fadd(patch, filters), twice)
-    size = b.fadd(b.fadd(v.absolute(b, patch), v.absolute(b, filters)), v.absolute(b, twice))
-    margin = b.fadd(b.fmul(result, v.vector_of(CANCELLATION)), size)  # ≤ 0; NaN is not
-    return result, b.fcmp_ordered("<=", margin, v.vector_of(0.0))
+    """Σx + Σw − 2Σmax, and where it is sound; ``patch`` and ``filters`` are sum and its size."""
+    result = v.multiply_add(b, v.vector_of(-2.0), largest, b.fadd(patch[0], filters[0]))
+    sizes = b.fadd(patch[1], filters[1])
+    margin = v.multiply_add(b, v.vector_of(ENOUGH), result, sizes)  # ≤ 0 where it is sound
+    # One comparison of bits turns down +, +0, +inf, −inf and NaN alike.
+    bits = b.bitcast(margin, v.INTEGERS)
+    limit = ir.Constant(v.INTEGERS, [MINUS_INFINITY] * v.LANES)
+    return result, b.icmp_signed("<", bits, limit)
 
 
 def clipped_tile(pixels: int) -> Any:
@@ -120,15 +149,19 @@ def clipped_tile(pixels: int) -> Any:
             segment = b.add(segments, b.mul(outer.index, v.constant(16)))
             start = b.add(g, v.load(b, segment, v.I64))
             weights = b.add(w, v.load(b, b.add(segment, v.constant(8)), v.I64))
-            inner = v.Loop(b, run, [*outer.values, weights])
-            *sums, here = inner.values
+            pointers = _Pointers(b, start, g_step, pixels)
+            inner = v.Loop(b, run, [*outer.values, weights, *pointers.heads])
+            sums, here, heads = (
+                inner.values[:pixels],
+                inner.values[pixels],
+                inner.values[pixels + 1 :],
+            )
             taps = v.load(b, here, v.VECTOR)
-            filter_ = b.add(start, b.mul(inner.index, v.constant(FLOAT)))
             for i in range(pixels):
-                upstream = v.load(b, b.add(filter_, b.mul(g_step, v.constant(i))), v.F32)
+                upstream = v.broadcast(b, v.load(b, pointers.of(i, heads), v.F32))
                 clipped = v.clip_to_one(b, b.fsub(taps, inputs[i]))
-                sums[i] = v.multiply_add(b, v.broadcast(b, upstream), clipped, sums[i])
-            *sums, _ = inner.close([*sums, b.add(here, v.constant(VECTOR))])
+                sums[i] = v.multiply_add(b, upstream, clipped, sums[i])
+            inner.close([*sums, b.add(here, v.constant(v.BYTES)), *pointers.next(heads)])
             sums = outer.close(sums)
             for i in range(pixels):
                 known = b.fcmp_ordered("==", inputs[i], inputs[i])
@@ -139,20 +172,3 @@ def clipped_tile(pixels: int) -> Any:
         return types.void(*[types.int64] * 10), generate
 
     return tile
-
-
-@intrinsic
-def sum_run(context, address, run):  # type: ignore[no-untyped-def]
-    """Sum of ``run`` ≥ 1 floats from ``address`` on."""
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        address, run = args
-        vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
-        loop = v.Loop(b, vectors, [v.vector_of(0.0)])
-        here = b.add(address, b.mul(loop.index, v.constant(VECTOR)))
-        left = b.sub(run, b.mul(loop.index, v.constant(v.LANES)))
-        some = v.load_lanes(b, here, v.first_lanes(b, left))
-        (total,) = loop.close([b.fadd(loop.values[0], some)])
-        return v.sum_of_lanes(b, total)
-
-    return types.float32(types.int64, types.int64), generate

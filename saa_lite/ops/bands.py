@@ -2,7 +2,8 @@
 
 The kernels read a pixel's channels side by side. Images in that layout that need no padding are
 read where they lie; otherwise a band is copied when its turn comes, into memory of its own that
-stays in the processor's cache.
+stays in the processor's cache. Memory is named by byte addresses (int64), since views of arrays
+cost as much here as a small tile.
 """
 
 from typing import Any
@@ -10,70 +11,29 @@ from typing import Any
 import numpy as np
 
 from saa_lite.ops._compile import compiled
+from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
+from saa_lite.ops.vector_moves import clear_bytes, copy_bytes, transpose_tile
 
 Array = Any
 WEIGHTS_IN_REACH = 16 * 1024  # bytes; half a first-level cache
 
 
 @compiled()
-def load_band(
-    images: Array, image: int, planar: bool, first_row: int, left: int, band: Array
-) -> None:
-    """Rows from ``first_row`` of one image into ``band`` [R, W', C], ``left`` columns in.
-
-    Zero wherever the image has no pixel. ``images`` is [B, C, H, W] if ``planar``, else
-    [B, H, W, C]; both contiguous.
-    """
-    height, width = images.shape[1], images.shape[2]
-    if planar:
-        height, width = images.shape[2], images.shape[3]
-    columns = min(width, band.shape[1] - left)
-    for r in range(band.shape[0]):
-        row = first_row + r
-        if row < 0 or row >= height:
-            fill(band[r].reshape(-1), 0)
-            continue
-        fill(band[r, :left].reshape(-1), 0)
-        fill(band[r, left + columns :].reshape(-1), 0)
-        if planar:
-            for c in range(images.shape[1]):
-                for column in range(columns):
-                    band[r, left + column, c] = images[image, c, row, column]
-        else:
-            line = images[image, row, :columns].reshape(-1)
-            _copy(line, band[r, left : left + columns].reshape(-1))
+def new_floats(count: int) -> Array:
+    """Memory for ``count`` floats, undefined, with room to start at a multiple of 64 bytes."""
+    return np.empty(count + LANES, np.float32)
 
 
 @compiled()
-def fill(line: Array, value: float) -> None:
-    """One value into every element of a flat array."""
-    for i in range(line.size):
-        line[i] = value
+def address_of(memory: Array) -> int:
+    """Where :func:`new_floats` starts: no vector then lies across two cache lines."""
+    return -(-memory.ctypes.data // BYTES) * BYTES
 
 
 @compiled()
-def _copy(source: Array, target: Array) -> None:
-    for i in range(target.size):
-        target[i] = source[i]
-
-
-@compiled()
-def store_band(images: Array, image: int, first_row: int, band: Array) -> None:
-    """``band`` [R, W, C] into rows from ``first_row`` of images [B, C, H, W]."""
-    for c in range(images.shape[1]):
-        for r in range(band.shape[0]):
-            for column in range(band.shape[1]):
-                images[image, c, first_row + r, column] = band[r, column, c]
-
-
-@compiled()
-def rows_together(rows: int, weight_bytes: int) -> int:
-    """How many rows pass before the next block of weights has its turn.
-
-    One where all weights of a group stay in the first-level cache: then images are walked through
-    once, in order. Otherwise all of them, so that each block of weights is fetched once.
-    """
-    return 1 if weight_bytes <= WEIGHTS_IN_REACH else rows
+def keep(memory: Array) -> int:
+    """Call this behind the last use of an address: Numba frees what is not named again."""
+    return memory.size
 
 
 @compiled()
@@ -85,12 +45,62 @@ def band_limits(task: int, bands: int, rows: int) -> Any:
 
 
 @compiled()
-def new_band(rows: int, columns: int, channels: int) -> Array:
-    """Memory for a band, its contents undefined."""
-    return np.empty((rows, columns, channels), np.float32)
+def load_band(
+    image: int, planar: int, channels: int, height: int, width: int, first_row: int, left: int,
+    band: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    """Rows from ``first_row`` of one image into a band [rows, columns, C], ``left`` columns in.
+
+    Zero wherever the image has no pixel. The image is [C, H, W] if ``planar``, else [H, W, C].
+    """
+    pixel = channels * FLOAT
+    inside = min(width, columns - left)
+    for r in range(rows):
+        row, target = first_row + r, band + r * columns * pixel
+        if row < 0 or row >= height:
+            clear_bytes(target, columns * pixel)
+            continue
+        clear_bytes(target, left * pixel)
+        clear_bytes(target + (left + inside) * pixel, (columns - left - inside) * pixel)
+        target += left * pixel
+        if planar:
+            source = image + row * width * FLOAT
+            transpose(source, height * width * FLOAT, channels, inside, target, pixel)
+        else:
+            copy_bytes(image + row * width * pixel, target, inside * pixel)
 
 
 @compiled()
-def keep(band: Array) -> int:
-    """Call this behind the last use of a band's address: Numba frees what is not named again."""
-    return band.size
+def store_band(
+    image: int, channels: int, height: int, width: int, first_row: int, band: int, rows: int
+) -> None:
+    """A band [rows, W, C] into rows from ``first_row`` of a planar image [C, H, W]."""
+    plane = height * width * FLOAT
+    for r in range(rows):
+        target = image + (first_row + r) * width * FLOAT
+        source = band + r * width * channels * FLOAT
+        transpose(source, channels * FLOAT, width, channels, target, plane)
+
+
+@compiled()
+def transpose(
+    source: int, source_step: int, rows: int, columns: int, target: int, target_step: int
+) -> None:
+    """rows × columns floats, neighbours in a row side by side, to columns × rows."""
+    for i in range(0, rows, LANES):
+        for j in range(0, columns, LANES):
+            transpose_tile(
+                source + i * source_step + j * FLOAT, source_step,
+                min(LANES, rows - i), min(LANES, columns - j),
+                target + j * target_step + i * FLOAT, target_step,
+            )  # fmt: skip
+
+
+@compiled()
+def rows_together(rows: int, weight_bytes: int) -> int:
+    """How many rows pass before the next block of weights has its turn.
+
+    One where all weights of a group stay in the first-level cache: then images are walked through
+    once, in order. Otherwise all of them, so that each block of weights is fetched once.
+    """
+    return 1 if weight_bytes <= WEIGHTS_IN_REACH else rows

@@ -37,7 +37,10 @@ VECTOR_BITS = supported_vector_bits()
 WIDE = VECTOR_BITS == 512
 F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(F32, LANES)
+FLOAT = 4  # bytes
+BYTES = FLOAT * LANES  # of a vector
 MASK = ir.VectorType(I1, LANES)
+INTEGERS = ir.VectorType(I32, LANES)
 
 Builder = Any
 Value = Any
@@ -73,6 +76,31 @@ def first_lanes(builder: Builder, count: Value) -> Value:
     lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
     limit = broadcast(builder, builder.trunc(count, I32), ir.VectorType(I32, LANES))
     return builder.icmp_signed("<", lanes, limit)
+
+
+def store(builder: Builder, value: Value, address: Value) -> None:
+    """Store a whole vector; four-byte alignment is all that is assumed."""
+    builder.store(value, builder.inttoptr(address, VECTOR.as_pointer())).align = 4
+
+
+def gather_lanes(builder: Builder, address: Value, step: Value, mask: Value) -> Value:
+    """The floats at address, address + step, … (bytes) in the masked lanes, 0 in the others."""
+    integers = ir.VectorType(I64, LANES)
+    steps = builder.mul(
+        broadcast(builder, step, integers), ir.Constant(integers, list(range(LANES)))
+    )
+    places = builder.add(broadcast(builder, address, integers), steps)
+    pointers = builder.inttoptr(places, ir.VectorType(F32.as_pointer(), LANES))
+    kind = ir.FunctionType(VECTOR, [pointers.type, I32, MASK, VECTOR])
+    function = cgutils.get_or_insert_function(
+        builder.module, kind, "llvm.masked.gather.v16f32.v16p0"
+    )
+    return builder.call(function, [pointers, ir.Constant(I32, 4), mask, vector_of(0.0)])
+
+
+def shuffle(builder: Builder, first: Value, second: Value, order: list[int]) -> Value:
+    """A vector of the lanes named in ``order``: 0 … 15 of the first, 16 … 31 of the second."""
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(I32, LANES), order))
 
 
 def load_lanes(builder: Builder, address: Value, mask: Value) -> Value:

@@ -1,0 +1,90 @@
+"""From tensors to the vector kernels: when they apply, and what they are handed."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from saa_lite.ops import adder_backward, adder_forward
+from saa_lite.ops._arguments import Pair, layout_of, output_shape
+from saa_lite.ops._launch import launch
+from saa_lite.ops.adder_plan import plan_for
+
+
+def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
+    """float32 with at least two filters and channels per group; fewer leave vectors empty."""
+    return (
+        input.dtype == torch.float32
+        and weight.shape[0] >= 2 * groups
+        and weight.shape[1] >= 2
+        and input.numel() > 0
+        and weight.numel() > 0
+    )
+
+
+def forward(
+    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Tensor:
+    """−Σ|x − w|, [B, T, H', W'] in the memory layout of ``input``."""
+    ready = prepare_forward(input, weight, stride, padding, dilation, groups)
+    launch(adder_forward.forward_serial, adder_forward.forward_parallel, *ready.arguments)
+    return ready.output
+
+
+class Ready(NamedTuple):
+    """A forward pass about to run."""
+
+    output: Tensor
+    arguments: tuple[Any, ...]  # of the kernels; addresses, which keep no tensor from being freed
+    alive: tuple[Tensor, ...]  # so that these do
+
+
+def prepare_forward(
+    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Ready:
+    """Everything but the call of the kernel."""
+    layout, shape = layout_of(input), output_shape(input, weight, stride, padding, dilation)
+    output = torch.empty(shape, memory_format=layout)
+    input, weight = input.contiguous(memory_format=layout), _dense(weight)
+    geometry = stride, padding, dilation
+    plan = plan_for(input, weight, shape, geometry, groups, _is_planar(input, layout))
+    addresses = input.data_ptr(), weight.data_ptr(), output.data_ptr()
+    return Ready(output, (*addresses, plan), (input, weight))
+
+
+def input_gradient(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor | None:
+    """Σ G·clip(W − X, −1, 1) in the shape and layout of ``input``; None if Σw is not finite."""
+    layout = layout_of(input)
+    result = torch.empty_like(input, memory_format=layout)
+    input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
+    weight, geometry = _dense(weight), (stride, padding, dilation)
+    plan = plan_for(input, weight, grad.shape, geometry, groups, _is_planar(input, layout))
+    done = launch(
+        adder_backward.input_gradient_serial,
+        adder_backward.input_gradient_parallel,
+        input.data_ptr(),
+        weight.data_ptr(),
+        grad.data_ptr(),
+        result.data_ptr(),
+        plan,
+    )
+    return result if done else None
+
+
+def _dense(weight: Tensor) -> Tensor:
+    """``weight`` itself where it is contiguous or channels_last, else a contiguous copy."""
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    return weight if last else weight.contiguous()
+
+
+def _is_planar(input: Tensor, layout: torch.memory_format) -> bool:
+    """Images of one pixel are both: [B, C, 1, 1] lies in memory as [B, 1, 1, C] does."""
+    return layout is torch.contiguous_format and input.shape[2:] != (1, 1)

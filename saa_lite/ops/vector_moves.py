@@ -1,0 +1,125 @@
+"""Moving float32 numbers about in explicit vectors: copies, sums, gathers and transpositions.
+
+Compiled kernels call these with int64 byte addresses. Where fewer numbers than a vector holds are
+left, lanes are masked: memory behind them is neither read nor written.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from saa_lite.ops import vector_ir as v
+
+I8 = ir.IntType(8)
+
+
+@intrinsic
+def copy_bytes(context, source, target, count):  # type: ignore[no-untyped-def]
+    """``count`` bytes from one address to another."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        source, target, count = args
+        pointers = [b.inttoptr(at, I8.as_pointer()) for at in (target, source)]
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer()] * 2 + [v.I64, v.I1])
+        function = cgutils.get_or_insert_function(b.module, kind, "llvm.memcpy.p0.p0.i64")
+        b.call(function, [*pointers, count, ir.Constant(v.I1, 0)])
+        return _context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+@intrinsic
+def clear_bytes(context, target, count):  # type: ignore[no-untyped-def]
+    """``count`` bytes set to zero."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        target, count = args
+        pointer = b.inttoptr(target, I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I8, v.I64, v.I1])
+        function = cgutils.get_or_insert_function(b.module, kind, "llvm.memset.p0.i64")
+        b.call(function, [pointer, ir.Constant(I8, 0), count, ir.Constant(v.I1, 0)])
+        return _context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def sum_run(context, address, run):  # type: ignore[no-untyped-def]
+    """Sum of ``run`` ≥ 1 floats from ``address`` on."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        address, run = args
+        vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
+        loop = v.Loop(b, vectors, [v.vector_of(0.0)])
+        here = b.add(address, b.mul(loop.index, v.constant(v.BYTES)))
+        left = b.sub(run, b.mul(loop.index, v.constant(v.LANES)))
+        some = v.load_lanes(b, here, v.first_lanes(b, left))
+        (total,) = loop.close([b.fadd(loop.values[0], some)])
+        return v.sum_of_lanes(b, total)
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def gather_run(context, source, lane_step, lanes, step, count, target, sums):  # type: ignore[no-untyped-def]
+    """``count`` ≥ 1 vectors to ``target``, each gathered from ``lanes`` places ``lane_step`` apart.
+
+    The places move on by ``step`` from vector to vector. Unused lanes are 0. The sum of the
+    vectors is added to the one at ``sums``.
+    """
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        source, lane_step, lanes, step, count, target, sums = args
+        mask = v.first_lanes(b, lanes)
+        loop = v.Loop(b, count, [v.vector_of(0.0), source, target])
+        total, here, there = loop.values
+        some = v.gather_lanes(b, here, lane_step, mask)
+        v.store(b, some, there)
+        following = [b.fadd(total, some), b.add(here, step), b.add(there, v.constant(v.BYTES))]
+        total, _, _ = loop.close(following)
+        v.store(b, b.fadd(v.load(b, sums, v.VECTOR), total), sums)
+        return _context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), generate
+
+
+@intrinsic
+def transpose_tile(context, source, source_step, rows, columns, target, target_step):  # type: ignore[no-untyped-def]
+    """Up to 16 × 16 floats: row i, column j of ``source`` to row j, column i of ``target``."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        source, source_step, rows, columns, target, target_step = args
+        nothing = ir.Constant(v.MASK, [0] * v.LANES)
+
+        def mask_of(row: Any, count: Any, length: Any) -> Any:
+            inside = b.icmp_signed("<", v.constant(row), count)
+            return b.select(inside, v.first_lanes(b, length), nothing)
+
+        lines = []
+        for i in range(v.LANES):
+            address = b.add(source, b.mul(source_step, v.constant(i)))
+            lines.append(v.load_lanes(b, address, mask_of(i, rows, columns)))
+        for j, line in enumerate(_transposed(b, lines)):
+            address = b.add(target, b.mul(target_step, v.constant(j)))
+            v.store_lanes(b, line, address, mask_of(j, columns, rows))
+        return _context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+def _transposed(b: Any, lines: list[Any]) -> list[Any]:
+    """Sixteen vectors as columns: four rounds that swap quarters of ever smaller squares."""
+    for half in (8, 4, 2, 1):
+        for i in range(v.LANES):
+            if i & half:
+                continue
+            upper, lower = lines[i], lines[i + half]
+            lanes = range(v.LANES)
+            first = [k if not k & half else v.LANES + k - half for k in lanes]
+            second = [k + half if not k & half else v.LANES + k for k in lanes]
+            lines[i] = v.shuffle(b, upper, lower, first)
+            lines[i + half] = v.shuffle(b, upper, lower, second)
+    return lines
