@@ -10,9 +10,9 @@ import numpy as np
 
 from saa_lite.ops import adder_plan as at
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.bands import address_of, new_floats
+from saa_lite.ops.bands import address_of, keep, new_floats, transpose
 from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import gather_run
+from saa_lite.ops.vector_moves import gather_run, move_run
 
 Array = Any
 
@@ -32,17 +32,19 @@ def pack_filters(w: int, plan: Array) -> Any:
     groups, area = plan[at.GROUPS], plan[at.KERNEL_ROWS] * plan[at.KERNEL_COLUMNS]
     per_group, run = plan[at.FILTERS] // groups, plan[at.CHANNELS] // groups
     taps, blocks = area * run, blocks_of(per_group)
-    packed = new_floats(groups * blocks * taps * LANES)
+    packed, turned = new_floats(groups * blocks * taps * LANES), new_floats(taps * LANES)
     sums = np.zeros((groups * blocks, LANES), np.float32)
-    channel, tap = plan[at.CHANNEL_STEP] * FLOAT, plan[at.TAP_STEP] * FLOAT
+    channel, tap = plan[at.CHANNEL_STEP] * BYTES, plan[at.TAP_STEP] * BYTES
     for index in range(groups * blocks):
         first = index % blocks * LANES
         source = w + (index // blocks * per_group + first) * taps * FLOAT
-        target = address_of(packed) + index * taps * BYTES
         lanes, total = min(LANES, per_group - first), sums[index].ctypes.data
-        for k in range(area):
-            start = target + k * run * BYTES
-            gather_run(source + k * tap, taps * FLOAT, lanes, channel, run, start, total)
+        transpose(source, taps * FLOAT, lanes, taps, address_of(turned), BYTES)
+        target = address_of(packed) + index * taps * BYTES
+        for k in range(area):  # into the order of the input: channels nearest to each other
+            here = address_of(turned) + k * tap
+            move_run(here, lanes, channel, run, target + k * run * BYTES, total)
+    keep(turned)
     return packed, sums
 
 
@@ -67,6 +69,9 @@ def pack_channels(w: int, plan: Array) -> Any:
         lanes, total = min(LANES, per_group - first), sums[index].ctypes.data
         for k in range(area):
             mirrored = k // columns * columns + columns - 1 - k % columns
-            start = target + mirrored * run * BYTES
-            gather_run(source + k * tap, channel, lanes, filter_, run, start, total)
+            here, there = source + k * tap, target + mirrored * run * BYTES
+            if channel == FLOAT:
+                move_run(here, lanes, filter_, run, there, total)
+            else:
+                gather_run(here, channel, lanes, filter_, run, there, total)
     return packed, sums

@@ -27,10 +27,9 @@ from saa_lite.ops.bands import (
     store_band,
 )
 from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import sum_run
+from saa_lite.ops.vector_moves import add_run, copy_bytes, sum_runs
 
 Array = Any
-PAIR = 2 * FLOAT  # a sum and its absolute value
 _eight, _four, _two, _one = (distance_tile(pixels) for pixels in (8, 4, 2, 1))
 
 
@@ -56,33 +55,35 @@ def _segments(plan: Array, columns: int) -> Array:
 def _channel_sums(band: int, plan: Array, sums: Array) -> None:
     """Sums of a group's channels for every pixel of a band; ``band``: of the first such channel."""
     pixel, run = plan[at.CHANNELS] * FLOAT, plan[at.CHANNELS] // plan[at.GROUPS]
-    flat = sums.reshape(-1)
-    for i in range(flat.size):
-        flat[i] = sum_run(band + i * pixel, run)
+    for i in range(0, sums.size, LANES):
+        target = sums.ctypes.data + i * FLOAT
+        sum_runs(band + i * pixel, pixel, run, min(LANES, sums.size - i), target)
 
 
 @compiled()
-def _patch_sums(sums: Array, plan: Array, column: Array, patches: Array) -> None:
-    """Σx of every patch and its absolute value, [R', W', 2], from the sums [R, W] of a band."""
-    stride, dilation = plan[at.STRIDE_COLUMNS], plan[at.DILATION_COLUMNS]
-    for r in range(patches.shape[0]):
-        first = r * plan[at.STRIDE_ROWS]
-        column[:] = sums[first]
+def _patch_sums(sums: Array, plan: Array, scratch: Array, patches: Array) -> None:
+    """Σx of every patch, for a corner at every column, from the sums [R, W] of a band.
+
+    ``patches`` is [R', W] and ``scratch`` as large; where a row is too short for a patch, they
+    hold nothing of use. Addresses, because slices cost as much as the sums here.
+    """
+    rows, columns, shift = patches.shape[0], sums.shape[1], plan[at.DILATION_COLUMNS] * FLOAT
+    row = columns * FLOAT
+    down, result = scratch.ctypes.data, patches.ctypes.data
+    for r in range(rows):
+        first = sums.ctypes.data + r * plan[at.STRIDE_ROWS] * row
+        copy_bytes(first, down + r * row, row)
         for kh in range(1, plan[at.KERNEL_ROWS]):
-            line = sums[first + kh * plan[at.DILATION_ROWS]]
-            for i in range(column.size):
-                column[i] += line[i]
-        for i in range(patches.shape[1]):
-            total = column[i * stride]
-            for kw in range(1, plan[at.KERNEL_COLUMNS]):
-                total += column[i * stride + kw * dilation]
-            patches[r, i, 0], patches[r, i, 1] = total, abs(total)
+            add_run(first + kh * plan[at.DILATION_ROWS] * row, down + r * row, columns)
+    copy_bytes(down, result, rows * row)
+    for kw in range(1, plan[at.KERNEL_COLUMNS]):
+        add_run(down + kw * shift, result, rows * columns - kw * plan[at.DILATION_COLUMNS])
 
 
 @compiled()
 def _row(
     x: int, step: int, segments: int, count: int, run: int, w: int, w_sum: int, x_sum: int,
-    y: int, y_step: int, width: int, lanes: int,
+    sum_step: int, y: int, y_step: int, width: int, lanes: int,
 ) -> None:  # fmt: skip
     """All pixels of one output row for the filters of one block; all but the sizes are addresses.
 
@@ -92,15 +93,16 @@ def _row(
     column = 0
     while column < width:
         p = min(column, width - pixels)
-        source, target, patch = x + p * step, y + p * y_step, x_sum + p * PAIR
+        source, target = x + p * step, y + p * y_step
+        sums = w_sum, x_sum + p * sum_step, sum_step
         if pixels == 8:
-            _eight(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
+            _eight(source, step, segments, count, run, w, *sums, target, y_step, lanes)
         elif pixels == 4:
-            _four(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
+            _four(source, step, segments, count, run, w, *sums, target, y_step, lanes)
         elif pixels == 2:
-            _two(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
+            _two(source, step, segments, count, run, w, *sums, target, y_step, lanes)
         else:
-            _one(source, step, segments, count, run, w, w_sum, patch, target, y_step, lanes)
+            _one(source, step, segments, count, run, w, *sums, target, y_step, lanes)
         column += pixels
 
 
@@ -113,8 +115,9 @@ def _group(
     per_group = plan[at.FILTERS] // plan[at.GROUPS]
     taps = plan[at.CHANNELS] // plan[at.GROUPS] * plan[at.KERNEL_ROWS] * plan[at.KERNEL_COLUMNS]
     blocks, rows, width = blocks_of(per_group), patches.shape[0], plan[at.OUT_WIDTH]
+    stride = plan[at.STRIDE_COLUMNS]
     pixel, out_pixel = plan[at.CHANNELS] * FLOAT, plan[at.FILTERS] * FLOAT
-    step, down = plan[at.STRIDE_COLUMNS] * pixel, plan[at.STRIDE_ROWS] * columns * pixel
+    step, down = stride * pixel, plan[at.STRIDE_ROWS] * columns * pixel
     together = rows_together(rows, blocks * taps * BYTES)
     for chunk in range(-(-rows // together) * blocks):
         block, begin = chunk % blocks, chunk // blocks * together
@@ -122,8 +125,9 @@ def _group(
             _row(
                 band + r * down, step, segments.ctypes.data, segments.size, taps // segments.size,
                 weights + block * taps * BYTES, w_sums + block * BYTES,
-                patches.ctypes.data + r * width * PAIR, out + r * width * out_pixel + block * BYTES, out_pixel,
-                width, min(LANES, per_group - block * LANES),
+                patches.ctypes.data + r * columns * FLOAT, stride * FLOAT,
+                out + r * width * out_pixel + block * BYTES, out_pixel, width,
+                min(LANES, per_group - block * LANES),
             )  # fmt: skip
 
 
@@ -140,8 +144,8 @@ def _bands(x: int, w: Array, w_sum: Array, y: int, plan: Array, first: int, last
     direct = not planar and above == 0 and left == 0
     band = new_floats(0 if direct else reach * columns * channels)
     out = new_floats(most * out_width * filters if planar else 0)
-    sums, column = np.empty((reach, columns), np.float32), np.empty(columns, np.float32)
-    patches = np.empty((most, out_width, 2), np.float32)
+    sums, scratch = np.empty((reach, columns), np.float32), np.empty(most * columns, np.float32)
+    patches = np.empty((most, columns), np.float32)
     segments = _segments(plan, columns)
     of_group = (w.size - LANES) // groups * FLOAT
     for task in range(first, last):
@@ -160,7 +164,7 @@ def _bands(x: int, w: Array, w_sum: Array, y: int, plan: Array, first: int, last
         for group in range(groups):
             own = start + group * (channels // groups) * FLOAT
             _channel_sums(own, plan, sums[:seen])
-            _patch_sums(sums, plan, column, patches[:rows])
+            _patch_sums(sums, plan, scratch, patches[:rows])
             _group(
                 own, columns, address_of(w) + group * of_group,
                 w_sum[group * (len(w_sum) // groups)].ctypes.data, segments, patches[:rows],

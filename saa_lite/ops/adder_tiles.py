@@ -29,14 +29,14 @@ def distance_tile(pixels: int) -> Any:
 
     Arguments (int64): address of the first pixel, bytes from pixel to pixel, address of the
     segments' input offsets (bytes), their number, taps per segment, address of the packed weights
-    (all taps × 16), address of Σw (16), address of the pairs Σx, |Σx| of every pixel, address of
-    the output, bytes from output pixel to output pixel, filters to store.
+    (all taps × 16), address of Σw (16), address of Σx and bytes from pixel to pixel,
+    address of the output, bytes from output pixel to output pixel, filters to store.
     """
 
     @intrinsic
-    def tile(context, x, step, segments, count, run, w, w_sum, x_sum, y, y_step, lanes):  # type: ignore[no-untyped-def]
+    def tile(context, x, step, segments, count, run, w, w_sum, x_sum, sum_step, y, y_step, lanes):  # type: ignore[no-untyped-def]
         def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-            x, step, segments, count, run, w, w_sum, x_sum, y, y_step, lanes = args
+            x, step, segments, count, run, w, w_sum, x_sum, sum_step, y, y_step, lanes = args
             walk = (x, step, segments, count, run, w, pixels)
             sums = [v.vector_of(0.0)] * pixels
             largest = _taps(b, walk, sums, lambda a, c: v.larger(b, a, c))
@@ -44,8 +44,9 @@ def distance_tile(pixels: int) -> Any:
             sizes = v.absolute(b, filters)
             quick, sound = [], None
             for i in range(pixels):
-                patch = _pair(b, b.add(x_sum, v.constant(2 * v.FLOAT * i)))
-                result, fine = _combine(b, largest[i], patch, (filters, sizes))
+                address = b.add(x_sum, b.mul(sum_step, v.constant(i)))
+                patch = v.broadcast(b, v.load(b, address, v.F32))
+                result, fine = _combine(b, largest[i], patch, filters, sizes)
                 quick.append(result)
                 sound = fine if sound is None else b.and_(sound, fine)
             mask = v.first_lanes(b, lanes)
@@ -66,7 +67,7 @@ def distance_tile(pixels: int) -> Any:
                 v.store_lanes(b, result, b.add(y, b.mul(y_step, v.constant(i))), mask)
             return _context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11), generate
+        return types.void(*[types.int64] * 12), generate
 
     return tile
 
@@ -111,16 +112,10 @@ class _Pointers:
         return [self.b.add(head, v.constant(v.FLOAT)) for head in heads]
 
 
-def _pair(b: Any, address: Any) -> tuple[Any, Any]:
-    """Two neighbouring floats, each in all lanes."""
-    second = b.add(address, v.constant(v.FLOAT))
-    return tuple(v.broadcast(b, v.load(b, at, v.F32)) for at in (address, second))
-
-
-def _combine(b: Any, largest: Any, patch: Any, filters: Any) -> tuple[Any, Any]:
-    """Σx + Σw − 2Σmax, and where it is sound; ``patch`` and ``filters`` are sum and its size."""
-    result = v.multiply_add(b, v.vector_of(-2.0), largest, b.fadd(patch[0], filters[0]))
-    sizes = b.fadd(patch[1], filters[1])
+def _combine(b: Any, largest: Any, patch: Any, filters: Any, sizes: Any) -> tuple[Any, Any]:
+    """Σx + Σw − 2Σmax, and where it is sound; ``sizes`` = |Σw|."""
+    result = v.multiply_add(b, v.vector_of(-2.0), largest, b.fadd(patch, filters))
+    sizes = b.fadd(v.absolute(b, patch), sizes)
     margin = v.multiply_add(b, v.vector_of(ENOUGH), result, sizes)  # ≤ 0 where it is sound
     # One comparison of bits turns down +, +0, +inf, −inf and NaN alike.
     bits = b.bitcast(margin, v.INTEGERS)

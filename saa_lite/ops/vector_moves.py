@@ -47,20 +47,62 @@ def clear_bytes(context, target, count):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def sum_run(context, address, run):  # type: ignore[no-untyped-def]
-    """Sum of ``run`` ≥ 1 floats from ``address`` on."""
+def add_run(context, source, target, run):  # type: ignore[no-untyped-def]
+    """``run`` ≥ 1 floats at ``source`` added to those at ``target``."""
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        address, run = args
+        source, target, run = args
         vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
-        loop = v.Loop(b, vectors, [v.vector_of(0.0)])
-        here = b.add(address, b.mul(loop.index, v.constant(v.BYTES)))
-        left = b.sub(run, b.mul(loop.index, v.constant(v.LANES)))
-        some = v.load_lanes(b, here, v.first_lanes(b, left))
-        (total,) = loop.close([b.fadd(loop.values[0], some)])
-        return v.sum_of_lanes(b, total)
+        loop = v.Loop(b, vectors, [])
+        mask = v.first_lanes(b, b.sub(run, b.mul(loop.index, v.constant(v.LANES))))
+        here, there = (b.add(at, b.mul(loop.index, v.constant(v.BYTES))) for at in (source, target))
+        total = b.fadd(v.load_lanes(b, there, mask), v.load_lanes(b, here, mask))
+        v.store_lanes(b, total, there, mask)
+        loop.close([])
+        return _context.get_dummy_value()
 
-    return types.float32(types.int64, types.int64), generate
+    return types.void(*[types.int64] * 3), generate
+
+
+@intrinsic
+def sum_runs(context, address, step, run, count, target):  # type: ignore[no-untyped-def]
+    """Sums of ``run`` ≥ 1 floats at address, address + step, …: ``count`` of them, at most 16.
+
+    They go to ``target``, side by side. The order of summation does not depend on ``count``.
+    """
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        address, step, run, count, target = args
+        last, heads = b.sub(count, v.constant(1)), []
+        for i in range(v.LANES):
+            index = b.select(b.icmp_signed("<", v.constant(i), count), v.constant(i), last)
+            heads.append(b.add(address, b.mul(step, index)))
+        vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
+        loop = v.Loop(b, vectors, [v.vector_of(0.0)] * v.LANES)
+        mask = v.first_lanes(b, b.sub(run, b.mul(loop.index, v.constant(v.LANES))))
+        apart = b.mul(loop.index, v.constant(v.BYTES))
+        sums = loop.close(
+            [
+                b.fadd(value, v.load_lanes(b, b.add(head, apart), mask))
+                for value, head in zip(loop.values, heads, strict=True)
+            ]
+        )
+        v.store_lanes(b, _sums_of_lanes(b, sums), target, v.first_lanes(b, count))
+        return _context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+def _sums_of_lanes(b: Any, vectors: list[Any]) -> Any:
+    """Sixteen vectors to one of their sums: neighbours are added lane to lane, four times."""
+    while len(vectors) > 1:
+        half = len(vectors) // 2
+        first, second = _halves(half)
+        pairs = list(zip(vectors[:half], vectors[half:], strict=True))
+        vectors = [
+            b.fadd(v.shuffle(b, *pair, first), v.shuffle(b, *pair, second)) for pair in pairs
+        ]
+    return vectors[0]
 
 
 @intrinsic
@@ -72,18 +114,35 @@ def gather_run(context, source, lane_step, lanes, step, count, target, sums):  #
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, lane_step, lanes, step, count, target, sums = args
+        source, lane_step, lanes, *rest = args
         mask = v.first_lanes(b, lanes)
-        loop = v.Loop(b, count, [v.vector_of(0.0), source, target])
-        total, here, there = loop.values
-        some = v.gather_lanes(b, here, lane_step, mask)
-        v.store(b, some, there)
-        following = [b.fadd(total, some), b.add(here, step), b.add(there, v.constant(v.BYTES))]
-        total, _, _ = loop.close(following)
-        v.store(b, b.fadd(v.load(b, sums, v.VECTOR), total), sums)
+        _move(b, *rest, source, lambda here: v.gather_lanes(b, here, lane_step, mask))
         return _context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), generate
+
+
+@intrinsic
+def move_run(context, source, lanes, step, count, target, sums):  # type: ignore[no-untyped-def]
+    """As :func:`gather_run`, the lanes lying side by side."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        source, lanes, *rest = args
+        mask = v.first_lanes(b, lanes)
+        _move(b, *rest, source, lambda here: v.load_lanes(b, here, mask))
+        return _context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+def _move(b: Any, step: Any, count: Any, target: Any, sums: Any, source: Any, load: Any) -> None:
+    loop = v.Loop(b, count, [v.vector_of(0.0), source, target])
+    total, here, there = loop.values
+    some = load(here)
+    v.store(b, some, there)
+    following = [b.fadd(total, some), b.add(here, step), b.add(there, v.constant(v.BYTES))]
+    total, _, _ = loop.close(following)
+    v.store(b, b.fadd(v.load(b, sums, v.VECTOR), total), sums)
 
 
 @intrinsic
@@ -113,13 +172,19 @@ def transpose_tile(context, source, source_step, rows, columns, target, target_s
 def _transposed(b: Any, lines: list[Any]) -> list[Any]:
     """Sixteen vectors as columns: four rounds that swap quarters of ever smaller squares."""
     for half in (8, 4, 2, 1):
+        first, second = _halves(half)
         for i in range(v.LANES):
             if i & half:
                 continue
             upper, lower = lines[i], lines[i + half]
-            lanes = range(v.LANES)
-            first = [k if not k & half else v.LANES + k - half for k in lanes]
-            second = [k + half if not k & half else v.LANES + k for k in lanes]
             lines[i] = v.shuffle(b, upper, lower, first)
             lines[i + half] = v.shuffle(b, upper, lower, second)
     return lines
+
+
+def _halves(half: int) -> tuple[list[int], list[int]]:
+    """Two shuffles of two vectors that trade places between lanes ``half`` apart."""
+    lanes = range(v.LANES)
+    first = [k if not k & half else v.LANES + k - half for k in lanes]
+    second = [k + half if not k & half else v.LANES + k for k in lanes]
+    return first, second
