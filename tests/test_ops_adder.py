@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops import adder_conv2d, adder_linear, adder_vector, adder_torch, reference
+from saa_lite.ops import adder_conv2d, adder_linear, adder_torch, adder_vector, reference
 
 GEOMETRIES = [
     ((1, 1), (0, 0), (1, 1)),

@@ -21,7 +21,7 @@ from adder_samples import results as run
 from torch import Tensor
 
 from saa_lite.nn import AdderConv2d, AdderLinear
-from saa_lite.ops import adder, adder_conv2d, adder_linear, reference
+from saa_lite.ops import adder_conv2d, adder_kernels, adder_linear, adder_operator, reference
 
 SPARSE = Case(3, 5, (6, 5), (3, 2), (2, 1), (1, 2), groups=2)
 DENSE = Case(16, 9, (6, 9), (3, 3), padding=(1, 1), groups=2)
@@ -38,9 +38,11 @@ def test_registration(case, kinds, layout):
     *geometry, groups = case.geometry
     rest = (*map(list, geometry), groups)
     grad = upstream(adder_conv2d(x, w, *case.geometry), layout)
-    torch.library.opcheck(adder._input_gradient, (grad, x, w, *rest, kinds[1]))
-    torch.library.opcheck(adder._weight_gradient, (grad, x, w, *rest, kinds[0]))
-    torch.library.opcheck(adder._adder, (x.requires_grad_(), w.requires_grad_(), *rest, *kinds))
+    torch.library.opcheck(adder_operator.input_gradient_operator, (grad, x, w, *rest, kinds[1]))
+    torch.library.opcheck(adder_operator.weight_gradient_operator, (grad, x, w, *rest, kinds[0]))
+    torch.library.opcheck(
+        adder_operator.adder_operator, (x.requires_grad_(), w.requires_grad_(), *rest, *kinds)
+    )
 
 
 @pytest.mark.parametrize("layout", ALL_LAYOUTS)
@@ -133,8 +135,8 @@ def test_second_derivatives_and_changed_tensors_are_refused():
 
 @pytest.mark.parametrize("wanted", ["input", "weight"])
 def test_only_the_gradients_asked_for_are_computed(wanted, monkeypatch):
-    name = "_weight_gradient" if wanted == "input" else "_input_gradient"
-    monkeypatch.setattr(adder, name, lambda *_: pytest.fail("not asked for"))
+    name = "weight_gradient" if wanted == "input" else "input_gradient"
+    monkeypatch.setattr(adder_kernels, name, lambda *_: pytest.fail("not asked for"))
     x, w = DENSE.tensors(torch.float32)
     leaf = {"input": x, "weight": w}[wanted].requires_grad_()
     adder_conv2d(x, w, *DENSE.geometry).sum().backward()

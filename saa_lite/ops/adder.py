@@ -1,4 +1,4 @@
-"""The adder operators as torch sees them: registration, shapes, gradients, choice of kernel.
+"""The adder operators as users call them: checks, autocast, and the way to the kernels.
 
 AdderNet (CVPR 2020) replaces the cross-correlation of a convolution by a negative ℓ1 distance::
 
@@ -9,31 +9,25 @@ and trains it with *surrogate* gradients, which are not derivatives of that func
     dW = Σ G · (X − W)               "full", the default (eq. 5);   "sign": sgn(X − W), eq. 4
     dX = Σ G · HT(W − X)             "clip" to [−1, 1], the default (eq. 6–7); "full"; "sign"
 
-``torch.library.custom_op`` makes each a node that autograd, fake tensors and ``torch.compile``
-understand. ``register_kernel("cpu")`` is the door for faster kernels: whatever stands behind it
-must agree with :mod:`saa_lite.ops.reference`. On NVIDIA GPUs the Triton kernels run where they
-apply; ``SAA_TRITON=0`` in the environment switches them off (:mod:`saa_lite.ops.adder_gpu`).
+The kernels are chosen in :mod:`saa_lite.ops.adder_kernels`.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops import adder_cpu, adder_gpu, adder_torch, adder_vector
-from saa_lite.ops._arguments import (
-    FLOATS,
-    check_conv_shapes,
-    check_tensors,
-    layout_of,
-    output_shape,
-    pair,
-    pairs,
+from saa_lite.ops import adder_kernels
+from saa_lite.ops._arguments import FLOATS, check_conv_shapes, check_tensors, pair
+from saa_lite.ops._eager import is_plain, refuse_forward_mode
+from saa_lite.ops.adder_operator import (
+    adder_operator,
+    gradients,
+    registered_gradients,
+    remember,
 )
-from saa_lite.ops._launch import launch
 
 WEIGHT_GRADIENTS = ("full", "sign")
 INPUT_GRADIENTS = ("clip", "full", "sign")
@@ -79,7 +73,11 @@ def adder_conv2d(
     input, weight = _after_autocast(input), _after_autocast(weight)
     check_tensors("adder_conv2d", input, weight, FLOATS)
     check_conv_shapes("adder_conv2d", input, weight, *geometry, groups)
-    return _adder(input, weight, *geometry, groups, weight_gradient, input_gradient)
+    options = *geometry, groups, weight_gradient, input_gradient
+    if is_plain(input, weight):
+        return _Plain.apply(input, weight, *options)
+    refuse_forward_mode("adder_conv2d")
+    return adder_operator(input, weight, *options)
 
 
 def adder_linear(
@@ -121,193 +119,19 @@ def _after_autocast(tensor: Any) -> Any:
     return tensor.float() if available and torch.is_autocast_enabled(kind) else tensor
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())
-def _adder(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
-    kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
-    output = kernels.forward(input, weight, *geometry, groups)
-    return output.contiguous(memory_format=layout_of(input))
+class _Plain(torch.autograd.Function):
+    """The kernels with their gradients, past the dispatcher."""
 
+    @staticmethod
+    def forward(input: Tensor, weight: Tensor, *options: Any) -> Tensor:
+        *geometry, _, _ = options
+        return adder_kernels.forward(input, weight, *geometry)
 
-@_adder.register_kernel("cpu")
-def _adder_on_cpu(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
-    if adder_vector.applies(input, weight, groups):
-        return adder_vector.forward(input, weight, *geometry, groups)
-    output = input.new_empty(output_shape(input, weight, *geometry))
-    arrays = [_array(input), _array(weight), output.numpy()]
-    launch(
-        adder_cpu.forward_serial, adder_cpu.forward_parallel, *arrays, np.array(geometry), groups
-    )
-    return output.contiguous(memory_format=layout_of(input))
+    setup_context = staticmethod(remember)
 
-
-@_adder.register_fake
-def _adder_shape(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    shape = output_shape(input, weight, *pairs(stride, padding, dilation))
-    return input.new_empty(shape).contiguous(memory_format=layout_of(input))
-
-
-@torch.library.custom_op("saa_lite::adder_conv2d_input_gradient", mutates_args=())
-def _input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    args = (grad, input, weight, *pairs(stride, padding, dilation), groups)
-    if kernels := adder_gpu.kernels(input, weight, groups):
-        result = kernels.input_gradient(*args, kind)
-    elif kind == "full":
-        result = adder_torch.input_full_gradient(*args)
-    else:
-        result = adder_torch.input_gradient(*args, sign_only=kind == "sign")
-    return result.contiguous(memory_format=layout_of(input))
-
-
-@_input_gradient.register_kernel("cpu")
-def _input_gradient_on_cpu(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
-    result = None
-    if kind == "full":
-        result = adder_torch.input_full_gradient(grad, input, weight, *geometry, groups)
-    elif kind == "clip" and adder_vector.applies(input, weight, groups):
-        result = adder_vector.input_gradient(grad, input, weight, *geometry, groups)
-    if result is None:
-        result = torch.zeros_like(input, memory_format=torch.contiguous_format)
-        arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
-        drivers = adder_cpu.input_gradient_serial, adder_cpu.input_gradient_parallel
-        launch(*drivers, *arrays, np.array(geometry), groups, kind == "sign")
-    return result.contiguous(memory_format=layout_of(input))
-
-
-@_input_gradient.register_fake
-def _input_gradient_shape(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    return torch.empty_like(input, memory_format=layout_of(input))
-
-
-@torch.library.custom_op("saa_lite::adder_conv2d_weight_gradient", mutates_args=())
-def _weight_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    args = (grad, input, weight, *pairs(stride, padding, dilation), groups)
-    if kind == "full":
-        return adder_torch.weight_full_gradient(*args).contiguous()
-    return adder_torch.weight_sign_gradient(*args).contiguous()
-
-
-@_weight_gradient.register_kernel("cpu")
-def _weight_gradient_on_cpu(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
-    if kind == "full":
-        full = adder_torch.weight_full_gradient(grad, input, weight, *geometry, groups)
-        return full.contiguous()
-    result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-    arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
-    drivers = adder_cpu.weight_sign_gradient_serial, adder_cpu.weight_sign_gradient_parallel
-    launch(*drivers, *arrays, np.array(geometry), groups)
-    return result
-
-
-@_weight_gradient.register_fake
-def _weight_gradient_shape(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    return torch.empty_like(weight, memory_format=torch.contiguous_format)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, weight, *geometry, weight_gradient, input_gradient = inputs
-    ctx.save_for_backward(input, weight)
-    ctx.geometry = geometry
-    ctx.kinds = input_gradient, weight_gradient
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    args = (grad, *ctx.saved_tensors, *ctx.geometry)
-    input_kind, weight_kind = ctx.kinds
-    input_gradient = _input_gradient(*args, input_kind) if ctx.needs_input_grad[0] else None
-    weight_gradient = _weight_gradient(*args, weight_kind) if ctx.needs_input_grad[1] else None
-    return input_gradient, weight_gradient, *[None] * 6
-
-
-_adder.register_autograd(_backward, setup_context=_remember)
-for _device in ("cpu", "cuda"):
-    _adder.register_autocast(_device, torch.float32)
-
-
-def _array(tensor: Tensor) -> Any:
-    """NumPy view; kernels walk along rows, so at most one contiguous copy is made."""
-    return tensor.detach().contiguous().numpy()
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """As the registered operator's, which also refuses second derivatives."""
+        if torch.is_grad_enabled():  # create_graph=True
+            return registered_gradients(ctx, grad)
+        return gradients(ctx, grad, adder_kernels.input_gradient, adder_kernels.weight_gradient)

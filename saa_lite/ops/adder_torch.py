@@ -6,14 +6,14 @@ published formulation's filters × taps × positions.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.ops._arguments import Pair, layout_of, output_shape
 
 LARGEST_TEMPORARY = 1 << 24  # numbers; 64 MB in float32
 
@@ -133,8 +133,10 @@ def weight_full_gradient(
     their spread, the two terms nearly cancel. In float32 an offset of 1,000 standard deviations
     leaves three or four digits. Behind batch norm, where adder layers stand, there is no offset.
     """
+    # Of the weights only the shape matters here, and oneDNN is faster where layouts agree.
+    shaped = torch.empty_like(weight, memory_format=layout_of(input))
     multiplied = _convolution_backward(
-        grad, input, weight, stride, padding, dilation, groups, want_input=False
+        grad, input, shaped, stride, padding, dilation, groups, want_input=False
     )
     total = grad.sum((0, 2, 3))[:, None, None, None]
     return multiplied.addcmul_(weight, total, value=-1)
@@ -176,11 +178,12 @@ def _convolution_backward(
     *,
     want_input: bool,
 ) -> Tensor:
-    with _no_tf32():
-        gradients = torch.ops.aten.convolution_backward(
-            grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
-            (want_input, not want_input, False),
-        )  # fmt: skip
+    args = (
+        grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
+        (want_input, not want_input, False),
+    )  # fmt: skip
+    with _no_tf32() if grad.is_cuda else nullcontext():
+        gradients = torch.ops.aten.convolution_backward(*args)
     return gradients[0] if want_input else gradients[1]
 
 
