@@ -123,11 +123,12 @@ class _Plain(torch.autograd.Function):
     """The kernels with their gradients, past the dispatcher."""
 
     @staticmethod
-    def forward(input: Tensor, weight: Tensor, *options: Any) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, *options: Any) -> Tensor:
+        """Context and computation in one: torch looks up signatures of forward without ctx."""
         *geometry, _, _ = options
-        return adder_kernels.forward(input, weight, *geometry)
-
-    setup_context = staticmethod(remember)
+        output = adder_kernels.forward(input, weight, *geometry)
+        remember(ctx, (input, weight, *options), output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
