@@ -25,6 +25,7 @@ from saa_lite.ops._arguments import (
     pair,
     pairs,
 )
+from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted
 from saa_lite.ops.vector_ir import VECTOR_BITS
 
@@ -77,7 +78,8 @@ def adder_conv2d_u8(
             f"adder_conv2d_u8: a filter may have up to {MOST_TAPS} taps, so that the sum fits an "
             f"int32; got {taps}"
         )
-    return _adder_u8(input, weight, *geometry, groups, padding_value)
+    run = _by_device if is_plain(input, weight) else _adder_u8
+    return run(input, weight, *geometry, groups, padding_value)
 
 
 @torch.library.custom_op("saa_lite::adder_conv2d_u8", mutates_args=())
@@ -90,23 +92,23 @@ def _adder_u8(
     groups: int,
     padding_value: int,
 ) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
-    output = on_any_device(input, weight, *geometry, groups, padding_value)
-    return output.contiguous(memory_format=layout_of(input))
+    return _by_device(input, weight, *pairs(stride, padding, dilation), groups, padding_value)
 
 
-@_adder_u8.register_kernel("cpu")
-def _adder_u8_on_cpu(
+def _by_device(
     input: Tensor,
     weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     groups: int,
     padding_value: int,
 ) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
+    geometry = stride, padding, dilation
     shape, layout = output_shape(input, weight, *geometry), layout_of(input)
+    if input.device.type != "cpu":
+        output = on_any_device(input, weight, *geometry, groups, padding_value)
+        return output.contiguous(memory_format=layout)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or weight.shape[1] == 0:
         return output.zero_()
