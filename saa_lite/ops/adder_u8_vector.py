@@ -58,41 +58,45 @@ def _cover_of(bits: int) -> Any:
     narrow_many, narrow_one = tile_of(bits, in_tile, 1), tile_of(bits, 1, 1)
 
     @variant(bits, error_model="numpy")
-    def tiles(a, rows, a_step, v, lanes, v_step, offsets, y, y_step):  # type: ignore[no-untyped-def]
-        """Addresses and steps in bytes; ``offsets`` [words, 2]: of each word in a row, a vector."""
-        many = rows >= in_tile
-        for lane in range(0, lanes, 2 * in_vector):
-            left = lanes - lane
-            vectors = v + lane // in_vector * v_step, v_step, offsets.ctypes.data, len(offsets)
-            for row in range(0, rows, in_tile if many else 1):
-                # The last tile goes back over rows already done: the same sums again.
-                i = min(row, rows - in_tile) if many else row
-                out = y + i * y_step + 4 * lane, y_step, left
-                if many and left > in_vector:
-                    wide_many(a + i * a_step, a_step, *vectors, *out)
-                elif many:
-                    narrow_many(a + i * a_step, a_step, *vectors, *out)
-                elif left > in_vector:
-                    wide_one(a + i * a_step, a_step, *vectors, *out)
-                else:
-                    narrow_one(a + i * a_step, a_step, *vectors, *out)
+    def tiles(a, rows, a_step, v, left, v_step, offsets, y, y_step):  # type: ignore[no-untyped-def]
+        """All rows, two vectors of lanes, of which ``left`` are in use; addresses and bytes."""
+        many, wide = rows >= in_tile, left > in_vector
+        vectors = v, v_step, offsets.ctypes.data, len(offsets)  # offsets [words, 2]: row, vector
+        for row in range(0, rows, in_tile if many else 1):
+            # The last tile goes back over rows already done: the same sums again.
+            i = min(row, rows - in_tile) if many else row
+            out = y + i * y_step, y_step, left
+            if many and wide:
+                wide_many(a + i * a_step, a_step, *vectors, *out)
+            elif many:
+                narrow_many(a + i * a_step, a_step, *vectors, *out)
+            elif wide:
+                wide_one(a + i * a_step, a_step, *vectors, *out)
+            else:
+                narrow_one(a + i * a_step, a_step, *vectors, *out)
 
     @variant(bits, error_model="numpy")
     def cover(rows, lanes, offsets, y, image_rows, groups):  # type: ignore[no-untyped-def]
         """All image rows of a band and all groups.
 
         ``rows``, ``lanes`` and ``y``: array, bytes to the next image row, to the next group, to the
-        next one; then, but for y, how many. The arrays are arguments so that they stay alive.
+        next one; then, but for y, how many. The arrays are arguments so that they stay alive. Image
+        rows pass innermost: what two vectors of lanes need stays in the nearest cache.
         """
         a, a_image_row, a_group, a_step, row_count = rows
         v, v_image_row, v_group, v_step, lane_count = lanes
         out, out_image_row, out_group, out_step = y
         a_at, v_at, at = a.ctypes.data, v.ctypes.data, out.ctypes.data
-        for r in range(image_rows):
-            for g in range(groups):
-                row = a_at + r * a_image_row + g * a_group, row_count, a_step
-                lane = v_at + r * v_image_row + g * v_group, lane_count, v_step
-                tiles(*row, *lane, offsets, at + r * out_image_row + g * out_group, out_step)
+        for g in range(groups):
+            for lane in range(0, lane_count, 2 * in_vector):
+                here = v_at + g * v_group + lane // in_vector * v_step
+                there = at + g * out_group + 4 * lane
+                for r in range(image_rows):
+                    tiles(
+                        a_at + g * a_group + r * a_image_row, row_count, a_step,
+                        here + r * v_image_row, lane_count - lane, v_step, offsets,
+                        there + r * out_image_row, out_step,
+                    )  # fmt: skip
 
     return cover
 
