@@ -8,7 +8,13 @@ from saa_lite.nn import AdderScores, DotScores, WeightedValues
 
 KINDS = ("conv", "adder", "shift", "shift-ps", "binary", "shiftadd")
 GREY = ("lenet5_bn", "lenet_pp")
-TINY = ("mcunet", "mobilenet_v2_tiny", "mobilenet_v2_w035", "mobilenet_v3_w035", "proxylessnas_w035")
+TINY = (
+    "mcunet",
+    "mobilenet_v2_tiny",
+    "mobilenet_v2_w035",
+    "mobilenet_v3_w035",
+    "proxylessnas_w035",
+)
 IMAGENET = ("resnet18", "resnet50", "resnet50_v15")
 FOR_32 = ("lenet5_bn", "lenet_pp", "resnet20", "resnet32", "vgg_small")
 NAMES = tuple(sorted(("deit_tiny", *TINY, *IMAGENET, *FOR_32)))

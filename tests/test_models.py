@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_samples import GREY, KINDS, NAMES, build, count_parameters, images_for, variants
+from model_samples import KINDS, NAMES, build, count_parameters, images_for, variants
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from saa_lite.errors import UsageError
 from saa_lite.models import CONV_KINDS, create_model, describe, list_models

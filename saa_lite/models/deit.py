@@ -17,6 +17,7 @@ products of attention, which have no weights, stay multiplications.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def token_linear(kind: str, n_in: int, n_out: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _start_small(layer: nn.Module) -> None:
+def _start_small(layer: Any) -> None:
     """DeiT's initialisation; a shift-ps layer starts at its nearest powers of two (our reading).
 
     That layer's own uniform exponents would saturate the softmax: no norm follows here.

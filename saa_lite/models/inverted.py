@@ -107,9 +107,7 @@ def inverted_blocks(kind: str, c_in: int, stages: tuple[Stage, ...]) -> list[Inv
         rows = zip(stage.expansions, stage.kernels, strict=True)
         for i, (expansion, kernel) in enumerate(rows):
             mid, stride = expansion * c_in, 1 if i else stage.stride
-            block = InvertedBlock(
-                kind, c_in, mid, stage.width, kernel, stride, shortcut=i > 0
-            )
+            block = InvertedBlock(kind, c_in, mid, stage.width, kernel, stride, shortcut=i > 0)
             blocks.append(block)
             c_in = stage.width
     return blocks

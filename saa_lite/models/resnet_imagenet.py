@@ -124,9 +124,7 @@ def _info(name: str, source: str) -> ModelInfo:
 @register(_info("resnet18", "ResNet (CVPR 2016), 18 layers"))
 def resnet18(num_classes: int, conv: str, small_input: bool, in_channels: int) -> nn.Module:
     """Two basic blocks a stage; 1,814,073,344 products at 224² with 1000 classes."""
-    return ImageNetResNet(
-        BasicBlock, 1, (2, 2, 2, 2), num_classes, conv, small_input, in_channels
-    )
+    return ImageNetResNet(BasicBlock, 1, (2, 2, 2, 2), num_classes, conv, small_input, in_channels)
 
 
 @register(_info("resnet50", "ResNet (CVPR 2016), 50 layers, v1: stride in the first 1×1 layer"))

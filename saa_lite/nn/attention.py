@@ -63,7 +63,7 @@ class WeightedValues(nn.Module):
 
 
 def adder_scores(query: Tensor, key: Tensor) -> Tensor:
-    """−Σ|q − k| over the last dimension: [...,N,d], [...,M,d] → [...,N,M], float32 or float64.
+    """−Σ|q − k|: query [B,...,N,d], key [B,...,M,d] → [B,...,N,M], float32 or float64.
 
     Both gradients are AdderNet's for inputs, clipped to [−1, 1] (CVPR 2020, eq. 6–7): query and
     key are both activations, whose gradients travel on. Our reading; the paper's is not known to
