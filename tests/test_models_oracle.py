@@ -66,6 +66,22 @@ def test_mobilenet_v3_blocks(row: tuple) -> None:
     assert_same(ours(x), theirs(x))
 
 
+def test_mobilenet_v3_stem_and_head() -> None:
+    """Hard swish around, ReLU in the first block."""
+    theirs = torchvision.models.mobilenet_v3_large(width_mult=0.35).features
+    for norm in theirs.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps = 1e-5  # NetAug's; torchvision has 1e-3
+    ours = create_model("mobilenet_v3_w035")
+    stem = nn.Sequential(ours.stem, ours.blocks[0])
+    copy_in_order(stem, theirs[:2])
+    copy_in_order(ours.last, theirs[-1])
+    images, last = torch.randn(4, 3, 32, 32), torch.randn(4, 56, 3, 3)
+    assert_same(stem(images), theirs[:2](images))
+    assert_same(ours.last(last), theirs[-1](last))
+    assert [type(layer) for layer in ours.widen] == [nn.Conv2d, nn.Hardswish]
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50_v15"])
 def test_resnet(name: str) -> None:
     """torchvision's ResNet-50 is v1.5; moving its strides to the first layers makes it v1."""

@@ -84,6 +84,24 @@ def test_products(name: str, classes: int, size: int, millions: float, digits: i
         assert round(products / 1e6, digits) == millions, kind
 
 
+@pytest.mark.parametrize(
+    ("name", "shortcuts"),
+    [
+        # In all blocks of a stage but the first, which fits in ProxylessNAS's fourth stage too.
+        ("mobilenet_v2_tiny", [1, 2, 3, 2, 2]),
+        ("proxylessnas_w035", [1, 3, 3, 3, 3]),
+        ("mcunet", [3, 2, 2, 2, 2]),
+        ("mobilenet_v3_w035", [1, 1, 2, 3, 1, 2]),  # and around the depthwise block
+    ],
+)
+def test_shortcuts(name: str, shortcuts: list[int]) -> None:
+    """Neither products nor parameters show them."""
+    with torch.device("meta"):
+        blocks = create_model(name).blocks
+    runs = "".join("s" if block.has_shortcut else " " for block in blocks).split()
+    assert [len(run) for run in runs] == shortcuts
+
+
 def test_every_network_has_its_products_checked() -> None:
     marks = [*test_products.pytestmark]
     checked = {row[0] for mark in marks if mark.name == "parametrize" for row in mark.args[1]}
