@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from model_samples import KINDS, NAMES, build, count_parameters, images_for, variants
+from safetensors.torch import load, save
+from torch import nn
 
 from saa_lite.errors import UsageError
 from saa_lite.models import CONV_KINDS, create_model, describe, list_models
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.train import load_checkpoint, reestimate_batch_norm, save_checkpoint
-
-NAMES = ("lenet5_bn", "lenet_pp", "mobilenet_v2_w035", "resnet20", "resnet32", "vgg_small")
-KINDS = ("conv", "adder", "shift", "shift-ps", "binary", "shiftadd")
-GREY = ("lenet5_bn", "lenet_pp")
 
 
 @pytest.fixture(autouse=True)
@@ -28,109 +28,66 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def build(name: str, kind: str = "conv", num_classes: int = 10) -> nn.Module:
-    return create_model(
-        name, num_classes, conv=kind, small_input=True, in_channels=1 if name in GREY else 3
-    )
-
-
-def images_for(name: str, count: int = 2) -> Tensor:
-    return torch.randn(count, 1 if name in GREY else 3, 32, 32)
-
-
 def test_registry_names() -> None:
     assert tuple(list_models()) == NAMES
     assert set(CONV_KINDS) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
-def test_trains_and_survives_a_round_trip(name: str, kind: str, tmp_path) -> None:
+@contextmanager
+def keeping_only_the_last_statistics(model: nn.Module) -> Iterator[None]:
+    """Running statistics become those of the batch: a tenth of the way centres no adder sum."""
+    norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for norm in norms:
+        norm.momentum = 1.0
+    yield
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def reloaded(model: nn.Module, name: str, kind: str, folder: Path) -> nn.Module:
+    """A copy by way of a checkpoint; in memory where that would be 100 MB and more."""
+    if count_parameters(model) < 10**7:
+        save_checkpoint(folder, model)
+        twin = build(name, kind)
+        load_checkpoint(folder, twin)
+    else:
+        with torch.device("meta"):
+            twin = build(name, kind)
+        twin.load_state_dict(load(save(model.state_dict())), assign=True)
+    return twin
+
+
+@pytest.mark.parametrize(("name", "kind"), variants())
+def test_trains_and_survives_a_round_trip(name: str, kind: str, tmp_path: Path) -> None:
     """Finite logits, a gradient for every parameter, and equal bits after save and load."""
     model = build(name, kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     attach_adaptive_lr(optimizer, model)
-    # MobileNetV2 ends in 2×2 maps: the variance of few of them is a poor one to re-estimate with.
-    images = images_for(name, count=16 if name == "mobilenet_v2_w035" else 3)
-    logits = model(images)
+    images = images_for(name)
+    with keeping_only_the_last_statistics(model):
+        logits = model(images)
     assert logits.shape == (len(images), 10)
     assert logits.isfinite().all()
     (logits * torch.randn_like(logits)).sum().backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"no gradient for {parameter_name}"
-        assert parameter.grad.isfinite().all(), parameter_name
-        assert parameter.grad.any(), f"nothing but zeros for {parameter_name}"
-    optimizer.step()
+        assert 0 < parameter.grad.norm() < math.inf, parameter_name
 
-    reestimate_batch_norm(model, [images])  # one step's running averages centre no adder sum
-    save_checkpoint(tmp_path, model)
-    twin = build(name, kind)
-    load_checkpoint(tmp_path, twin)
+    twin = reloaded(model, name, kind, tmp_path)
     with torch.no_grad():
         expected, actual = model.eval()(images), twin.eval()(images)
     assert torch.equal(actual, expected)
-    assert not torch.equal(actual[0], actual[1])  # the images do make a difference
+    assert (actual != actual[0]).any()  # the images do make a difference
+    optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("name", "classes", "parameters"),
-    [
-        # Sums of c_in·c_out·k² + 2 per normalised channel + classifier, by hand.
-        ("resnet20", 10, 272_484),
-        ("resnet32", 10, 466_916),
-        ("vgg_small", 10, 4_660_106),
-        ("lenet5_bn", 10, 61_942),
-        ("lenet_pp", 10, 799_416),
-        # 517,188 (published: .517M) + 7,040 norm weights, which folding removes.
-        ("mobilenet_v2_w035", 100, 517_188 + 7_040),
-    ],
-)
-def test_parameter_counts(name: str, classes: int, parameters: int) -> None:
-    for kind in ("conv", "adder", "shift", "binary"):
-        assert count_parameters(build(name, kind, classes)) == parameters
-
-
-def count_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "size", "millions"),
-    [
-        ("resnet20", 10, 32, 40.813),
-        ("resnet32", 10, 32, 69.125),
-        ("vgg_small", 10, 32, 607.6),
-        ("mobilenet_v2_w035", 100, 160, 29.7228),
-    ],
-)
-def test_multiply_accumulates(name: str, classes: int, size: int, millions: float) -> None:
-    """Against the counts derived from the papers' tables, to the digits printed there."""
-    model = create_model(name, classes).eval()
-    assert count_macs(model, torch.zeros(1, 3, size, size)) / 1e6 == pytest.approx(
-        millions, rel=1e-4
-    )
-
-
-def count_macs(model: nn.Module, images: Tensor) -> int:
-    total = 0
-
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * layer.weight[0].numel()
-
-    for layer in model.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.register_forward_hook(add)
-    with torch.no_grad():
-        model(images)
-    return total
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "conv"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kind"), [pair for pair in variants() if pair[1] != "conv"])
 def test_multiplication_stays_where_the_model_says(name: str, kind: str) -> None:
     patterns = describe(name).multiplicative
-    kept = {n for n, m in build(name, kind).named_modules() if type(m) in {nn.Conv2d, nn.Linear}}
+    with torch.device("meta"):
+        layers = build(name, kind).named_modules()
+    kept = {n for n, m in layers if type(m) in {nn.Conv2d, nn.Linear}}
     if (name, kind) == ("lenet_pp", "binary"):  # the exception that its description names
         assert kept == {"classifier"}
         return
@@ -138,32 +95,12 @@ def test_multiplication_stays_where_the_model_says(name: str, kind: str) -> None
     assert all(any(fnmatch(n, pattern) for n in kept) for pattern in patterns)
 
 
-def test_small_input_only_changes_the_stem_of_mobilenet() -> None:
-    sizes = []
-    for small in (False, True):
-        model = create_model("mobilenet_v2_w035", small_input=small).eval()
-        model.pool.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[-1]))
-        with torch.no_grad():
-            model(torch.zeros(1, 3, 64, 64))
-    assert sizes == [64 // 32, 64 // 16]
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "mobilenet_v2_w035"])
-def test_small_input_changes_nothing_elsewhere(name: str) -> None:
-    models = []
-    for small in (False, True):
-        torch.manual_seed(3)
-        models.append(create_model(name, small_input=small))
-    assert describe(name).small_input.startswith("nothing")
-    assert repr(models[0]) == repr(models[1])
-
-
 def test_feature_widths() -> None:
     """What the feature figures read: 2 units in LeNet++, pooled maps elsewhere."""
-    widths = {"lenet5_bn": 84, "lenet_pp": 2, "resnet20": 64, "vgg_small": 8192}
+    widths = {"lenet5_bn": 84, "lenet_pp": 2, "resnet20": 64, "vgg_small": 8192, "deit_tiny": 192}
     for name, width in widths.items():
         with torch.no_grad():
-            assert build(name).eval().forward_features(images_for(name)).shape == (2, width)
+            assert build(name).eval().forward_features(images_for(name, 2)).shape == (2, width)
 
 
 def test_shiftadd_is_a_pair_without_norm_between() -> None:
@@ -208,8 +145,11 @@ def test_hidden_channels_may_be_permuted(kind: str) -> None:
 def test_binary_networks_see_negative_activations() -> None:
     """ReLU before a sign would make every input +1: the binary nets use Hardtanh."""
     for name in NAMES:
-        kinds = {type(module) for module in build(name, "binary").modules()}
-        assert not kinds & {nn.ReLU, nn.ReLU6}
+        if "binary" not in describe(name).variants:
+            continue
+        with torch.device("meta"):
+            kinds = {type(module) for module in build(name, "binary").modules()}
+        assert not kinds & {nn.ReLU, nn.ReLU6, nn.Hardswish}, name
 
 
 def test_lenet_of_adders_starts_with_an_unsaturated_softmax() -> None:
@@ -229,6 +169,11 @@ def test_lenet_of_adders_starts_with_an_unsaturated_softmax() -> None:
         ({"name": "resnet20", "num_classes": 0}, "num_classes must be an integer of at least 1"),
         ({"name": "resnet20", "num_classes": 2.5}, "num_classes must be an integer"),
         ({"name": "resnet20", "in_channels": -1}, "in_channels must be an integer of at least 1"),
+        (
+            {"name": "deit_tiny", "conv": "binary"},
+            "conv must be one of 'conv', 'adder', 'shift', 'shift-ps' for deit_tiny: no source has "
+            "a transformer of signs or of ShiftAddNet's pairs; got 'binary'",
+        ),
     ],
 )
 def test_wrong_names_and_counts(arguments: dict, message: str) -> None:

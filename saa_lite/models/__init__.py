@@ -1,6 +1,16 @@
 """Networks of the papers: ``create_model(name, ...)``, ``list_models()``, ``describe(name)``."""
 
-from saa_lite.models import lenet, mobilenet, resnet, vgg
+from saa_lite.models import (
+    deit,
+    lenet,
+    mcunet,
+    mobilenet,
+    mobilenet_v3,
+    proxylessnas,
+    resnet,
+    resnet_imagenet,
+    vgg,
+)
 from saa_lite.models.blocks import CONV_KINDS
 from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
 
@@ -8,10 +18,15 @@ __all__ = [
     "CONV_KINDS",
     "ModelInfo",
     "create_model",
+    "deit",
     "describe",
     "lenet",
     "list_models",
+    "mcunet",
     "mobilenet",
+    "mobilenet_v3",
+    "proxylessnas",
     "resnet",
+    "resnet_imagenet",
     "vgg",
 ]

@@ -27,6 +27,8 @@ class ModelInfo:
             convolutions or linear maps whatever ``conv`` is; empty where none does.
         keeps: the same in words, with the reason.
         small_input: what ``small_input=True`` changes.
+        variants: the operators it is built with.
+        refuses: why the others make no sense here; empty where there are none.
     """
 
     name: str
@@ -35,6 +37,8 @@ class ModelInfo:
     multiplicative: tuple[str, ...]
     keeps: str
     small_input: str
+    variants: tuple[str, ...] = CONV_KINDS
+    refuses: str = ""
 
 
 _MODELS: dict[str, tuple[ModelInfo, Builder]] = {}
@@ -80,11 +84,21 @@ def create_model(
         in_channels: 3 for colour, 1 for grey.
 
     Raises:
-        UsageError: unknown name or operator, or a count below 1.
+        UsageError: unknown name or operator, an operator that makes no sense in this network
+            (:attr:`ModelInfo.variants` lists those that do), or a count below 1.
     """
     check_choice("model", name, list_models())
     check_choice("conv", conv, CONV_KINDS)
+    _check_variant(describe(name), conv)
     for argument, count in (("num_classes", num_classes), ("in_channels", in_channels)):
         if not isinstance(count, int) or count < 1:
             raise UsageError(f"{argument} must be an integer of at least 1; got {count!r}")
     return _MODELS[name][1](num_classes, conv, small_input, in_channels)
+
+
+def _check_variant(info: ModelInfo, conv: str) -> None:
+    if conv not in info.variants:
+        listed = ", ".join(repr(kind) for kind in info.variants)
+        raise UsageError(
+            f"conv must be one of {listed} for {info.name}: {info.refuses}; got {conv!r}"
+        )
