@@ -6,22 +6,30 @@ from pathlib import Path
 import pytest
 
 from saa_lite.errors import UsageError
-from saa_lite.report.readme import END, START, results_block, updated
+from saa_lite.report.readme import BLOCKS, marks, updated
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_results_are_those_of_the_tracked_records() -> None:
-    assert results_block() in README, "run: saa-lite scorecard --readme README.md"
+@pytest.mark.parametrize("name", BLOCKS)
+def test_tables_are_those_of_the_tracked_records(name: str) -> None:
+    assert BLOCKS[name]() in README, "run: saa-lite scorecard --readme README.md"
 
 
-def test_only_the_block_between_the_marks_changes() -> None:
-    text = updated(f"before\n{START}\nold numbers\n{END}\nafter\n")
-    assert text == f"before\n{results_block()}\nafter\n"
+def test_only_the_blocks_between_the_marks_change() -> None:
+    def text(inside: dict[str, str]) -> str:
+        lines = [line for name in BLOCKS for line in (marks(name)[0], inside[name], marks(name)[1])]
+        return "\n".join(["before", *lines, "after"])
+
+    old = text(dict.fromkeys(BLOCKS, "old numbers"))
+    assert updated(old) == text({name: block() for name, block in BLOCKS.items()})
 
 
-@pytest.mark.parametrize("text", ["", START, END, f"{END} {START}"])
+FIRST, LAST = marks("results")
+
+
+@pytest.mark.parametrize("text", ["", FIRST, LAST, f"{LAST} {FIRST}"])
 def test_missing_marks_are_an_error(text: str) -> None:
     with pytest.raises(UsageError, match="must hold the two lines"):
         updated(text)

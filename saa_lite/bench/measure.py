@@ -34,6 +34,25 @@ class Result:
         return self.seconds.median / self.batch
 
 
+class Comparison(dict[str, Result]):
+    """The results of one case and kind of work, by contender."""
+
+    @property
+    def ours(self) -> Result:
+        """The float32 adder, channels_last where layouts were compared."""
+        return self.get("ours, channels_last") or self["ours"]
+
+    @property
+    def convolution(self) -> Result:
+        """The multiplying convolution in its faster layout."""
+        named = [result for name, result in self.items() if name.startswith("convolution")]
+        return min(named, key=lambda result: result.per_image)
+
+    def over_convolution(self, result: Result) -> float:
+        """Time per image over the convolution's."""
+        return result.per_image / self.convolution.per_image
+
+
 @dataclass(frozen=True)
 class Report:
     """All results of one run on one machine."""
@@ -46,6 +65,13 @@ class Report:
     limits: dict[str, float]  # results per second of one core
     warnings: tuple[str, ...]
     results: tuple[Result, ...]
+
+    def comparisons(self) -> dict[tuple[str, str], Comparison]:
+        """By case and kind of work, in the order of measurement."""
+        found: dict[tuple[str, str], Comparison] = {}
+        for result in self.results:
+            found.setdefault((result.case, result.work), Comparison())[result.contender] = result
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

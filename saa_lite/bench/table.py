@@ -1,8 +1,6 @@
 """One table out of a report: ours in milliseconds, everything else as a ratio."""
 
-from collections.abc import Sequence
-
-from saa_lite.bench.measure import Report, Result
+from saa_lite.bench.measure import Comparison, Report, Result
 
 OTHERS = {  # contender → column
     "AdderNet formulation": "formulation",
@@ -14,40 +12,35 @@ OTHERS = {  # contender → column
 INTEGERS = {"ours, uint8": "uint8 ÷ conv", "ours, integer shift": "shift ÷ conv"}
 READING = (
     "ours: median [quartiles], end to end in channels_last; ÷ conv: that time over the one of the "
-    "faster float32 convolution layout; kernel: |x − w| per second without packing and "
-    "allocation, and its share of what the cores can do; last columns: how many times slower "
-    "than ours (— not timed)"
+    "faster float32 convolution layout; kernel: |x − w| per second, packing included, without "
+    "Python and allocation, and its share of what the cores can do; last columns: how many times "
+    "slower than ours (— not timed)"
 )
 
 
 def rows(report: Report) -> list[dict[str, object]]:
     """One row per layer or network and kind of work."""
-    keys = dict.fromkeys((result.case, result.work) for result in report.results)
-    return [_row(report, case, work) for case, work in keys]
+    return [_row(report, *key, found) for key, found in report.comparisons().items()]
 
 
-def _row(report: Report, case: str, work: str) -> dict[str, object]:
-    found = {r.contender: r for r in report.results if (r.case, r.work) == (case, work)}
-    ours = found.get("ours, channels_last") or found["ours"]
-    convolution = _fastest([r for name, r in found.items() if name.startswith("convolution")])
-    planar = found.get("ours, contiguous")
-    kernel = found.get("ours, kernel alone")
+def _row(report: Report, case: str, work: str, found: Comparison) -> dict[str, object]:
+    planar, kernel = found.get("ours, contiguous"), found.get("ours, kernel alone")
     row: dict[str, object] = {
         "layer or network": case,
         "work": work,
-        "ours (ms)": _milliseconds(ours),
-        "conv (ms)": f"{1e3 * convolution.seconds.median:.2f}",
-        "÷ conv": f"{ours.per_image / convolution.per_image:.2f}",
-        "NCHW ÷ conv": planar and f"{planar.per_image / convolution.per_image:.2f}",
+        "ours (ms)": _milliseconds(found.ours),
+        "conv (ms)": f"{1e3 * found.convolution.seconds.median:.2f}",
+        "÷ conv": f"{found.over_convolution(found.ours):.2f}",
+        "NCHW ÷ conv": planar and f"{found.over_convolution(planar):.2f}",
         "kernel (G/s)": kernel and f"{_rate(kernel) / 1e9:.0f}",
         "of limit": kernel and f"{share_of_limit(report, kernel):.0%}",
     }
     for contender, column in INTEGERS.items():
         exact = found.get(contender)
-        row[column] = exact and f"{exact.per_image / convolution.per_image:.2f}"
+        row[column] = exact and f"{found.over_convolution(exact):.2f}"
     for contender, column in OTHERS.items():
         other = found.get(contender)
-        row[column] = other and f"{other.per_image / ours.per_image:.1f} ×"
+        row[column] = other and f"{other.per_image / found.ours.per_image:.1f} ×"
     return row
 
 
@@ -58,10 +51,6 @@ def share_of_limit(report: Report, kernel: Result) -> float:
 
 def _rate(result: Result) -> float:
     return (result.distances or 0) / result.seconds.median
-
-
-def _fastest(results: Sequence[Result]) -> Result:
-    return min(results, key=lambda result: result.per_image)
 
 
 def _milliseconds(result: Result) -> str:
