@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saa_lite.errors import SaaLiteError
+from saa_lite.errors import SaaLiteError, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -16,8 +16,22 @@ PACKAGE = Path(__file__).resolve().parent
 def project_root() -> Path:
     """Folder of ``data/`` and ``figures/``: ``SAA_HOME``, else the checkout, else this folder."""
     if given := os.environ.get("SAA_HOME"):
-        return Path(given)
+        return folder_named("SAA_HOME", Path(given))
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
+
+
+def folder_named(origin: str, folder: Path) -> Path:
+    """``folder`` itself, which need not exist yet.
+
+    Args:
+        origin: the variable or option that names it, for the message.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if folder.is_file():
+        raise UsageError(f"{origin} must name a folder; {folder} is a file")
+    return folder
 
 
 def runs_dir() -> Path:
@@ -38,6 +52,24 @@ def figures_dir() -> Path:
 def cache_dir() -> Path:
     """Generated data sets; safe to delete."""
     return Path(os.environ.get("SAA_CACHE") or project_root() / "data" / "cache")
+
+
+def check_writable(folder: Path) -> None:
+    """Write where ``folder`` is, or would be made, and leave nothing behind.
+
+    Permission bits do not tell about full or read-only disks.
+
+    Raises:
+        SaaLiteError: it cannot be written.
+    """
+    try:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(1))
+    except NotADirectoryError as error:
+        raise SaaLiteError(f"cannot write in {folder}: {existing} is a file") from error
+    except OSError as error:
+        raise SaaLiteError(f"cannot write in {folder}: {error.strerror or error}") from error
 
 
 @contextmanager

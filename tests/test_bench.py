@@ -140,7 +140,8 @@ def test_command_prints_json_alone_and_records(
     [
         (["--rounds", "0"], "--rounds must be at least 1; got 0"),
         (["--threads", "0"], "--threads must be at least 1; got 0"),
-        (["nosuch"], "no layer or network is called nosuch"),
+        (["zz"], "CASE must be one of a, b, "),
+        (["a", "zz", "yy"], "resnet20, mobilenet_v2_w035; got zz, yy"),
     ],
 )
 def test_wrong_arguments(

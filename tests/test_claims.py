@@ -20,6 +20,7 @@ from saa_lite.items.select import best_group, paired, single
 from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record, config_hash, promote, read_records, run_folder
+from saa_lite.records.metrics import METRICS
 from saa_lite.report.scorecard import claim_rows, scorecard_markdown, scorecard_text
 from saa_lite.report.verdict import (
     CONTRADICTED,
@@ -374,6 +375,7 @@ def test_built_items_have_all_profiles_a_run_and_a_drawing(item_id: str) -> None
     assert made.run is not None
     assert made.draw is not None
     assert made.claims == CATALOGUE[item_id].claims
+    assert item_id in METRICS, "the metrics of a built item are listed, so that others are noticed"
 
 
 def test_paths_are_cut_from_data_set_names() -> None:

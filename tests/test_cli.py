@@ -5,20 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
+from cli_samples import ITEM, use_toy_item
 
-from saa_lite import cli, files
-from saa_lite.items.base import Context, built
+from saa_lite import cli
 from saa_lite.locks import locked
-from saa_lite.published import PublishedNumber
-from saa_lite.records import PROFILES, Record, measured_records
-
-ITEM = "addernet-impacts/eq-gradients"
+from saa_lite.records import measured_records
 
 
 @pytest.fixture(autouse=True)
@@ -33,32 +27,9 @@ def saa_lite(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-@dataclass(frozen=True)
-class Settings:
-    seeds: int = 1
-    lr: float = 0.1
-    widths: tuple[int, ...] = (1,)
-    dataset: str = "shapes"
-    amp: bool = False
-
-
-def measure(settings: Settings, context: Context) -> Iterator[Record]:
-    print("a library that prints")
-    used = {"lr": settings.lr, "widths": list(settings.widths)}
-    unit = context.unit(method="forward", model="-", dataset="-", seed=0, settings=used)
-    if not unit.done("relative_error"):
-        yield unit.record("relative_error", 1e-15, "")
-
-
-def picture(records: list[Record], published: list[PublishedNumber]) -> Figure:
-    return Figure()
-
-
 @pytest.fixture
 def toy_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = built(ITEM, profiles={p: Settings() for p in PROFILES}, run=measure, draw=picture)
-    monkeypatch.setattr("saa_lite.cli.run.get_item", lambda name: toy)
-    monkeypatch.setattr("saa_lite.cli.figures.get_item", lambda name: toy)
+    use_toy_item(monkeypatch)
 
 
 def test_items_json_is_json_alone_and_loads_no_torch() -> None:
@@ -144,6 +115,8 @@ def test_changed_settings_are_in_the_records(capsys: pytest.CaptureFixture[str])
         ("seeds=true", "--set seeds must be like 1; got 'true'"),
         ("amp=1", "--set amp must be like False; got '1'"),
         ("lr=fast", "--set lr must be like 0.1; got 'fast'"),
+        ("lr=NaN", "--set lr must be a finite number; got 'NaN'"),
+        ("lr=1e999", "--set lr must be a finite number; got '1e999'"),
         ("widths=3", "--set widths must be like (1,); got '3'"),
     ],
 )
@@ -208,25 +181,6 @@ def test_in_a_real_process_there_is_no_traceback(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("toy_item")
-def test_permission_denied_is_a_sentence_and_leaves_nothing_half_written(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
-    assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
-    assert "Permission denied" in capsys.readouterr().err
-    left = {path.name for path in home.rglob("*") if path.is_file()}
-    assert left == {".lock", ".running"}
-
-
-def test_operating_system_errors_name_the_file() -> None:
-    assert cli.sentence(FileNotFoundError(2, "No such file", "x.npz")) == "No such file: x.npz"
-    assert cli.sentence(OSError("bare")) == "bare"
-
-
-@pytest.mark.usefixtures("toy_item")
 def test_interrupt_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,63 +201,6 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stdout.split() == ["[", "0"]
 
 
-def test_doctor_finds_this_machine_usable(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = cli.main(["doctor", "--json"])
-    printed = capsys.readouterr().out
-    assert status == 0, printed
-    checks = {check["check"]: check for check in json.loads(printed)}
-    assert {"torch", "cpu", "adder kernel", "gpu", "chromium", "folder: runs"} <= set(checks)
-    assert all(c["how to get it"] for c in checks.values() if c["state"] == "missing")
-    assert not any(home.iterdir()), "doctor leaves nothing behind"
-
-
-def test_doctor_reports_a_folder_that_cannot_be_written(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (home / "figures").write_text("a file where a folder should be")
-    assert cli.main(["doctor"]) == 1
-    printed = capsys.readouterr().out
-    assert "Not usable yet: folder: figures." in printed
-
-
-# Ordinary convolutions: compiling the adder kernels would take longer than the training.
-TRAIN = ["train", "--dataset", "digits", "--model", "lenet5_bn", "--conv", "conv", "--quiet"]
-SHORT = ["--device", "cpu", "--epochs", "1", "--train-images", "64", "--batch-size", "32"]
-
-
-def test_train_writes_history_and_refuses_to_overwrite_it(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = str(home / "out")
-    assert cli.main([*TRAIN, *SHORT, "--out", out, "--json"]) == 0
-    history = json.loads(capsys.readouterr().out)
-    assert history == json.loads((home / "out" / "history.json").read_text())
-    assert [epoch["epoch"] for epoch in history] == [1]
-    assert cli.main([*TRAIN, *SHORT, "--out", out]) == 2
-    assert "already holds a training; add --resume" in capsys.readouterr().err
-    assert cli.main([*TRAIN, *SHORT, "--out", out, "--resume", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == history
-
-
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        (["--model", "alexnet"], "model must be one of"),
-        (["--conv", "divide"], "conv must be one of"),
-        (["--epochs", "0"], "epochs must be an integer of at least 1"),
-        (["--lr", "nan"], "lr must be a finite number"),
-        (["--dataset", "folder:/does/not/exist"], "/does/not/exist"),
-        (["--resume"], "holds no checkpoint to go on from"),
-    ],
-)
-def test_train_errors(
-    options: list[str], complaint: str, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main([*TRAIN, *SHORT, "--out", str(home / "out"), *options]) == 2
-    assert complaint in capsys.readouterr().err
-    assert not (home / "out" / "history.json").exists()
-
-
 def test_items_answers_within_a_second() -> None:
     best = min(_seconds_for_items() for _ in range(3))
     assert best < 1.0, f"{best:.2f} s"
@@ -318,32 +215,6 @@ def _seconds_for_items() -> float:
     return user + after.children_system - before.children_system
 
 
-TRAIN = ["train", "--dataset", "digits", "--size", "8", "--epochs", "1", "--quiet"]
-SMALL_NET = [*TRAIN, "--model", "resnet20", "--train-images", "40", "--batch-size", "20"]
-
-
-def test_train_has_a_place_of_its_own_and_goes_on_with_resume(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(SMALL_NET) == 0
-    (folder,) = (home / "data/runs/train").iterdir()
-    assert folder.name.startswith("resnet20-")
-    settings = (folder / "settings.json").read_text()
-    assert cli.main(SMALL_NET) == 2
-    assert "add --resume to go on with it" in capsys.readouterr().err
-    assert cli.main([*SMALL_NET, "--resume", "--epochs", "7"]) == 2
-    assert (folder / "settings.json").read_text() == settings, "a refused resume changed it"
-    assert cli.main([*SMALL_NET, "--resume"]) == 0
-
-
-def test_a_refused_training_leaves_no_description(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main([*TRAIN, "--model", "lenet5_bn", "--out", str(home / "small")]) == 2
-    assert "at least 32×32" in capsys.readouterr().err
-    assert not (home / "small" / "settings.json").exists()
-
-
 @pytest.mark.usefixtures("toy_item")
 def test_a_second_run_of_the_same_item_is_told_so(
     home: Path, capsys: pytest.CaptureFixture[str]
@@ -351,9 +222,6 @@ def test_a_second_run_of_the_same_item_is_told_so(
     with locked(home / "data/runs" / ITEM, busy="never"):
         assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
     assert f"another run of {ITEM} is going on; wait until it is done" in capsys.readouterr().err
-    with locked(home / "small", busy="never"):
-        assert cli.main([*SMALL_NET, "--out", str(home / "small")]) == 2
-    assert "another training is going on" in capsys.readouterr().err
     assert cli.main(["run", ITEM, "--device", "cpu"]) == 0
 
 

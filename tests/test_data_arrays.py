@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from saa_lite.data import load_dataset
+from saa_lite.data.arrays import KNOWN
+from saa_lite.data.public import PUBLIC
 from saa_lite.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -55,7 +57,8 @@ def test_names_masks_and_unknown_keys(tmp_path):
 
 
 def test_prefix_environment_and_public_name(tmp_path, monkeypatch):
-    write(tmp_path, name="cifar10", labels=LABELS)
+    images = RNG.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    write(tmp_path, name="cifar10", images=images, labels=np.arange(12) % 10)
     by_prefix = load_dataset(f"arrays:{tmp_path / 'cifar10'}")
     monkeypatch.setenv("SAA_DATA_ROOT", str(tmp_path))
     by_name = load_dataset("cifar10")
@@ -189,3 +192,53 @@ def test_class_names_differ_between_splits(tmp_path):
     write(tmp_path, "test", class_names=np.array(["a", "c", "b"]))
     with pytest.raises(DataError, match="class_names differ between the train and the test file"):
         load(tmp_path)
+
+
+def known_set(name: str, **changes):
+    """A set under a known name that is what it says, but for ``changes``."""
+    classes, shape = {"cifar100": (100, (32, 32, 3)), "mnist": (10, (28, 28))}[name]
+    images = np.zeros((2 * classes, *shape), np.uint8)
+    return {"name": name, "images": images, "labels": np.arange(2 * classes) % classes} | changes
+
+
+@pytest.mark.parametrize("name", ["cifar100", "mnist"])
+def test_known_sets_that_are_what_they_say(tmp_path, name):
+    write(tmp_path, **known_set(name))
+    assert (
+        len(load_dataset(name, root=tmp_path)) == 2 * load_dataset(name, root=tmp_path).num_classes
+    )
+
+
+def test_every_public_set_is_known():
+    assert set(KNOWN) == set(PUBLIC)
+
+
+OTHER_SETS = {
+    "ten classes": ({"labels": np.arange(200) % 10}, "cifar100 has 100 classes; found 10"),
+    "ten names": (
+        {"labels": np.arange(200) % 10, "class_names": np.array(list("abcdefghij"))},
+        "cifar100 has 100 classes; found 10",
+    ),
+    "too many": ({"labels": np.arange(200) % 120}, "cifar100 has 100 classes; found 120"),
+    "small": ({"images": np.zeros((200, 8, 8, 3), np.uint8)}, "are 32×32 in 3 channels; found 8×8"),
+    "oblong": ({"images": np.zeros((200, 32, 16, 3), np.uint8)}, "found 32×16 in 3 channels"),
+    "grey": ({"images": np.zeros((200, 32, 32), np.uint8)}, "found 32×32 in 1 channel"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHER_SETS.values(), ids=OTHER_SETS)
+def test_other_arrays_under_a_known_name(tmp_path, changes, message):
+    path = write(tmp_path, **known_set("cifar100", **changes))
+    for name in ("cifar100", f"arrays:{tmp_path / 'cifar100'}"):
+        with pytest.raises(DataError, match=message) as caught:
+            load_dataset(name, root=tmp_path)
+        assert str(path) in str(caught.value)
+
+
+def test_photographs_of_a_known_set_have_any_size(tmp_path):
+    images, labels = np.zeros((101, 9, 12, 3), np.uint8), np.arange(101)
+    write(tmp_path, name="food101", images=images, labels=labels)
+    assert load_dataset("food101", root=tmp_path, size=6).images.shape == (101, 3, 6, 6)
+    write(tmp_path, name="food101", images=images[..., 0], labels=labels)
+    with pytest.raises(DataError, match="any size in 3 channels; found 9×12 in 1 channel"):
+        load_dataset("food101", root=tmp_path)

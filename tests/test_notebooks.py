@@ -88,6 +88,16 @@ def test_strict_means_strict(source: str, complaint: str, tmp_path: Path) -> Non
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
+def test_the_kernel_warns_of_nothing_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cell = nbformat.v4.new_code_cell("1 + 1")
+    plain = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
+    nbformat.write(plain, tmp_path / "plain.ipynb")
+    notebooks.execute(tmp_path / "plain.ipynb", "smoke", tmp_path / "out.ipynb")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_unknown_names_are_named() -> None:
     with pytest.raises(ValueError, match="no notebook starts with 77"):
         notebooks.notebook_paths(["77"])

@@ -145,12 +145,66 @@ def test_edited_lines_are_noticed(change: dict[str, Any], complaint: str) -> Non
         read_records(path)
 
 
-def test_a_refused_record_leaves_the_file_as_it_was() -> None:
+OTHER_ITEM = "addernet-impacts/fig-loss-cifar100"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"item": OTHER_ITEM}, f"item must be '{ITEM}' here; got '{OTHER_ITEM}'"),
+        ({"metric": "acuracy"}, "must be one of accuracy, test_loss; got 'acuracy'"),
+        ({"value": 99.0}, "the same measurement as in line 1"),
+    ],
+)
+def test_edited_records_that_are_well_formed_are_noticed(
+    change: dict[str, Any], complaint: str
+) -> None:
+    lines = [make().to_line(), json.dumps({**json.loads(make().to_line()), **change})]
+    for path, read in (
+        (run_file(), records.run_records),
+        (records.measured_path(ITEM), records.measured_records),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(RecordError, match=f"line 2: .*{complaint}") as caught:
+            read(ITEM)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_record_in_the_file_of_another_profile_is_noticed() -> None:
+    append_record(run_file("smoke"), make(profile="laptop"))
+    with pytest.raises(RecordError, match=r"smoke\.jsonl, line 1: profile must be 'smoke' here"):
+        promote(ITEM)
+
+
+def test_a_unit_measured_again_stands_twice_in_a_run_and_never_in_the_tracked_file() -> None:
+    """An interrupted unit is measured again as a whole; only its newest record is promoted."""
+    later = make(value=42.0, created="2026-11-02T00:00:00+00:00")
+    for record in (make(), later):
+        append_record(run_file(), record)
+    assert records.run_records(ITEM) == [make(), later]
+    assert promote(ITEM) == [later]
+    records.measured_path(ITEM).write_text(run_file().read_text())
+    with pytest.raises(RecordError, match="line 2: the same measurement as in line 1"):
+        records.measured_records(ITEM)
+
+
+@pytest.mark.parametrize("change", [{"value": float("inf")}, {"metric": "acuracy"}])
+def test_a_refused_record_leaves_the_file_as_it_was(change: dict[str, Any]) -> None:
     append_record(run_file(), make())
     before = run_file().read_bytes()
     with pytest.raises(RecordError):
-        append_record(run_file(), make(value=float("inf")))
+        append_record(run_file(), make(**change))
     assert run_file().read_bytes() == before
+
+
+def test_an_unreadable_file_is_named_once() -> None:
+    run_file().parent.parent.mkdir(parents=True)
+    run_file().parent.write_text("a file where a folder should be")
+    with pytest.raises(RecordError, match=r"cannot read .*: Not a directory") as caught:
+        read_records(run_file())
+    assert str(caught.value).count(str(run_file())) == 1
 
 
 def _append_many(home: str, start: int, count: int) -> None:

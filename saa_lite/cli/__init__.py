@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from saa_lite.cli.output import one_line, plain_warnings
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import SaaLiteError
 
@@ -24,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        status = _run(arguments)
+        with plain_warnings():
+            status = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"saa-lite: stopped; {arguments.resume_hint}", file=sys.stderr)
@@ -49,4 +51,4 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__

@@ -1,16 +1,14 @@
 """The checks of ``saa-lite doctor``: each is one function that returns one row or several."""
 
 import importlib.util
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
 from saa_lite.errors import SaaLiteError
-from saa_lite.files import cache_dir, figures_dir, measured_dir, project_root, runs_dir
+from saa_lite.files import cache_dir, check_writable, figures_dir, measured_dir, runs_dir
 from saa_lite.provenance import device_name, git_state, versions
 
 NEEDED = ("torchvision", "scipy", "matplotlib", "seaborn", "safetensors", "scikit-learn", "pillow")
@@ -137,7 +135,9 @@ def browser() -> Check:
 
 def data_sets(data_root: Path | None) -> list[Check]:
     """Embedded sets, and real ones found in the data root."""
-    root = data_root or Path(os.environ.get("SAA_DATA_ROOT") or project_root() / "data")
+    from saa_lite.data import load  # noqa: PLC0415  (imports torch, a second)
+
+    root = load.data_root(data_root)
     here = {path.name.removesuffix("-train.npz") for path in root.glob("*-train.npz")}
     here |= {name for name, folder in TORCHVISION_FOLDERS.items() if (root / folder).is_dir()}
     checks = [Check("data: embedded", "ok", "shapes, digits")]
@@ -161,13 +161,9 @@ def folders() -> list[Check]:
 
 
 def _writable(name: str, folder: Path) -> Check:
-    """Try it: permission bits do not tell about full or read-only disks."""
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
-        if not existing.is_dir():
-            raise SaaLiteError(f"{existing} is a file")
-        with tempfile.TemporaryFile(dir=existing):
-            return Check(name, "ok", str(folder))
-    except (OSError, SaaLiteError) as error:
+        check_writable(folder)
+    except SaaLiteError as error:
         remedy = "make it writable, or set SAA_HOME to another folder"
-        return Check(name, "broken", f"{folder}: {error}", remedy)
+        return Check(name, "broken", str(error), remedy)
+    return Check(name, "ok", str(folder))

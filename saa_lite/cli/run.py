@@ -8,8 +8,10 @@ from typing import Any
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, show_json, stdout_for_json
 from saa_lite.cli.settings import change
+from saa_lite.data.load import data_root
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Context
+from saa_lite.files import check_writable
+from saa_lite.items.base import Context, Item
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import check_runnable, run_item
 from saa_lite.locks import locked
@@ -17,14 +19,9 @@ from saa_lite.records import Record, measured_records, run_folder
 
 
 def main(arguments: Namespace) -> int:
-    """Check all names first, so that a typing error in the last costs nothing."""
+    """Run item after item and say what was measured; Ctrl-C keeps what is finished."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
-    items = [get_item(name) for name in arguments.items]
-    for item in items:
-        check_runnable(item, arguments.profile)
-    settings = [change(item.profiles[arguments.profile], arguments.changes) for item in items]
-    for chosen in settings:
-        _check_seeds(chosen)
+    chosen_items = _checked(arguments)
     context = Context(
         profile=arguments.profile,
         data_root=arguments.data_root,
@@ -33,7 +30,7 @@ def main(arguments: Namespace) -> int:
         download=arguments.download,
     )
     found: list[Record] = []
-    for item, chosen in zip(items, settings, strict=True):
+    for item, chosen in chosen_items:
         alone = locked(run_folder(item.id), busy=f"another run of {item.id} is going on")
         with stdout_for_json(arguments.json), alone:
             records = run_item(item, context, settings=chosen, fresh=arguments.fresh)
@@ -45,6 +42,19 @@ def main(arguments: Namespace) -> int:
     if arguments.json:
         show_json([json.loads(record.to_line()) for record in found])
     return 0
+
+
+def _checked(arguments: Namespace) -> list[tuple[Item, Any]]:
+    """Items and settings; all are checked first, so that a wrong last one costs nothing."""
+    items = [get_item(name) for name in arguments.items]
+    for item in items:
+        check_runnable(item, arguments.profile)
+    settings = [change(item.profiles[arguments.profile], arguments.changes) for item in items]
+    data_root(arguments.data_root)
+    for item, chosen in zip(items, settings, strict=True):
+        _check_seeds(chosen)
+        check_writable(run_folder(item.id))
+    return list(zip(items, settings, strict=True))
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The ``--set NAME=VALUE`` option."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -44,4 +45,6 @@ def _like(now: object, text: str, name: str) -> object:
         return float(value)
     if now is not None and type(value) is not type(now):
         raise UsageError(f"--set {name} must be like {now!r}; got {text!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"--set {name} must be a finite number; got {text!r}")
     return value

@@ -12,7 +12,7 @@ from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.data import ImageSet, load_dataset
 from saa_lite.errors import SaaLiteError, UsageError
-from saa_lite.files import runs_dir, write_json
+from saa_lite.files import check_writable, runs_dir, write_json
 from saa_lite.items.base import dataset_label
 from saa_lite.locks import locked
 from saa_lite.models import create_model
@@ -54,8 +54,8 @@ def _default_out(arguments: Namespace) -> Path:
 def _described(arguments: Namespace, config: TrainConfig) -> Iterator[None]:
     """Around a training: nobody else trains in the folder, and ``settings.json`` describes it.
 
-    It is written before the first step, so that a folder that cannot be written costs no training,
-    and taken away again if the training is refused. A resumed training has its description.
+    It is written before the first step, and taken away again if the training is refused. A resumed
+    training has its description.
     """
     path = arguments.out / "settings.json"
     with locked(arguments.out, busy=f"another training is going on in {arguments.out}"):
@@ -91,7 +91,7 @@ def _settings(arguments: Namespace, config: TrainConfig) -> dict[str, Any]:
 
 
 def _check_out(arguments: Namespace) -> None:
-    """A finished or running training is never overwritten by mistake."""
+    """The folder can be written, and a training in it is never overwritten by mistake."""
     if arguments.resume and not has_checkpoint(arguments.out):
         raise UsageError(f"--resume: {arguments.out} holds no checkpoint to go on from")
     if has_checkpoint(arguments.out) and not arguments.resume:
@@ -99,6 +99,7 @@ def _check_out(arguments: Namespace) -> None:
             f"--out {arguments.out} already holds a training; add --resume to go on with it, "
             "or name another folder"
         )
+    check_writable(arguments.out)
 
 
 def _load(arguments: Namespace, split: str) -> ImageSet:

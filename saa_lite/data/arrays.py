@@ -2,11 +2,13 @@
 
 Each file holds ``images`` (uint8 [N, H, W, 3], [N, H, W, 1] or [N, H, W]) and ``labels``
 (integers [N]), and may hold ``class_names`` (str [C]) and ``masks`` (uint8 [N, H, W]); other
-keys are ignored. Nothing is ever unpickled.
+keys are ignored. Nothing is ever unpickled. A set under a known name, such as ``cifar10``, must
+have that set's classes and images: results on it stand beside published ones.
 """
 
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,24 @@ from saa_lite.errors import DataError
 Arrays = dict[str, np.ndarray]
 KEYS = ("images", "labels", "class_names", "masks")
 SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What makes a set the one of its name; ``side`` in pixels, None for any size."""
+
+    classes: int
+    channels: int
+    side: int | None = None
+
+
+KNOWN = {
+    "cifar10": Facts(10, 3, 32),
+    "cifar100": Facts(100, 3, 32),
+    "mnist": Facts(10, 1, 28),
+    "flowers102": Facts(102, 3),
+    "food101": Facts(101, 3),
+}
 
 
 def array_path(prefix: Path, split: str) -> Path:
@@ -32,7 +52,8 @@ def load_arrays(prefix: Path, split: str, num_classes: int | None = None) -> Ima
     ``num_classes``, else up to the largest label of *both* splits, so that they agree.
 
     Raises:
-        DataError: the file is missing, unreadable, truncated or does not hold what it must.
+        DataError: the file is missing, unreadable, truncated, does not hold what it must, or is
+            not the set whose name it has.
     """
     path = array_path(prefix, split)
     arrays = read_npz(path, KEYS)
@@ -46,6 +67,8 @@ def load_arrays(prefix: Path, split: str, num_classes: int | None = None) -> Ima
         )
     images = torch.from_numpy(arrays["images"])
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    if prefix.name in KNOWN:
+        _check_known(path, prefix.name, len(names), images)
     masks = torch.from_numpy(arrays["masks"]) if "masks" in arrays else None
     return ImageSet(
         prefix.name, split, images, torch.from_numpy(labels.astype(np.int64)), names, masks
@@ -96,6 +119,28 @@ def _check_arrays(path: Path, arrays: Arrays) -> None:
             f"{path}: masks must be uint8 of shape {list(images.shape[:3])}; "
             f"found {masks.dtype} {list(masks.shape)}"
         )
+
+
+def _check_known(path: Path, name: str, classes: int, images: torch.Tensor) -> None:
+    """Number of classes and shape of the images, [N, C, H, W], of a set in KNOWN."""
+    known = KNOWN[name]
+    if classes != known.classes:
+        raise DataError(
+            f"{path}: {name} has {known.classes} classes; found {classes}, counted by class_names "
+            "where the file has them, else up to the largest label"
+        )
+    channels, height, width = images.shape[1:]
+    side = known.side
+    if channels != known.channels or (side is not None and (height, width) != (side, side)):
+        expected = f"{side}×{side}" if side else "any size"
+        raise DataError(
+            f"{path}: images of {name} are {expected} in {_channels(known.channels)}; "
+            f"found {height}×{width} in {_channels(channels)}"
+        )
+
+
+def _channels(count: int) -> str:
+    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _class_names(

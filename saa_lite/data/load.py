@@ -11,7 +11,7 @@ from saa_lite.data.public import PUBLIC, load_public
 from saa_lite.data.resize import resize_set
 from saa_lite.data.shapes import load_shapes
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.files import project_root
+from saa_lite.files import folder_named, project_root
 
 EMBEDDED = ("shapes", "digits")
 LARGEST = 1024  # pixels
@@ -23,8 +23,13 @@ def list_datasets() -> list[str]:
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """Where data sets lie: ``root``, else ``SAA_DATA_ROOT``, else the project's ``data``."""
-    return Path(root or os.environ.get("SAA_DATA_ROOT") or project_root() / "data").expanduser()
+    """Where data sets lie: ``root``, else ``SAA_DATA_ROOT``, else the project's ``data``.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    folder = Path(root or os.environ.get("SAA_DATA_ROOT") or project_root() / "data").expanduser()
+    return folder_named("the data root (root=, --data-root or SAA_DATA_ROOT)", folder)
 
 
 def load_dataset(

@@ -16,8 +16,8 @@ from saa_lite.records import (
     append_record,
     measured_records,
     merge,
-    read_records,
-    run_folder,
+    profile_path,
+    run_records,
 )
 
 
@@ -47,15 +47,15 @@ def run_item(
     """
     check_runnable(item, context.profile)
     assert item.run is not None
-    path = run_folder(item.id) / f"{context.profile}.jsonl"
+    path = profile_path(item.id, context.profile)
     if fresh:
         path.unlink(missing_ok=True)
     tracked = [] if fresh else _tracked(item, context)
-    finished = (*tracked, *read_records(path))
+    finished = (*tracked, *run_records(item.id, context.profile))
     running = replace(context, item=item.id, finished=finished, touched=set())
     for record in item.run(settings or item.profiles[context.profile], running):
         append_record(path, record)
-    known = [*tracked, *read_records(path)]
+    known = [*tracked, *run_records(item.id, context.profile)]
     records = merge(r for r in known if unit_key(r) in running.touched)
     if item.draw is not None and records:
         drawing = item.draw(records, load_published(item.id, related=True))

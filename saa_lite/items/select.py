@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from saa_lite.errors import UsageError
 from saa_lite.items.base import Exact, Samples
 from saa_lite.records import Record
 
@@ -45,11 +46,33 @@ def best_group(
     found: dict[tuple[str, str, str], dict[str, dict[int, Record]]] = defaultdict(dict)
     for record in records:
         if record.metric == metric:
-            group = found[record.dataset, record.model, record.config_hash]
+            group = found[_configuration(record)]
             group.setdefault(record.method, {})[record.seed] = record
     groups = [Group(by_method) for by_method in found.values()]
     able = [group for group in groups if group.seeds(methods)]
     return max(able, key=lambda group: _weight(group, methods, at_published), default=None)
+
+
+def one_configuration(
+    records: Sequence[Record], metric: str, methods: Sequence[str]
+) -> list[Record]:
+    """Records for a drawing: all metrics of the configuration that says most about ``metric``.
+
+    Raises:
+        UsageError: no seed has ``metric`` of every method, as after a run that was interrupted.
+    """
+    group = best_group(records, metric, methods)
+    if group is None:
+        raise UsageError(
+            f"{records[0].item} cannot be drawn: its records hold no {metric} of "
+            f"{' and '.join(methods)} for the same seed and settings"
+        )
+    chosen = _configuration(group.records[0])
+    return [record for record in records if _configuration(record) == chosen]
+
+
+def _configuration(record: Record) -> tuple[str, str, str]:
+    return record.dataset, record.model, record.config_hash
 
 
 def _weight(

@@ -1,14 +1,38 @@
 """What every item that trains networks does: load both splits, start a seeded model, train it."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from saa_lite.data import ImageSet, load_dataset
+from saa_lite.data import Batches, ImageSet, load_dataset
 from saa_lite.items.base import Context, Unit
 from saa_lite.models import create_model
 from saa_lite.train import TrainConfig, train
+
+
+def paired_units(
+    context: Context, settings: Any, model: str, methods: Sequence[str]
+) -> Iterator[Unit]:
+    """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced.
+
+    Args:
+        settings: a dataclass with ``dataset``, ``seeds`` and ``epochs``; all of its fields but the
+            first two are part of the configuration.
+    """
+    recipe = {k: v for k, v in asdict(settings).items() if k not in ("dataset", "seeds")}
+    for seed in range(settings.seeds):
+        for method in methods:
+            yield context.unit(
+                method=method,
+                model=model,
+                dataset=settings.dataset,
+                seed=seed,
+                epochs=settings.epochs,
+                settings=recipe,
+            )
 
 
 def load_splits(
@@ -42,6 +66,18 @@ def digits_config(unit: Unit, batch_size: int, crop_padding: int) -> TrainConfig
         crop_padding=crop_padding,
         flip=False,
         seed=unit.seed,
+    )
+
+
+def full_batches(unit: Unit, train_set: ImageSet, batch_size: int) -> Batches:
+    """Shuffled training batches without augmentation, none smaller than ``batch_size``."""
+    return Batches(
+        train_set,
+        batch_size,
+        shuffle=True,
+        seed=unit.seed,
+        device=unit.context.device,
+        drop_last=True,
     )
 
 

@@ -93,7 +93,9 @@ def load_table(path: Path) -> list[PublishedNumber]:
     """
     try:
         lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"cannot read {path}: {error}") from error
     if not lines or tuple(lines[0]) != COLUMNS:
         raise RecordError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}")

@@ -43,7 +43,13 @@ def execute(path: Path, profile: str, output: Path) -> float:
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
     where = {"metadata": {"path": str(project_root() / "notebooks")}}
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=where, record_timing=False)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        resources=where,
+        record_timing=False,
+        config=_kernel_config(),
+    )
     try:
         with _profile(profile):
             client.execute()
@@ -105,6 +111,21 @@ def strip_widgets(path: Path) -> None:
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
     with atomic_path(path) as temporary:
         nbformat.write(notebook, temporary)
+
+
+def _kernel_config() -> Any:
+    """Encrypt the messages to the kernel where the installed Jupyter can.
+
+    Its kernel otherwise warns on the terminal, before every notebook, of eavesdroppers on TCP.
+    """
+    import zmq  # noqa: PLC0415  (absent where nobody looks at notebooks)
+    from jupyter_client import KernelManager  # noqa: PLC0415
+    from traitlets.config import Config  # noqa: PLC0415
+
+    config = Config()
+    if KernelManager.class_traits().get("transport_encryption") and zmq.has("curve"):
+        config.KernelManager.transport_encryption = "auto"
+    return config
 
 
 @contextmanager

@@ -62,14 +62,17 @@ class TrainConfig:
         for name in ("nesterov", "amp", "flip", "channels_last"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be True or False; got {getattr(self, name)!r}")
-        self._check_number("lr", "positive", lambda x: x > 0)
-        self._check_number("weight_decay", "0 or more", lambda x: x >= 0)
-        self._check_number("momentum", "in [0, 1)", lambda x: 0 <= x < 1)
-        self._check_number("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1)
-        self._check_number(
-            "warmup_epochs", f"in [0, epochs={self.epochs})", lambda x: 0 <= x < self.epochs
-        )
+        self._check_number("lr", "above 0", lambda x: x > 0)
+        self._check_number("weight_decay", "of at least 0", lambda x: x >= 0)
+        share = "of at least 0 and below 1"
+        self._check_number("momentum", share, lambda x: 0 <= x < 1)
+        self._check_number("label_smoothing", share, lambda x: 0 <= x < 1)
+        below = f"of at least 0 and below epochs={self.epochs}"
+        self._check_number("warmup_epochs", below, lambda x: 0 <= x < self.epochs)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.accumulate > self.batch_size // 2:
             raise UsageError(
                 "accumulate must leave two images for each micro-batch of a batch of "

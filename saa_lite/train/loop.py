@@ -44,7 +44,7 @@ def train(
     Args:
         checkpoint: folder to save to after each epoch, and to resume from if it holds a run.
         checkpoint_every: save also after every so many steps of an epoch; 0 does not.
-        progress: show a bar over all steps.
+        progress: show a bar over all steps; a run that is already finished has none.
         on_epoch: called with each finished epoch's dict.
 
     Returns:
@@ -54,17 +54,18 @@ def train(
 
     Raises:
         UsageError: model, sets, device and configuration do not fit together.
+        SaaLiteError: the folder cannot be written.
         CheckpointError: the folder holds a run of another model, configuration or data.
         DivergenceError: the loss is no longer finite; the last checkpoint is still sound.
         KeyboardInterrupt: Ctrl-C, after saving the finished steps.
     """
     run = Run(model, train_set, test_set, config, device=device, folder=checkpoint)
     steps = len(run.batches)
-    done = run.epoch * steps + run.step
+    done, total = run.epoch * steps + run.step, config.epochs * steps
     with (
         torch.random.fork_rng(devices=run.rng_devices),  # the caller's generator is untouched
         stop_on_interrupt() as stop,
-        tqdm(total=config.epochs * steps, initial=done, disable=not progress, unit="step") as bar,
+        tqdm(total=total, initial=done, disable=not progress or done == total, unit="step") as bar,
     ):
         while run.epoch < config.epochs:
             started = time.perf_counter()

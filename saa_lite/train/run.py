@@ -11,6 +11,7 @@ from torch import nn
 
 from saa_lite.data import Augment, Batches, ImageSet, normalization
 from saa_lite.data.seeds import mix
+from saa_lite.files import check_writable
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
@@ -44,6 +45,8 @@ class Run:
         folder: Path | None,
     ) -> None:
         check_training(model, train_set, test_set, config)
+        if folder is not None:
+            check_writable(folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, counted, panels, styled
+from saa_lite.viz.style import COLOURS, LABELS, counted, headline, panels, styled
 
 QUANTITIES = (
     ("train_loss", "train loss (nats)", 1.0),
@@ -42,7 +42,7 @@ def loss_curves(records: Sequence[Record], title: str, chance: float) -> Figure:
                 fontsize=8, color="#555555",
             )  # fmt: skip
     axes[0].legend(loc="best")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    headline(figure, title)
     return figure
 
 

@@ -12,7 +12,16 @@ from torch.nn import functional as F
 
 from saa_lite.ops import adder_linear
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels, styled
+from saa_lite.viz.style import (
+    COLOURS,
+    CYCLE,
+    LABELS,
+    counted,
+    headline,
+    legend_below,
+    panels,
+    styled,
+)
 
 CLOUD = "cosine_minus_l1_accuracy"  # the record whose log holds the points
 MARKERS = "osD^v<>pPX"  # a second way beside colour to tell ten classes apart
@@ -27,7 +36,7 @@ def clouds_figure(records: Sequence[Record]) -> Figure:
     Args:
         records: of one configuration; those of CLOUD hold rows of first, second and label.
     """
-    figure, axes = panels(1, 3, height=3.7, width_ratios=(3, 3, 2))
+    figure, axes = panels(1, 3, height=4.0, width_ratios=(3, 3, 2))
     methods = [method for method in LABELS if any(r.method == method for r in records)]
     for axis, method in zip(axes, methods, strict=False):
         logged = [r for r in records if r.method == method and r.metric == CLOUD and r.log]
@@ -35,13 +44,14 @@ def clouds_figure(records: Sequence[Record]) -> Figure:
             cloud(axis, logged[0].log or [])
         axis.set_title(LABELS[method])
     accuracies(axes[2], records, methods)
+    legend_below(figure, axes[2:], "outside lower right")
     first = records[0]
     seeds = counted(len({record.seed for record in records}), "seed")
-    figure.suptitle(
+    headline(
+        figure,
         f"LeNet++ bottleneck, {first.dataset} ({first.settings['train_images']:,} training images, "
         f"{counted(first.epochs, 'epoch')}). Clouds: test images, seed 0. Right: {seeds}",
-        x=0.01, ha="left", fontsize=11,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -77,7 +87,6 @@ def accuracies(axis: Axes, records: Sequence[Record], methods: Sequence[str]) ->
         axis.plot(table.mean(1), linewidth=2.2, markersize=6, label=LABELS[method], **look)
     axis.set_xticks([0, 1], BY.values())
     axis.set(xlim=(-0.3, 1.3), ylabel="nearest-mean accuracy (%)", title="Nearest mean by")
-    axis.legend(loc="best")
 
 
 @styled
@@ -88,7 +97,7 @@ def pair_figure(clouds: Mapping[str, tuple[Tensor, Tensor]], title: str) -> Figu
         pairs = zip(features.tolist(), labels.tolist(), strict=True)
         cloud(axis, [{"first": x, "second": y, "label": label} for (x, y), label in pairs])
         axis.set_title(LABELS[method])
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    headline(figure, title)
     return figure
 
 

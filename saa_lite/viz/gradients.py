@@ -14,7 +14,7 @@ from torch import Tensor
 from saa_lite.ops import adder_linear
 from saa_lite.ops.reference import input_surrogate, weight_surrogate
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, panels, styled
+from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, headline, panels, styled
 
 GAUSSIAN_COSINE = math.sqrt(2 / math.pi)
 KIND_COLOURS = {"sign": CYCLE[4], "full": CYCLE[2], "clip": CYCLE[1]}
@@ -38,11 +38,11 @@ def gradients_figure(records: Sequence[Record]) -> Figure:
     cosine_against_dimension(right, records)
     first = records[0]
     seeds = len({record.seed for record in records})
-    figure.suptitle(
+    headline(
+        figure,
         f"Adder gradients: LeNet-5-BN on {first.dataset}, {first.settings['train_images']:,} "
         f"images, {counted(first.epochs, 'epoch')}, {counted(seeds, 'seed')}",
-        x=0.01, ha="left", fontsize=11,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -219,5 +219,5 @@ def training_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], title:
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    headline(figure, title)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, LABELS, counted, panels, styled
+from saa_lite.viz.style import COLOURS, LABELS, counted, headline, legend_below, panels, styled
 
 TAPS, DENSITY = "neighbour_correlation", "laplace_advantage"  # whose logs hold what is drawn
 SIDE = 5
@@ -22,23 +22,23 @@ def kernels_figure(records: Sequence[Record]) -> Figure:
     Args:
         records: of one configuration, methods "conv" and "adder".
     """
-    figure, axes = panels(2, 2, height=2.9, height_ratios=(1, 1.35))
+    figure, axes = panels(2, 2, height=3.05, height_ratios=(1, 1.35))
     for column, method in enumerate(("conv", "adder")):
         mine = [record for record in records if record.method == method]
         taps = next((r.log for r in mine if r.metric == TAPS and r.log), None)
         if taps:
             filters(axes[column], {k: np.array([row[k] for row in taps], float) for k in taps[0]})
         axes[column].set_title(f"{LABELS[method]}: first-layer filters")
-        distributions(axes[2 + column], mine, COLOURS[method])
+        distributions(axes[2 + column], mine, method)
         axes[2 + column].set_title(f"{LABELS[method]}: third-layer weights")
     axes[2].set_ylabel("density")
-    axes[2].legend(loc="lower center", fontsize=8)
+    legend_below(figure, axes[2:])
     first, seeds = records[0], counted(len({record.seed for record in records}), "seed")
-    figure.suptitle(
+    headline(
+        figure,
         f"LeNet-5-BN on {first.dataset}: {first.settings['train_images']:,} images, "
         f"{counted(first.epochs, 'epoch')}. Filters: seed 0. Distributions: {seeds}",
-        x=0.01, ha="left", fontsize=11,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -63,18 +63,21 @@ def _mosaic(images: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([np.pad(i, ((0, 0), (0, 1)), constant_values=np.nan) for i in scaled], 1)
 
 
-def distributions(axis: Axes, records: Sequence[Record], colour: str) -> None:
+def distributions(axis: Axes, records: Sequence[Record], method: str) -> None:
     """Standardised densities on a log scale, with the Gaussian and Laplace of the same variance."""
     logs = [record.log for record in records if record.metric == DENSITY and record.log]
     z = np.linspace(-5, 5, 400)
     axis.plot(z, np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi), "k--", lw=1.2, label="Gaussian")
     axis.plot(z, np.exp(-math.sqrt(2) * abs(z)) / math.sqrt(2), "k:", lw=1.5, label="Laplace")
-    for name, shade in (("initial", "#999999"), ("trained", colour)):
+    looks = {
+        "initial": ("#999999", "measured at the start"),
+        "trained": (COLOURS[method], f"{LABELS[method]}, trained"),
+    }
+    for name, (colour, label) in looks.items():
         curves = np.array([[row[name] for row in log] for log in logs], float)
         centres = np.array([row["z"] for row in logs[0]], float)
         shown = np.where(curves.mean(0) > 0, curves.mean(0), np.nan)
-        label = "measured, start" if name == "initial" else "measured, trained"
-        axis.plot(centres, shown, "-", lw=2, label=label, color=shade)
+        axis.plot(centres, shown, "-", lw=2, label=label, color=colour)
     start, trained = (
         np.mean([record.value for record in records if record.metric == DENSITY + end])
         for end in ("_initial", "")

@@ -5,7 +5,7 @@ and hollow, so that the two are never mistaken for each other.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import seaborn as sns
 from matplotlib import rc_context
@@ -57,6 +57,25 @@ styled = rc_context(_RC)
 def counted(number: int, noun: str) -> str:
     """``number`` with its noun: "1 seed", "2 seeds", "10,000 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def headline(figure: Figure, text: str) -> None:
+    """What was trained on what, with the budget, over all panels."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+
+
+def legend_below(
+    figure: Figure,
+    axes: Sequence[Axes],
+    where: Literal["outside lower center", "outside lower right"] = "outside lower center",
+) -> None:
+    """One legend for ``axes``, each label once, under all panels: there it covers no line."""
+    found = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(found.values()), list(found), loc=where, ncols=len(found))
 
 
 def panels(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from saa_lite.bench.rounds import interleaved
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.select import best_group
+from saa_lite.items.select import one_configuration
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
@@ -113,12 +113,11 @@ def forward_pass(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Latency per batch size of one device, the one with the most seeds."""
-    chosen = best_group(records, LATENCY, METHODS)
-    assert chosen is not None
+    chosen = one_configuration(records, LATENCY, METHODS)[0]
     same = ("device", "threads", "image_size", "rounds")
-    wanted = [chosen.records[0].settings[name] for name in same]
+    wanted = [chosen.settings[name] for name in same]
     shown = [r for r in records if [r.settings.get(name) for name in same] == wanted]
-    return latency_figure([r for r in shown if r.device == chosen.records[0].device])
+    return latency_figure([r for r in shown if r.device == chosen.device])
 
 
 ITEM = built("addernet-impacts/claim-speed", profiles=PROFILES, run=run, draw=draw)

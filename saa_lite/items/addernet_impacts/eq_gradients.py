@@ -18,7 +18,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from saa_lite.data import Batches
 from saa_lite.items.addernet_impacts.sign_direction import (
     layer_directions,
     part_directions,
@@ -26,7 +25,8 @@ from saa_lite.items.addernet_impacts.sign_direction import (
     weight_gradients,
 )
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.training import load_splits, seeded_model, train_unit
+from saa_lite.items.select import one_configuration
+from saa_lite.items.training import full_batches, load_splits, seeded_model, train_unit
 from saa_lite.ops import adder_conv2d, reference
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
@@ -156,10 +156,7 @@ def _measure(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Re
     model = seeded_model(unit, train_set)
     train_unit(unit, model, train_set, test_set, config)
     model.train()  # the gradients of a training step, batch statistics included
-    batches = Batches(
-        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=unit.context.device,
-        drop_last=True,
-    )  # fmt: skip
+    batches = full_batches(unit, train_set, settings.batch_size)
     some = list(islice(batches.epoch(settings.epochs), settings.gradient_batches))
     layers = layer_directions(model, some)
     parts = part_directions(weight_gradients(model, *some[0][1:], "full"), unit.seed)
@@ -171,10 +168,7 @@ def _measure(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Re
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """The surrogates, and the cosines of the largest budget; the source prints no numbers."""
-    trained = [record for record in records if record.metric in SLOPES]
-    largest = max(trained, key=lambda r: r.epochs * r.settings["train_images"])
-    shown = [record for record in trained if record.config_hash == largest.config_hash]
-    return gradients_figure(shown)
+    return gradients_figure(one_configuration(records, SLOPES[0], ("adder",)))
 
 
 ITEM = built("addernet-impacts/eq-gradients", profiles=PROFILES, run=run, draw=draw)

@@ -7,7 +7,7 @@ drawn in the wrong place.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
@@ -21,8 +21,15 @@ from saa_lite.items.addernet_impacts.clouds import (
     variance_ratio,
 )
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.select import best_group
-from saa_lite.items.training import digits_config, load_splits, seeded_model, train_unit
+from saa_lite.items.select import one_configuration
+from saa_lite.items.training import (
+    digits_config,
+    full_batches,
+    load_splits,
+    paired_units,
+    seeded_model,
+    train_unit,
+)
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import evaluate, evaluation_mode, reestimate_batch_norm
@@ -61,45 +68,38 @@ PROFILES = {
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Train and measure both networks, seed by seed."""
-    for seed in range(settings.seeds):
-        for method in METHODS:
-            recipe = {k: v for k, v in asdict(settings).items() if k not in ("dataset", "seeds")}
-            unit = context.unit(
-                method=method,
-                model="lenet_pp",
-                dataset=settings.dataset,
-                seed=seed,
-                epochs=settings.epochs,
-                settings=recipe,
-            )
-            if not unit.done(*METRICS):
-                yield from _measure(unit, settings)
+    for unit in paired_units(context, settings, "lenet_pp", METHODS):
+        if not unit.done(*METRICS):
+            yield from _measure(unit, settings)
 
 
 def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
-    sets = load_splits(
+    train_set, test_set = load_splits(
         unit.context,
         settings.dataset,
         settings.train_images,
         settings.test_images,
         settings.image_size,
     )
-    model, mean, std = trained(unit, settings, *sets)
+    model, mean, std = trained(unit, settings, train_set, test_set)
     device = unit.context.device
-    train_features, test_features = (features(model, s, mean, std, device) for s in sets)
-    labels = sets[1].labels
-    means = class_means(train_features, sets[0].labels, sets[0].num_classes)
-    accuracy = evaluate(model, sets[1], device=device, mean=mean, std=std)["accuracy"]
-    by_angle, by_place = (
-        100 * nearest_mean_accuracy(test_features, labels, means, distance)
-        for distance in ("cosine", "l1")
-    )
+    accuracy = evaluate(model, test_set, device=device, mean=mean, std=std)["accuracy"]
     yield unit.record("accuracy", 100 * accuracy, "%")
+    found, cloud = (features(model, s, mean, std, device) for s in (train_set, test_set))
+    means = class_means(found, train_set.labels, train_set.num_classes)
+    yield from _cloud_records(unit, cloud, test_set.labels, means)
+
+
+def _cloud_records(unit: Unit, cloud: Tensor, labels: Tensor, means: Tensor) -> Iterator[Record]:
+    """What the test images' features [N, 2] say, given the training images' means [classes, 2]."""
+    by_angle, by_place = (
+        100 * nearest_mean_accuracy(cloud, labels, means, distance) for distance in ("cosine", "l1")
+    )
     yield unit.record("cosine_accuracy", by_angle, "%")
     yield unit.record("l1_accuracy", by_place, "%")
-    yield unit.record("angle_ratio", angle_ratio(test_features, labels), "between / within")
-    yield unit.record("position_ratio", variance_ratio(test_features, labels), "between / within")
-    points = _points(test_features, labels) if unit.seed == LOGGED_SEED else None
+    yield unit.record("angle_ratio", angle_ratio(cloud, labels), "between / within")
+    yield unit.record("position_ratio", variance_ratio(cloud, labels), "between / within")
+    points = _points(cloud, labels) if unit.seed == LOGGED_SEED else None
     yield unit.record(DIFFERENCE, by_angle - by_place, "points", log=points)
 
 
@@ -110,10 +110,7 @@ def trained(
     config = digits_config(unit, settings.batch_size, settings.crop_padding)
     model = seeded_model(unit, train_set)
     train_unit(unit, model, train_set, test_set, config)
-    batches = Batches(
-        train_set, settings.batch_size, shuffle=True, seed=unit.seed, device=unit.context.device,
-        drop_last=True,
-    )  # fmt: skip
+    batches = full_batches(unit, train_set, settings.batch_size)
     reestimate_batch_norm(model, batches.epoch(settings.epochs))
     return model, batches.mean, batches.std
 
@@ -139,10 +136,7 @@ def _points(found: Tensor, labels: Tensor) -> list[dict[str, float | None]]:
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Clouds and nearest-mean accuracies of the largest budget; the source prints no number."""
-    chosen = best_group(records, DIFFERENCE, METHODS)
-    assert chosen is not None
-    settings = chosen.records[0].config_hash
-    return clouds_figure([record for record in records if record.config_hash == settings])
+    return clouds_figure(one_configuration(records, DIFFERENCE, METHODS))
 
 
 ITEM = built("addernet-impacts/fig-features", profiles=PROFILES, run=run, draw=draw)

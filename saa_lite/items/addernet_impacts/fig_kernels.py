@@ -11,7 +11,7 @@ smooth strokes.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
@@ -19,8 +19,14 @@ from torch import Tensor, nn
 
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.distributions import excess_kurtosis, laplace_advantage, standard_histogram
-from saa_lite.items.select import best_group
-from saa_lite.items.training import digits_config, load_splits, seeded_model, train_unit
+from saa_lite.items.select import one_configuration
+from saa_lite.items.training import (
+    digits_config,
+    load_splits,
+    paired_units,
+    seeded_model,
+    train_unit,
+)
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.kernels import kernels_figure
@@ -53,19 +59,9 @@ PROFILES = {
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Train and measure both networks, seed by seed."""
-    for seed in range(settings.seeds):
-        for method in METHODS:
-            recipe = {k: v for k, v in asdict(settings).items() if k not in ("dataset", "seeds")}
-            unit = context.unit(
-                method=method,
-                model="lenet5_bn",
-                dataset=settings.dataset,
-                seed=seed,
-                epochs=settings.epochs,
-                settings=recipe,
-            )
-            if not unit.done("accuracy", "neighbour_correlation", ADVANTAGE):
-                yield from _measure(unit, settings)
+    for unit in paired_units(context, settings, "lenet5_bn", METHODS):
+        if not unit.done("accuracy", "neighbour_correlation", ADVANTAGE):
+            yield from _measure(unit, settings)
 
 
 def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
@@ -128,10 +124,7 @@ def _taps(before: Tensor, after: Tensor) -> list[dict[str, float | None]]:
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Filters and distributions of the largest budget; the source prints no number."""
-    chosen = best_group(records, ADVANTAGE, METHODS)
-    assert chosen is not None
-    settings = chosen.records[0].config_hash
-    return kernels_figure([record for record in records if record.config_hash == settings])
+    return kernels_figure(one_configuration(records, ADVANTAGE, METHODS))
 
 
 ITEM = built("addernet-impacts/fig-kernels", profiles=PROFILES, run=run, draw=draw)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from matplotlib.figure import Figure
 
+from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Item, Unit, built
 from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
@@ -80,6 +81,10 @@ def _train(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Reco
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Curves of the longest run among the records; the source prints no numbers to set beside."""
     logged = [r for r in records if r.metric == "accuracy" and r.log]
+    if not logged:
+        raise UsageError(
+            f"{records[0].item} cannot be drawn: its records hold no accuracy with a log per epoch"
+        )
     longest = max(logged, key=lambda r: (r.epochs, r.settings["train_images"]))
     shown = [r for r in logged if r.config_hash == longest.config_hash]
     images = longest.settings["train_images"]

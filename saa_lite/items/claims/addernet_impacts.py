@@ -13,6 +13,8 @@ latency_ms                one forward pass in eval mode; methods "conv" and "add
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.select import exact, paired, single
@@ -90,14 +92,19 @@ def _claim(
 
 def _curves(classes: int) -> tuple[Claim, ...]:
     """Claims of the loss-curve figure of CIFAR-10 or CIFAR-100."""
-    item, dataset, column = f"fig-loss-cifar{classes}", f"cifar{classes}", f"CIFAR-{classes}"
+    dataset, column, chance = f"cifar{classes}", f"CIFAR-{classes}", 100 / classes
     cnn, adder = (
         find_published("adder-quant/tab1", f"ResNet-20 {method}", column)
         for method in ("CNN", "AddNN")
     )
-    printed = f"curves only; adder-quant Table 1: CNN {cnn.printed} %, adder {adder.printed} %"
-    setting = f"ResNet-20, {column}, 400 epochs"
-    chance = 100 / classes
+    claim = partial(
+        _claim,
+        f"fig-loss-{dataset}",
+        setting=f"ResNet-20, {column}, 400 epochs",
+        published=(
+            f"curves only; adder-quant Table 1: CNN {cnn.printed} %, adder {adder.printed} %"
+        ),
+    )
 
     def learns(records: list[Record]) -> Samples | None:
         found = _on(records, dataset)
@@ -106,45 +113,33 @@ def _curves(classes: int) -> tuple[Claim, ...]:
         )
 
     def ahead(records: list[Record]) -> Samples | None:
-        found = _on(records, dataset)
-        return paired(found, "accuracy", ("conv", "adder"), "above", at_published=_whole_cifar)
+        return _cnn_minus_adder(_on(records, dataset), "above")
 
     def close(records: list[Record]) -> Samples | None:
-        return paired(
-            _on(records, dataset),
-            "accuracy",
-            ("conv", "adder"),
-            "below",
-            threshold=CLOSE,
-            at_published=_whole_cifar,
-        )
+        return _cnn_minus_adder(_on(records, dataset), "below", threshold=CLOSE)
 
+    behind = f"After training the adder network is less than {CLOSE:g} point behind the CNN"
     return (
-        _claim(
-            item,
+        claim(
             "learns",
             f"The adder network learns: above the chance of {chance:g} %",
-            setting,
-            learns,
-            published=printed,
+            samples=learns,
         ),
-        _claim(
-            item,
-            "cnn-ahead",
-            "The CNN stays ahead of the adder network",
-            setting,
-            ahead,
-            published=printed,
-        ),
-        _claim(
-            item,
-            "close",
-            f"After training the adder network is less than {CLOSE:g} point behind the CNN",
-            setting,
-            close,
-            published=printed,
-            at_end=True,
-        ),
+        claim("cnn-ahead", "The CNN stays ahead of the adder network", samples=ahead),
+        claim("close", behind, samples=close, at_end=True),
+    )
+
+
+def _cnn_minus_adder(
+    records: list[Record], holds: Literal["above", "below"], threshold: float = 0.0
+) -> Samples | None:
+    return paired(
+        records,
+        "accuracy",
+        ("conv", "adder"),
+        holds,
+        threshold=threshold,
+        at_published=_whole_cifar,
     )
 
 

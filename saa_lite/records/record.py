@@ -1,40 +1,15 @@
-"""Records: what a run measured, and everything needed to judge or repeat it.
-
-A record is one number. Runs append records to the ignored ``data/runs/<source>/<item>/``;
-:func:`promote` merges them into the tracked ``data/measured/<source>/<item>.jsonl``, the only file
-that README, scorecard and status quote. One record per line, keys sorted: a diff shows one line
-per measurement.
-"""
+"""One record: a measured number, its checks, and its form as one line of JSON."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from saa_lite.errors import RecordError, UsageError
-from saa_lite.files import measured_dir, runs_dir, write_text
-from saa_lite.locks import locked
-from saa_lite.provenance import provenance
-
-__all__ = [
-    "PROFILES",
-    "Record",
-    "append_record",
-    "config_hash",
-    "measured_path",
-    "measured_records",
-    "merge",
-    "promote",
-    "provenance",
-    "read_records",
-    "run_folder",
-    "run_records",
-]
+from saa_lite.errors import RecordError
 
 PROFILES = ("smoke", "laptop", "full")
 LOG_DIGITS = 6  # significant digits of a per-epoch log: enough to redraw a curve
@@ -192,7 +167,12 @@ def _rows(columns: Any) -> Any:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _parse(line: str) -> Record:
+def parse(line: str) -> Record:
+    """Undo :meth:`Record.to_line`.
+
+    Raises:
+        RecordError: fields are missing, unknown or wrong; ValueError: it is no JSON.
+    """
     value = json.loads(line)
     if not isinstance(value, dict):
         raise RecordError("a record must be a JSON object")
@@ -203,85 +183,3 @@ def _parse(line: str) -> Record:
         raise RecordError(f"unknown fields: {', '.join(unknown)}")
     value["log"] = _rows(value["log"])
     return Record(**value)
-
-
-def read_records(path: Path) -> list[Record]:
-    """All records of a JSONL file; an absent file holds none.
-
-    Raises:
-        RecordError: a line is not a record; the message names file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(_parse(line))
-        except (RecordError, ValueError, TypeError) as error:
-            raise RecordError(f"{path}, line {number}: {error}") from error
-    return records
-
-
-def append_record(path: Path, record: Record) -> None:
-    """Add one record; atomic, and safe when several processes append to the same file."""
-    with locked(path.parent):
-        _write(path, [*read_records(path), record])
-
-
-def _write(path: Path, records: Iterable[Record]) -> None:
-    write_text(path, "".join(record.to_line() + "\n" for record in records))
-
-
-def run_folder(item_id: str) -> Path:
-    """``data/runs/<source>/<item>``: one ``<profile>.jsonl``, drawings and checkpoints."""
-    return runs_dir() / item_id
-
-
-def measured_path(item_id: str) -> Path:
-    """``data/measured/<source>/<item>.jsonl``."""
-    return measured_dir() / f"{item_id}.jsonl"
-
-
-def run_records(item_id: str) -> list[Record]:
-    """Untracked records of all profiles, files in name order."""
-    paths = sorted(run_folder(item_id).glob("*.jsonl"))
-    return [record for path in paths for record in read_records(path)]
-
-
-def measured_records(item_id: str) -> list[Record]:
-    """Tracked records; empty where nothing has been promoted."""
-    return read_records(measured_path(item_id))
-
-
-def merge(records: Iterable[Record]) -> list[Record]:
-    """Newest record per key, in key order: the same set of records gives the same file."""
-    newest: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        known = newest.get(record.key)
-        if known is None or record.created >= known.created:
-            newest[record.key] = record
-    return [newest[key] for key in sorted(newest)]
-
-
-def promote(item_id: str) -> list[Record]:
-    """Merge the records of finished runs into the tracked file; return what was promoted.
-
-    Raises:
-        UsageError: there is no run to promote, or only smoke runs, whose numbers mean nothing.
-    """
-    found = run_records(item_id)
-    worthy = [record for record in found if record.profile != "smoke"]
-    if not found:
-        raise UsageError(f"{item_id} has no run to record; run it first: saa-lite run {item_id}")
-    if not worthy:
-        raise UsageError(
-            f"{item_id} has only smoke runs, which show that the code works and measure nothing; "
-            f"run it with --profile laptop or full first"
-        )
-    with locked(run_folder(item_id)):
-        _write(measured_path(item_id), merge([*measured_records(item_id), *worthy]))
-    return merge(worthy)

@@ -1,0 +1,37 @@
+"""Records: what a run measured, and everything needed to judge or repeat it.
+
+A record is one number. Runs append records to the ignored ``data/runs/<source>/<item>/``;
+:func:`promote` merges them into the tracked ``data/measured/<source>/<item>.jsonl``, the only file
+that README, scorecard and status quote. One record per line, keys sorted: a diff shows one line
+per measurement.
+"""
+
+from saa_lite.provenance import provenance
+from saa_lite.records.record import PROFILES, Record, config_hash
+from saa_lite.records.store import (
+    append_record,
+    measured_path,
+    measured_records,
+    merge,
+    profile_path,
+    promote,
+    read_records,
+    run_folder,
+    run_records,
+)
+
+__all__ = [
+    "PROFILES",
+    "Record",
+    "append_record",
+    "config_hash",
+    "measured_path",
+    "measured_records",
+    "merge",
+    "profile_path",
+    "promote",
+    "provenance",
+    "read_records",
+    "run_folder",
+    "run_records",
+]

@@ -1,0 +1,42 @@
+"""Which metrics each built item records, so that a record edited by hand is noticed."""
+
+from saa_lite.errors import RecordError
+from saa_lite.records.record import Record
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "addernet-impacts/eq-gradients": (
+        "relative_error",
+        "sign_cosine_slope",
+        "layer_cosine_slope",
+        "part_cosine_slope",
+    ),
+    "addernet-impacts/fig-features": (
+        "accuracy",
+        "cosine_accuracy",
+        "l1_accuracy",
+        "angle_ratio",
+        "position_ratio",
+        "cosine_minus_l1_accuracy",
+    ),
+    "addernet-impacts/fig-kernels": (
+        "accuracy",
+        "laplace_advantage",
+        "laplace_advantage_initial",
+        "kurtosis",
+        "kurtosis_initial",
+        "neighbour_correlation",
+        "neighbour_correlation_initial",
+    ),
+    "addernet-impacts/fig-loss-cifar10": ("accuracy", "test_loss"),
+    "addernet-impacts/fig-loss-cifar100": ("accuracy", "test_loss"),
+    "addernet-impacts/claim-speed": ("latency_ms",),
+}
+
+
+def check_metric(record: Record) -> None:
+    """Raise :class:`RecordError` if the item is listed above and does not have the metric."""
+    known = METRICS.get(record.item)
+    if known is not None and record.metric not in known:
+        raise RecordError(
+            f"metric of {record.item} must be one of {', '.join(known)}; got {record.metric!r}"
+        )

@@ -1,0 +1,133 @@
+"""Files of records: read strictly, appended to safely, promoted to the tracked ones."""
+
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+
+from saa_lite.errors import RecordError, UsageError
+from saa_lite.files import measured_dir, runs_dir, write_text
+from saa_lite.locks import locked
+from saa_lite.records.metrics import check_metric
+from saa_lite.records.record import Record, parse
+
+
+def read_records(path: Path, **expected: str) -> list[Record]:
+    """All records of a JSONL file; an absent file holds none.
+
+    Args:
+        expected: values that the file's place gives to fields, such as ``item`` and ``profile``.
+
+    Raises:
+        RecordError: a line is not a record, does not belong into this file, has a metric that its
+            item does not have, or repeats an earlier line; the message names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = parse(line)
+            _check_place(record, expected)
+            check_metric(record)
+        except (RecordError, ValueError, TypeError) as error:
+            raise RecordError(f"{path}, line {number}: {error}") from error
+        records.append(record)
+    _check_distinct(path, map(_moment, records))
+    return records
+
+
+def _check_place(record: Record, expected: dict[str, str]) -> None:
+    for name, value in expected.items():
+        if getattr(record, name) != value:
+            raise RecordError(f"{name} must be {value!r} here; got {getattr(record, name)!r}")
+
+
+def _moment(record: Record) -> Hashable:
+    """An interrupted unit is measured again, so a run may repeat a key, but at another time."""
+    return record.key, record.created
+
+
+def _check_distinct(path: Path, identities: Iterable[Hashable]) -> None:
+    lines: dict[Hashable, int] = {}
+    for number, identity in enumerate(identities, start=1):
+        if (earlier := lines.setdefault(identity, number)) != number:
+            raise RecordError(f"{path}, line {number}: the same measurement as in line {earlier}")
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Add one record; atomic, and safe when several processes append to the same file.
+
+    A measurement repeated within the same second replaces the earlier one.
+    """
+    check_metric(record)
+    with locked(path.parent):
+        known = [other for other in read_records(path) if _moment(other) != _moment(record)]
+        _write(path, [*known, record])
+
+
+def _write(path: Path, records: Iterable[Record]) -> None:
+    write_text(path, "".join(record.to_line() + "\n" for record in records))
+
+
+def run_folder(item_id: str) -> Path:
+    """``data/runs/<source>/<item>``: one ``<profile>.jsonl``, drawings and checkpoints."""
+    return runs_dir() / item_id
+
+
+def profile_path(item_id: str, profile: str) -> Path:
+    """``data/runs/<source>/<item>/<profile>.jsonl``."""
+    return run_folder(item_id) / f"{profile}.jsonl"
+
+
+def measured_path(item_id: str) -> Path:
+    """``data/measured/<source>/<item>.jsonl``."""
+    return measured_dir() / f"{item_id}.jsonl"
+
+
+def run_records(item_id: str, profile: str = "*") -> list[Record]:
+    """Untracked records of one profile or of all, files in name order."""
+    paths = sorted(run_folder(item_id).glob(f"{profile}.jsonl"))
+    return [r for path in paths for r in read_records(path, item=item_id, profile=path.stem)]
+
+
+def measured_records(item_id: str) -> list[Record]:
+    """Tracked records, one per key; empty where nothing has been promoted."""
+    path = measured_path(item_id)
+    records = read_records(path, item=item_id)
+    _check_distinct(path, (record.key for record in records))
+    return records
+
+
+def merge(records: Iterable[Record]) -> list[Record]:
+    """Newest record per key, in key order: the same set of records gives the same file."""
+    newest: dict[tuple[str | int, ...], Record] = {}
+    for record in records:
+        known = newest.get(record.key)
+        if known is None or record.created >= known.created:
+            newest[record.key] = record
+    return [newest[key] for key in sorted(newest)]
+
+
+def promote(item_id: str) -> list[Record]:
+    """Merge the records of finished runs into the tracked file; return what was promoted.
+
+    Raises:
+        UsageError: there is no run to promote, or only smoke runs, whose numbers mean nothing.
+    """
+    found = run_records(item_id)
+    worthy = [record for record in found if record.profile != "smoke"]
+    if not found:
+        raise UsageError(f"{item_id} has no run to record; run it first: saa-lite run {item_id}")
+    if not worthy:
+        raise UsageError(
+            f"{item_id} has only smoke runs, which show that the code works and measure nothing; "
+            f"run it with --profile laptop or full first"
+        )
+    with locked(run_folder(item_id)):
+        _write(measured_path(item_id), merge([*measured_records(item_id), *worthy]))
+    return merge(worthy)
