@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from saa_lite.costs.blank import blank_result
 from saa_lite.costs.operations import Product
 from saa_lite.costs.products import Operand, find, product, shift_bits
 from saa_lite.costs.rules import CHEAP, MOVES, base_name
@@ -93,13 +94,21 @@ class Recorder(TorchDispatchMode):
         buffers = tuple(self._buffer(tensor) for tensor in inputs)
         self.trace.steps.append(Step("", "move", (), buffers))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would load its compiler, two seconds, only to keep it away from this class."""
+        return False
+
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        output = function(*args, **kwargs)
-        arguments = _named(function, args, kwargs)
-        self._see(base_name(function._schema.name), arguments, output)
+        name = base_name(function._schema.name)
+        in_place = function._schema.name.endswith("_")
+        output = blank_result(name, args, in_place=in_place)
+        if output is None:
+            output = function(*args, **kwargs)
+        self._see(name, _named(function, args, kwargs), output)
         return output
 
     @contextmanager
