@@ -27,8 +27,7 @@ def main(arguments: Namespace) -> int:
         costs = count(model, (1, arguments.in_channels, resolution, resolution))
         found = costs.as_dict()
     if arguments.json:
-        asked = ("model", "conv", "num_classes", "small_input", "in_channels")
-        show_json({**{x: getattr(arguments, x) for x in asked}, "resolution": resolution, **found})
+        show_json({**_asked(arguments), "resolution": resolution, **found})
         return 0
     print(text_table([_row(layer) for layer in found["layers"] if _has_products(layer)]))
     print(f"\n{_total(found['total'])}\n\n{NOTE}")
@@ -54,6 +53,12 @@ def _network(arguments: Namespace) -> tuple[Any, int]:
         in_channels=arguments.in_channels,
     )
     return network, arguments.resolution or (32 if arguments.small_input else known.input_size)
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    """The question, as far as it was one: a network of one's own has its classes already."""
+    names = ("conv", "num_classes", "small_input") if ":" not in arguments.model else ()
+    return {name: getattr(arguments, name) for name in ("model", "in_channels", *names)}
 
 
 def _own_network(name: str) -> Any:

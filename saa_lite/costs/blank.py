@@ -43,9 +43,10 @@ def _broadcast(args: Arguments) -> Tensor:
     return first.new_empty(shape, dtype=torch.result_type(first, second))
 
 
-def _addmm(args: Arguments) -> Tensor:
+def _addmm(args: Arguments) -> Tensor | None:
     _, first, second = args[:3]
-    return first.new_empty(first.shape[0], second.shape[1])
+    fits = first.shape[1] == second.shape[0]
+    return first.new_empty(first.shape[0], second.shape[1]) if fits else None
 
 
 def _mean(args: Arguments) -> Tensor | None:

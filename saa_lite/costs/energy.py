@@ -110,7 +110,7 @@ def true_widths(product: Product) -> Energy:
 PRICED = {"A": simulated, "B": honest, "C": true_widths}
 
 
-def words_moved(product: Product) -> dict[str, float]:
+def operand_traffic(product: Product) -> dict[str, float]:
     """pJ per bit of width that each operand's traffic costs: "input", "weight", "output".
 
     Times the operands' widths this is the memory energy of accounting C; with 32 bits for all,
