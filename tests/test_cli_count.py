@@ -83,9 +83,7 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
         (["no_such_module:x"], "must name a module"),
     ],
 )
-def test_errors(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["count", *arguments]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -94,6 +92,15 @@ def test_errors(
 
 
 def test_json_alone_in_a_real_process() -> None:
-    command = [sys.executable, "-m", "saa_lite", "count", "lenet5_bn", "--in-channels", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "saa_lite",
+        "count",
+        "lenet5_bn",
+        "--in-channels",
+        "1",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(done.stdout)["total"]["multiply"] == 416_520

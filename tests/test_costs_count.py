@@ -80,9 +80,7 @@ def test_layers_by_brute_force(kind, kernel, stride, padding, dilation, groups) 
         kind, 8, 16, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups,
         bias=False,
     )  # fmt: skip
-    taps = taps_by_hand(
-        shape, (16, 8 // groups, *kernel), stride, padding, dilation, groups
-    )
+    taps = taps_by_hand(shape, (16, 8 // groups, *kernel), stride, padding, dilation, groups)
     assert totals(count(layer, shape)) == tuple(taps * n for n in PER_TAP[kind])
 
 
