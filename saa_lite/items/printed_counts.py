@@ -20,8 +20,7 @@ CLOSE = 1e-3  # a difference of rounded numbers may miss the exact one by this s
 class Network:
     """One network of a table.
 
-    ``unit`` is the printed one, ``classes`` are the numbers of classes that may be meant: the
-    first is shown, the last where the classifier is most of the count.
+    ``unit`` is the printed one, ``classes`` are the numbers of classes that may be meant.
     """
 
     model: str
@@ -44,7 +43,7 @@ TABLE_2 = {
 
 @dataclass(frozen=True)
 class Compared:
-    """A printed number and the nearest count of ours, both in the printed unit."""
+    """A printed number and our count, both in the printed unit."""
 
     number: PublishedNumber
     value: float
@@ -62,9 +61,11 @@ class Compared:
 
     @property
     def correction(self) -> str:
-        """What should be printed."""
+        """What should be printed, with one more digit."""
         cell = f"{self.number.row.rpartition(' ')[2]} {self.number.column}"
-        return f"{cell} {self.rounded:g} where {self.number.printed} {self.number.unit} is printed"
+        digits = len(self.number.printed.partition(".")[2]) + 1
+        printed = f"{self.number.printed} {self.number.unit}"
+        return f"{cell} {self.value:.{digits}f} where {printed} is printed"
 
 
 def cell_of(number: PublishedNumber, networks: Networks) -> tuple[Network, str, str] | None:
@@ -78,15 +79,21 @@ def cell_of(number: PublishedNumber, networks: Networks) -> tuple[Network, str, 
 def compare(
     records: Iterable[Record], networks: Networks, number: PublishedNumber
 ) -> Compared | None:
-    """The nearest of our counts; ``None`` if the number is no count or nothing was counted."""
+    """Our count; ``None`` if the number is no count or nothing was counted.
+
+    Where several numbers of classes may be meant, the first whose count agrees, else the first.
+    """
     if (cell := cell_of(number, networks)) is None:
         return None
     network, method, metric = cell
     wanted = (network.model, method, metric)
-    found = [r.value for r in records if (r.model, r.method, r.metric) == wanted]
-    if not found:
-        return None
-    return Compared(number, min(found, key=lambda value: abs(value - (number.value or 0.0))))
+    found = {
+        record.settings["classes"]: Compared(number, record.value)
+        for record in records
+        if (record.model, record.method, record.metric) == wanted
+    }
+    meant = [found[classes] for classes in network.classes if classes in found]
+    return next((one for one in meant if one.agrees), meant[0] if meant else None)
 
 
 def compare_network(records: list[Record], item_id: str, label: str) -> list[Compared]:

@@ -2,7 +2,7 @@
 
 The table does not say for how many classes it counts. #Mul of BNN and AddNN, 0.45 M, is first layer
 plus 100-class classifier, 442,368 + 6,400; the other columns are those of 10 classes. Both are
-counted, and the nearer one is compared.
+counted; where neither agrees, the one of 10 classes is shown.
 """
 
 from collections.abc import Iterator
