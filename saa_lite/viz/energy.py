@@ -33,7 +33,14 @@ NETWORKS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 MARKERS = {"mobilenet_v3_w035": "o", "mobilenet_v2_w035": "s", "proxylessnas_w035": "^",
            "mcunet": "D"}  # fmt: skip
-SERIES = {"Mult": "conv", "DeepShift": "shift", "AdderNet": "adder"}
+SERIES: dict[str, dict[str, str]] = {
+    "Mult": {"color": COLOURS["conv"], "marker": "o"},
+    "DeepShift": {"color": COLOURS["shift"], "marker": "o"},
+    "AdderNet": {"color": COLOURS["adder"], "marker": "o"},
+    "APoT": {"color": "#999999", "marker": "v"},
+    "ShiftAddNAS": {"color": "#999999", "marker": "P"},
+    "ShiftAddAug": {"color": "#555555", "marker": "*"},
+}
 TITLES = {
     "A": "A: as the simulator charges",
     "B": "B: honest operations, same memory",
@@ -59,7 +66,7 @@ def accuracy_energy_figure(
         records: of "energy_A", "energy_B" and "energy_C".
         published: accuracy and energy of each point.
     """
-    figure, axes = panels(2, 2, height=3.5, sharex=True, sharey=True)
+    figure, axes = panels(2, 2, height=3.4, sharex=True, sharey=True)
     _published_points(axes[0], published)
     accuracies = {n.row: n.value or 0.0 for n in published if n.column == "accuracy"}
     shown = [record for record in records if record.settings["layers"] == "all"]
@@ -74,28 +81,26 @@ def accuracy_energy_figure(
     for axis in axes[2:]:
         axis.set_xlabel("energy per image (mJ)")
     for axis in axes[::2]:
-        axis.set_ylabel("CIFAR-100 accuracy (%)")
-    axes[1].legend(fontsize=7, loc="lower right")
+        axis.set_ylabel("published CIFAR-100 accuracy (%)")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize=8)  # fmt: skip
     return figure
 
 
 def _published_points(axis: Axes, published: Sequence[PublishedNumber]) -> None:
     values = {(n.row, n.column): n.value or 0.0 for n in published}
-    for row in dict.fromkeys(n.row for n in published if " point " in n.row):
-        series = row.partition(" point ")[0]
-        colour = COLOURS[SERIES[series]] if series in SERIES else "#555555"
-        point = values[row, "energy"], values[row, "accuracy"]
-        axis.plot(*point, "o", color=colour, markerfacecolor="none")
-        if series == "ShiftAddAug":
-            axis.plot(*point, "*", color="#555555", markersize=9)
-    axis.set_title("Published (stars: ShiftAddAug)", fontsize=11)
+    rows = [row for row, column in values if column == "energy" and " point " in row]
+    for series, look in SERIES.items():
+        mine = [row for row in rows if row.partition(" point ")[0] == series]
+        x, y = ([values[row, column] for row in mine] for column in ("energy", "accuracy"))
+        axis.plot(x, y, linewidth=0, markerfacecolor="none", label=series, **look)
+    axis.set_title("As published, all points", fontsize=11)
+    axis.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0.35, 1))
 
 
 def _mark(axis: Axes, energy: float, accuracy: float, method: str, network: str) -> None:
-    axis.plot(
-        energy, accuracy, MARKERS[network], color=COLOURS[method],
-        label=f"{LABELS[method]}, {network}",
-    )  # fmt: skip
+    label = f"{LABELS[method]}, {network}"
+    axis.plot(energy, accuracy, MARKERS[network], linewidth=0, color=COLOURS[method], label=label)
 
 
 @dataclass(frozen=True)
@@ -176,5 +181,5 @@ def energy_figure(**state: float) -> Figure:
             _mark(axis, energy, point.accuracy, point.method, network)
     axis.set(xlabel="energy per image (mJ)", ylabel="published accuracy (%)", ylim=(67, 72))
     axis.set_xlim(0, 1.1 * max(energies.values()))
-    axis.legend(fontsize=7, loc="lower right")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure

@@ -58,7 +58,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 
 def _measure(unit: Unit, layers: str, resolution: int) -> Iterator[Record]:
-    """Totals in mJ; the log holds arithmetic, and the totals under two other ways to split loops."""
+    """Totals in mJ; the log holds arithmetic, and the totals if loops were split otherwise."""
     costs = inner_costs(unit.model, unit.method, layers, resolution)
     for accounting in ACCOUNTINGS:
         priced = costs.energy(accounting)
