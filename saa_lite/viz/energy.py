@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ NETWORKS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 MARKERS = {"mobilenet_v3_w035": "o", "mobilenet_v2_w035": "s", "proxylessnas_w035": "^",
            "mcunet": "D"}  # fmt: skip
-SERIES: dict[str, dict[str, str]] = {
+SERIES: dict[str, dict[str, Any]] = {
     "Mult": {"color": COLOURS["conv"], "marker": "o"},
     "DeepShift": {"color": COLOURS["shift"], "marker": "o"},
     "AdderNet": {"color": COLOURS["adder"], "marker": "o"},
