@@ -74,7 +74,7 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nosuch"], "model must be one of 'lenet5_bn'"),
+        (["nosuch"], "got 'nosuch'"),
         (["resnet20", "--conv", "xor"], "conv must be one of"),
         (["resnet20", "--num-classes", "0"], "num_classes must be an integer of at least 1"),
         (["resnet20", "--resolution", "0"], "--resolution must be at least 1; got 0"),

@@ -100,9 +100,9 @@ def published(name: str, mult: float, shift: float, ends: tuple[str, ...] = ENDS
     assert shifted is not None
     assert multiplied.total == pytest.approx(mult, rel=0.02)
     assert shifted.total == pytest.approx(shift, rel=0.02)
-    for found in (multiplied, shifted):  # another rule of choice would move it by 1 %
+    for found in (multiplied, shifted):  # another rule of choice would move it by 2 %
         assert found.least <= found.memory
-        assert found.least == pytest.approx(found.fastest, rel=0.01)
+        assert found.fastest == pytest.approx(found.memory, rel=0.02)
 
 
 def test_simulator_on_mobilenet_v2() -> None:

@@ -1,7 +1,5 @@
 """Item eq-flops: equations on group scales, symbolically and by walking through layers."""
 
-from pathlib import Path
-
 import pytest
 
 from saa_lite.costs.group_overhead import (
@@ -14,6 +12,7 @@ from saa_lite.items.adder_quant import eq_flops
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
+from saa_lite.records import Record
 from saa_lite.report.verdict import CONTRADICTED, REPRODUCED, judge
 from saa_lite.viz import overhead as pictures
 from saa_lite.viz.panel import default_state, png
@@ -64,10 +63,15 @@ def test_the_input_s_size_is_right_for_stride_1_alone() -> None:
     assert strided.by_input_size() > 3 * strided.counted_one_by_one()
 
 
-def test_item_runs_judges_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAA_HOME", str(tmp_path_factory.mktemp("home")))
+        return run_item(get_item(ITEM), Context("smoke", progress=False))
+
+
+def test_item_runs_judges_and_draws(records: list[Record]) -> None:
     item = get_item(ITEM)
-    records = run_item(item, Context("smoke", progress=False))
     values = {(r.metric, r.model): r.value for r in records}
     assert values["overhead", "16 channels, 32×32"] == pytest.approx(1.0269, abs=1e-4)
     assert 0.5 < values["network_overhead", "resnet20"] < 1
@@ -81,11 +85,7 @@ def test_item_runs_judges_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(layers) == 20
 
 
-def test_network_overhead_of_a_plain_layer_is_the_printed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SAA_HOME", str(tmp_path))
-    records = run_item(get_item(ITEM), Context("smoke", progress=False))
+def test_network_overhead_of_a_plain_layer_is_the_printed_one(records: list[Record]) -> None:
     (network,) = [r for r in records if r.metric == "network_overhead"]
     first = network.log[0]
     assert (first["channels"], first["size"]) == (16, 32)

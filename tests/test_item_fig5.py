@@ -1,8 +1,6 @@
 """Item shiftaddaug/fig5: our energies of the figure's networks, their ranking, and the panel."""
 
 import time
-from pathlib import Path
-
 import pytest
 
 from saa_lite.items.base import Context
@@ -172,6 +170,5 @@ def test_pictures_of_costs() -> None:
     assert "no rule" in texts
 
 
-def test_a_run_on_tracked_names_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+def test_the_laptop_profile_counts_every_identified_network() -> None:
     assert set(fig5.PROFILES["laptop"].networks) == set(pictures.NETWORKS)
