@@ -1,6 +1,7 @@
 """Item shiftaddaug/fig5: our energies of the figure's networks, their ranking, and the panel."""
 
 import time
+
 import pytest
 
 from saa_lite.items.base import Context
