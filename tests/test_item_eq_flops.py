@@ -75,6 +75,9 @@ def test_item_runs_judges_and_draws(records: list[Record]) -> None:
     values = {(r.metric, r.model): r.value for r in records}
     assert values["overhead", "16 channels, 32×32"] == pytest.approx(1.0269, abs=1e-4)
     assert 0.5 < values["network_overhead", "resnet20"] < 1
+    missed = {r.settings["formula"]: r.value for r in records if r.metric == "layers_missed"}
+    assert missed["by output size"] == 0
+    assert missed["by input size"] > 0
     verdicts = {claim.id.partition(":")[2]: judge(claim, records).verdict for claim in item.claims}
     assert verdicts == {
         "ratio": REPRODUCED, "count": REPRODUCED, "equation-2": CONTRADICTED, "little": REPRODUCED,

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from saa_lite.items.adder_quant.operation_tables import norm_activation
 from saa_lite.items.base import Context
 from saa_lite.items.printed_counts import TABLE_1, TABLE_2, Compared, compare, shown_beside
 from saa_lite.items.registry import get_item
@@ -116,8 +115,7 @@ def test_what_would_explain_41_17_and_why_it_does_not(counted) -> None:
         for model in ("resnet20", "resnet32")
     }
     assert together["resnet20"] == pytest.approx(41.17, abs=0.005)
-    assert together["resnet32"] == pytest.approx(69.72, abs=0.03)
-    assert norm_activation.__doc__
+    assert together["resnet32"] == pytest.approx(69.71, abs=0.005)
 
 
 def test_tables_show_published_and_counted_apart(counted) -> None:

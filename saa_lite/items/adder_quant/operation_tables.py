@@ -14,7 +14,7 @@ AddNN     F     M + R   0
 ========= ===== ======= ======
 
 Each unit also records ``norm_activation``, the elements that pass a batch norm or an activation
-behind the first layer: added to M they give 41.17 M for ResNet-20, but 69.72 M for ResNet-32, of
+behind the first layer: added to M they give 41.17 M for ResNet-20, but 69.71 M for ResNet-32, of
 which the same table prints 69.12 M.
 """
 

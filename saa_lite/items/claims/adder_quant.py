@@ -5,7 +5,7 @@ Metrics that the items record for them:
 ==================== ===============================================================================
 multiply, add, xnor  operations of one image in the printed unit; methods conv, binary, adder
 identities_failed    how many of the equations do not hold for all sizes
-miscount             share, in %, by which a formula misses a layer walked through by hand
+layers_missed        how many random layers a formula miscounts, compared with walking through them
 network_overhead     operations that four scales add to the adder layers of a network, in %
 ==================== ===============================================================================
 """
@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.printed_counts import TABLE_1, TABLE_2, compare_network
-from saa_lite.items.select import exact
 from saa_lite.records import Record
 
 SOURCE = "adder-quant"
@@ -43,29 +42,29 @@ def _columns(table: int, label: str) -> Claim:
     )
 
 
-def _with_formula(records: list[Record], formula: str) -> list[Record]:
-    return [r for r in records if r.settings.get("formula") == formula]
+def _none(records: list[Record], metric: str, formula: str | None = None) -> Exact | None:
+    """Whether nothing failed."""
+    used = [
+        record
+        for record in records
+        if record.metric == metric and record.settings.get("formula") == formula
+    ]
+    if not used:
+        return None
+    most = max(used, key=lambda record: int(record.settings.get("layers", 0)))
+    return Exact(most.value == 0, f"wrong for {most.value:.0f} {most.unit}", most.model)
 
 
 def _identities(records: list[Record]) -> Exact | None:
-    return exact(records, "identities_failed", 0)
+    return _none(records, "identities_failed")
 
 
 def _any_stride(records: list[Record]) -> Exact | None:
-    return _missing(_with_formula(records, "by output size"))
+    return _none(records, "layers_missed", "by output size")
 
 
 def _as_equation_2(records: list[Record]) -> Exact | None:
-    return _missing(_with_formula(records, "by input size"))
-
-
-def _missing(records: list[Record]) -> Exact | None:
-    used = [record for record in records if record.metric == "miscount"]
-    if not used:
-        return None
-    worst = max(record.value for record in used)
-    layers = max(int(record.settings["layers"]) for record in used)
-    return Exact(worst == 0, f"misses by {worst:.0f} % at most", f"{layers} random layers")
+    return _none(records, "layers_missed", "by input size")
 
 
 def _little(records: list[Record]) -> Exact | None:
