@@ -1,6 +1,5 @@
 """Counting: against brute force, torch's own counter, and the exact numbers of known networks."""
 
-import itertools
 import time
 
 import pytest
@@ -292,12 +291,3 @@ def test_counting_takes_less_than_a_second() -> None:
     start = time.thread_time()
     count(model, 224)
     assert time.thread_time() - start < 1
-
-
-def test_no_operator_stands_in_two_tables() -> None:
-    from saa_lite.costs.products import RULES  # noqa: PLC0415
-    from saa_lite.costs.rules import CATEGORIES, CHEAP, MOVES  # noqa: PLC0415
-
-    for one, other in itertools.combinations([set(RULES), set(CHEAP), set(MOVES)], 2):
-        assert not one & other
-    assert {category for category, _ in CHEAP.values()} | {"bias"} == set(CATEGORIES)
