@@ -26,6 +26,7 @@ def build_parser() -> ArgumentParser:
     _figures(commands)
     _notebooks(commands)
     _bench(commands)
+    _count(commands)
     return parser
 
 
@@ -91,6 +92,17 @@ def _bench(commands: "Commands[ArgumentParser]") -> None:
     command.add_argument("--threads", type=int, help="default: torch's")
     command.add_argument("--record", action="store_true", help="into data/measured/bench.json")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _count(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "count", "count a network's operations, memory and energy")
+    add = command.add_argument
+    add("model", metavar="MODEL", help="a registered name, or package.module:name of your own")
+    add("--resolution", type=int, metavar="R", help="height and width (default: as published)")
+    add("--num-classes", type=int, default=10, metavar="C")
+    add("--conv", default="conv", metavar="K", help="operator of the layers, as in train")
+    add("--small-input", action="store_true", help="the form for 32 x 32 images")
+    add("--in-channels", type=int, default=3, metavar="N", help="3 for colour, 1 for grey")
 
 
 def _record(commands: "Commands[ArgumentParser]") -> None:

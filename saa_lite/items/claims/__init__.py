@@ -1,6 +1,8 @@
 """Claims of the sources as predicates over records; verdicts are computed, never typed."""
 
+from saa_lite.items.claims.adder_quant import ADDER_QUANT
 from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
+from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
 
-CLAIMS = (*ADDERNET_IMPACTS,)
+CLAIMS = (*SHIFTADDAUG, *ADDERNET_IMPACTS, *ADDER_QUANT)
 """All claims, in the order of the catalogue."""

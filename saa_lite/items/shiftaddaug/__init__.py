@@ -1,0 +1,1 @@
+"""Items of ShiftAddAug: abstract, captions and the points of its figure."""

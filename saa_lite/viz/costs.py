@@ -1,0 +1,72 @@
+"""Where a network's costs lie: bars per layer, and the split into arithmetic and memory."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saa_lite.costs import ACCOUNTINGS, KINDS, Costs, LayerCost
+from saa_lite.viz.style import CYCLE, counted, panels, styled
+
+KIND_COLOURS = dict(zip(KINDS, (CYCLE[0], CYCLE[1], CYCLE[2], CYCLE[4]), strict=True))
+PARTS = ("arithmetic", "memory")
+
+
+@styled
+def layers_figure(costs: Costs, title: str, accounting: str = "B") -> Figure:
+    """One bar per layer: operations by kind above, energy split into two parts below."""
+    layers = [layer for layer in costs.layers if layer.products]
+    figure, (above, below) = panels(2, 1, height=2.6, sharex=True)
+    _stacked(above, {kind: [layer.count(kind) / 1e6 for layer in layers] for kind in KINDS})
+    above.set_ylabel("operations (M)")
+    above.set_title(f"{title}: {costs.taps / 1e6:,.2f} M taps in {counted(len(layers), 'layer')}")
+    parts = _energies(layers, accounting)
+    for (name, values), colour in zip(parts.items(), (CYCLE[3], "#bbbbbb"), strict=True):
+        bottom = parts["arithmetic"] if name == "memory" else 0
+        below.bar(range(len(layers)), values, bottom=bottom, color=colour, label=name)
+    below.set_ylabel(f"energy, {accounting} (mJ)")
+    below.set_xticks(range(len(layers)), [x.name for x in layers], rotation=90, fontsize=6)
+    for axis in (above, below):
+        axis.legend(fontsize=8)
+        axis.grid(visible=False, axis="x")
+    return figure
+
+
+def _stacked(axis: Axes, series: Mapping[str, Sequence[float]]) -> None:
+    bottom = np.zeros(len(next(iter(series.values()))))
+    for kind, values in series.items():
+        if any(values):
+            places = range(len(values))
+            axis.bar(places, values, bottom=bottom, color=KIND_COLOURS[kind], label=kind)
+            bottom = bottom + np.array(values)
+
+
+def _energies(layers: Sequence[LayerCost], accounting: str) -> dict[str, np.ndarray]:
+    """Arithmetic and memory energy per layer; NaN where the accounting has no rule."""
+    priced = [layer.energy(accounting) for layer in layers]
+    pairs = [(e.compute, e.memory) if e else (np.nan, np.nan) for e in priced]
+    return dict(zip(PARTS, np.array(pairs).T, strict=True))
+
+
+@styled
+def accountings_figure(networks: Mapping[str, Costs]) -> Figure:
+    """Energy of several networks under A, B and C, split into arithmetic and memory."""
+    figure, axes = panels(1, 3, height=3.0, sharey=True)
+    for axis, accounting in zip(axes, ACCOUNTINGS, strict=True):
+        for place, costs in enumerate(networks.values()):
+            energy = costs.energy(accounting)
+            if energy is None:
+                axis.annotate("no rule", (place, 0), ha="center", va="bottom", fontsize=8)
+                continue
+            axis.bar(place, energy.compute, color=CYCLE[3], label="arithmetic")
+            axis.bar(place, energy.memory, bottom=energy.compute, color="#bbbbbb", label="memory")
+            axis.annotate(f"{energy.total:.2f}", (place, energy.total), ha="center", va="bottom",
+                          fontsize=8)  # fmt: skip
+        axis.set_xticks(range(len(networks)), list(networks), rotation=20, fontsize=8)
+        axis.set_title(f"accounting {accounting}")
+        axis.grid(visible=False, axis="x")
+    handles, labels = axes[1].get_legend_handles_labels()
+    axes[2].legend(handles[:2], labels[:2], fontsize=8)
+    axes[0].set_ylabel("energy per image (mJ)")
+    return figure

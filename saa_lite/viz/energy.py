@@ -1,0 +1,186 @@
+"""Accuracy against energy: the published points, ours under each accounting, and a panel.
+
+The panel prices operations, widths and memory anew; its counts come from the networks themselves,
+its accuracies from the published figure.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saa_lite.costs import ACCOUNTINGS, Costs, count
+from saa_lite.costs.energy import operand_traffic
+from saa_lite.models import create_model
+from saa_lite.published import PublishedNumber, find_published
+from saa_lite.records import Record
+from saa_lite.viz.panel import Slider
+from saa_lite.viz.style import COLOURS, LABELS, panels, styled
+
+ITEM = "shiftaddaug/fig5"
+METHODS = ("conv", "adder", "shift")
+# Rows of the published figure by network and method, as far as they can be told (see fig5.py).
+NETWORKS: dict[str, dict[str, str]] = {
+    "mobilenet_v3_w035": {"conv": "Mult point 1", "shift": "DeepShift point 1"},
+    "mobilenet_v2_w035": {
+        "conv": "Mult point 3", "adder": "AdderNet point 2", "shift": "DeepShift point 2",
+    },
+    "proxylessnas_w035": {"conv": "Mult point 2"},
+    "mcunet": {"conv": "Mult point 4", "shift": "DeepShift point 3"},
+}  # fmt: skip
+MARKERS = {"mobilenet_v3_w035": "o", "mobilenet_v2_w035": "s", "proxylessnas_w035": "^",
+           "mcunet": "D"}  # fmt: skip
+SERIES: dict[str, dict[str, Any]] = {
+    "Mult": {"color": COLOURS["conv"], "marker": "o"},
+    "DeepShift": {"color": COLOURS["shift"], "marker": "o"},
+    "AdderNet": {"color": COLOURS["adder"], "marker": "o"},
+    "APoT": {"color": "#999999", "marker": "v"},
+    "ShiftAddNAS": {"color": "#999999", "marker": "P"},
+    "ShiftAddAug": {"color": "#555555", "marker": "*"},
+}
+TITLES = {
+    "A": "A: as the simulator charges",
+    "B": "B: honest operations, same memory",
+    "C": "C: true bit widths",
+}
+CONTROLS = {
+    "multiply": Slider(0.1, 5.0, 0.1, 3.7, "multiply (pJ)"),
+    "add": Slider(0.02, 2.0, 0.02, 0.9, "add (pJ)"),
+    "shift": Slider(0.01, 1.0, 0.01, 0.13, "shift (pJ)"),
+    "activation_bits": Slider(4, 32, 1, 32, "activation bits"),
+    "weight_bits": Slider(1, 32, 1, 5, "shift weight bits"),
+    "memory": Slider(0.0, 2.0, 0.05, 1.0, "memory cost (×)"),
+}
+
+
+@styled
+def accuracy_energy_figure(
+    records: Sequence[Record], published: Sequence[PublishedNumber]
+) -> Figure:
+    """The published points, and the identified ones at our energies under A, B and C.
+
+    Args:
+        records: of "energy_A", "energy_B" and "energy_C".
+        published: accuracy and energy of each point.
+    """
+    figure, axes = panels(2, 2, height=3.4, sharex=True, sharey=True)
+    _published_points(axes[0], published)
+    accuracies = {n.row: n.value or 0.0 for n in published if n.column == "accuracy"}
+    shown = [record for record in records if record.settings["layers"] == "all"]
+    for axis, accounting in zip(axes[1:], ACCOUNTINGS, strict=True):
+        for record in shown:
+            row = NETWORKS.get(record.model, {}).get(record.method)
+            if row in accuracies and record.metric == f"energy_{accounting}":
+                _mark(axis, record.value, accuracies[row], record.method, record.model)
+        axis.set_title(TITLES[accounting], fontsize=11)
+    for axis in axes:
+        axis.set(xscale="log")
+    for axis in axes[2:]:
+        axis.set_xlabel("energy per image (mJ)")
+    for axis in axes[::2]:
+        axis.set_ylabel("published CIFAR-100 accuracy (%)")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize=8)  # fmt: skip
+    return figure
+
+
+def _published_points(axis: Axes, published: Sequence[PublishedNumber]) -> None:
+    values = {(n.row, n.column): n.value or 0.0 for n in published}
+    rows = [row for row, column in values if column == "energy" and " point " in row]
+    for series, look in SERIES.items():
+        mine = [row for row in rows if row.partition(" point ")[0] == series]
+        x, y = ([values[row, column] for row in mine] for column in ("energy", "accuracy"))
+        axis.plot(x, y, linewidth=0, markerfacecolor="none", label=series, **look)
+    axis.set_title("As published, all points", fontsize=11)
+    axis.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0.35, 1))
+
+
+def _mark(axis: Axes, energy: float, accuracy: float, method: str, network: str) -> None:
+    label = f"{LABELS[method]}, {network}"
+    axis.plot(energy, accuracy, MARKERS[network], linewidth=0, color=COLOURS[method], label=label)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network with a published accuracy, and what its energy is made of.
+
+    ``traffic`` is the memory energy in pJ per bit of width, by operand.
+    """
+
+    network: str
+    method: str
+    accuracy: float
+    operations: Mapping[str, int]
+    traffic: Mapping[str, float]
+
+
+@cache
+def points() -> tuple[Point, ...]:
+    """All identified points, counted once; first layer and classifier left out."""
+    found = []
+    for network, rows in NETWORKS.items():
+        costs = count(create_model(network, 100), 160)
+        ends = [layer.name for layer in costs.layers if layer.products]
+        inner = costs.without((ends[0], ends[-1]))
+        for method, row in rows.items():
+            accuracy = find_published(ITEM, row, "accuracy").value or 0.0
+            found.append(_point(inner, network, method, accuracy))
+    return tuple(found)
+
+
+def _point(costs: Costs, network: str, method: str, accuracy: float) -> Point:
+    operator = "multiply" if method == "conv" else method
+    kinds: Counter[str] = Counter()
+    for operation, n in costs.as_operator(operator).operations.items():
+        kinds[operation.kind] += n
+    traffic: Counter[str] = Counter()
+    for layer in costs.layers:
+        for product in layer.products:
+            traffic.update(operand_traffic(product))
+    return Point(network, method, accuracy, kinds, traffic)
+
+
+def energy_of(point: Point, *, multiply: float, add: float, shift: float, activation_bits: float,
+              weight_bits: float, memory: float) -> float:  # fmt: skip
+    """mJ of one point at these prices; only shift weights are narrow."""
+    prices = {"multiply": multiply, "add": add, "shift": shift}
+    compute = sum(n * prices[kind] for kind, n in point.operations.items())
+    bits = {
+        "input": activation_bits,
+        "weight": weight_bits if point.method == "shift" else 32,
+        "output": activation_bits,
+    }
+    moved = sum(cost * bits[operand] for operand, cost in point.traffic.items())
+    return (compute + memory * moved) / 1e9
+
+
+def energy_numbers(**state: float) -> dict[str, float]:
+    """Energies of MobileNetV2's three methods in mJ, and what the shift network saves in %."""
+    energies = {
+        point.method: energy_of(point, **state)
+        for point in points()
+        if point.network == "mobilenet_v2_w035"
+    }
+    named = {f"{LABELS[method]} mJ": value for method, value in energies.items()}
+    return {**named, "shift saves %": 100 * (1 - energies["shift"] / energies["conv"])}
+
+
+@styled
+def energy_figure(**state: float) -> Figure:
+    """Accuracy against energy at the prices of the sliders; lines join one network's methods."""
+    figure, (axis,) = panels(1, 1, height=3.4)
+    energies = {(p.network, p.method): energy_of(p, **state) for p in points()}
+    for network in NETWORKS:
+        mine = [p for p in points() if p.network == network]
+        x, y = [energies[network, p.method] for p in mine], [p.accuracy for p in mine]
+        axis.plot(x, y, color="#bbbbbb", linewidth=1)
+        for point, energy in zip(mine, x, strict=True):
+            _mark(axis, energy, point.accuracy, point.method, network)
+    axis.set(xlabel="energy per image (mJ)", ylabel="published accuracy (%)", ylim=(67, 72))
+    axis.set_xlim(0, 1.1 * max(energies.values()))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure

@@ -1,0 +1,106 @@
+"""``saa-lite count``: a table for people, JSON alone for programs, one sentence per error."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saa_lite import cli
+from saa_lite.costs import KINDS
+
+
+class Odd(nn.Module):
+    """A network with an operator that nobody can count, and a layer that never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.idle = nn.Conv2d(3, 4, 8, bias=False), nn.Linear(2, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.linalg.matrix_exp(self.first(images))
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["count", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_json_holds_total_and_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["mobilenet_v2_w035", "--resolution", "160", "--num-classes", "100"]
+    found = json.loads(printed(capsys, *options, "--conv", "adder", "--json"))
+    total, layers = found["total"], found["layers"]
+    assert total["multiply"] + total["add"] == 29_722_800 * 2
+    assert (total["multiply"], total["shift"], total["xnor"]) == (7_281_200, 0, 0)
+    for kind in (*KINDS, "batch_norm", "parameters", "bytes_moved"):
+        assert total[kind] == sum(layer.get(kind, 0) for layer in layers)
+    assert total["by_width"]["add float 32"] == total["add"]
+    assert total["energy_mJ"]["A"] == pytest.approx(
+        sum(layer["energy_mJ"]["A"] for layer in layers)
+    )
+    assert found["resolution"] == 160
+    assert found["unknown"] == {}
+
+
+def test_json_says_null_where_there_is_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "resnet20", "--conv", "binary", "--json"))
+    assert found["total"]["energy_mJ"]["A"] is None
+    assert found["total"]["xnor"] == 40_370_176
+    assert found["resolution"] == 32
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "resnet32", "--num-classes", "10")
+    lines = text.splitlines()
+    assert lines[0].split() == ["layer", *KINDS, "parameters", "A", "B", "C"]
+    assert any(line.startswith("conv1 ") and "442,368" in line for line in lines)
+    assert "multiply                        69,124,736" in lines
+
+
+def test_small_input_has_its_own_resolution(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "mobilenet_v2_w035", "--small-input", "--json"))
+    assert found["resolution"] == 32
+    assert found["small_input"] is True
+
+
+def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, f"{__name__}:Odd", "--resolution", "12")
+    assert "Not counted: linalg_matrix_exp in (network)" in text
+    assert "Never used: idle" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nosuch"], "got 'nosuch'"),
+        (["resnet20", "--conv", "xor"], "conv must be one of"),
+        (["resnet20", "--num-classes", "0"], "num_classes must be an integer of at least 1"),
+        (["resnet20", "--resolution", "0"], "--resolution must be at least 1; got 0"),
+        (["lenet5_bn", "--resolution", "8"], "images of at least 32×32; got 8×8"),
+        (["torch:no_such_network"], "must name a module"),
+        (["no_such_module:x"], "must name a module"),
+    ],
+)
+def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["count", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert complaint in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_json_alone_in_a_real_process() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "saa_lite",
+        "count",
+        "lenet5_bn",
+        "--in-channels",
+        "1",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["total"]["multiply"] == 416_520
