@@ -30,6 +30,16 @@ METRICS: dict[str, tuple[str, ...]] = {
     "addernet-impacts/fig-loss-cifar10": ("accuracy", "test_loss"),
     "addernet-impacts/fig-loss-cifar100": ("accuracy", "test_loss"),
     "addernet-impacts/claim-speed": ("latency_ms",),
+    "adder-quant/eq-flops": (
+        "identities_failed",
+        "layers_missed",
+        "overhead",
+        "simplified_overhead",
+        "network_overhead",
+    ),
+    "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation"),
+    "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
+    "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }
 
 
