@@ -83,7 +83,7 @@ def _weight(
     return (
         all(map(at_published, compared)),
         seeds > 1,
-        max(record.epochs * train_images(record) for record in compared),
+        max(map(training_length, compared)),
         seeds,
         max(record.created for record in compared),
     )
@@ -92,6 +92,11 @@ def _weight(
 def train_images(record: Record) -> int:
     """Training images of the run; 1 where the record's settings do not say."""
     return int(record.settings.get("train_images", 1))
+
+
+def training_length(record: Record) -> int:
+    """How many images the run has seen, repeats counted."""
+    return record.epochs * train_images(record)
 
 
 def budget(records: Sequence[Record]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from saa_lite.items.base import Item
 from saa_lite.items.listing import item_rows
 from saa_lite.items.registry import get_item, list_items
+from saa_lite.items.select import training_length
 from saa_lite.published import PublishedNumber, load_published
 from saa_lite.records import Record, measured_records
 from saa_lite.report.tables import markdown_table, text_table
@@ -65,7 +66,7 @@ def _measured_cells(item: Item, number: PublishedNumber, records: list[Record]) 
     found = [r for r in records if item.matches is not None and item.matches(number, r)]
     if not found:
         return dict.fromkeys(("measured", "seeds", "95 % interval", "epochs", "device"))
-    longest = max(found, key=lambda record: (record.epochs, record.created))
+    longest = max(found, key=lambda record: (training_length(record), record.created))
     values = tuple(r.value for r in found if r.config_hash == longest.config_hash)
     mean = math.fsum(values) / len(values)
     low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)

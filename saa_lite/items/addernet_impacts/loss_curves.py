@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Item, Unit, built
+from saa_lite.items.select import best_group, train_images, training_length
 from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
@@ -79,15 +80,19 @@ def _train(unit: Unit, settings: Settings, config: TrainConfig) -> Iterator[Reco
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
-    """Curves of the longest run among the records; the source prints no numbers to set beside."""
+    """Curves of the run that the claims use; the source prints no numbers to set beside.
+
+    Where no run has both networks yet, those of the longest.
+    """
     logged = [r for r in records if r.metric == "accuracy" and r.log]
     if not logged:
         raise UsageError(
             f"{records[0].item} cannot be drawn: its records hold no accuracy with a log per epoch"
         )
-    longest = max(logged, key=lambda r: (r.epochs, r.settings["train_images"]))
-    shown = [r for r in logged if r.config_hash == longest.config_hash]
-    images = longest.settings["train_images"]
+    group = best_group(logged, "accuracy", METHODS)
+    longest = group.records[0] if group else max(logged, key=training_length)
+    shown = [record for record in logged if record.config_hash == longest.config_hash]
+    images = train_images(longest)
     title = (
         f"ResNet-20 on {longest.dataset.upper().replace('CIFAR', 'CIFAR-')}: "
         f"{images:,} training images, {longest.epochs} epochs (the source: 50,000 and 400)"
