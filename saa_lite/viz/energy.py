@@ -96,7 +96,7 @@ def _published_points(axis: Axes, published: Sequence[PublishedNumber]) -> None:
         x, y = ([values[row, column] for row in mine] for column in ("energy", "accuracy"))
         axis.plot(x, y, linewidth=0, markerfacecolor="none", label=series, **look)
     axis.set_title("As published, all points", fontsize=11)
-    axis.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0.35, 1))
+    axis.legend(fontsize=7, loc="upper right")
 
 
 def _mark(axis: Axes, energy: float, accuracy: float, method: str, network: str) -> None:
