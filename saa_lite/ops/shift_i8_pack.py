@@ -1,0 +1,139 @@
+"""From shift codes to programs, and from a band of images to lines of 32 lanes.
+
+A *program* adds up one filter over one block of channels, as steps for
+:func:`saa_lite.ops.shift_ir.tile`. Its taps are sorted by shift and sign, largest first, and the
+sum is formed by Horner's rule, ((Σ₀ << d₁) + Σ₁) << d₂ …, so that a tap costs one addition and a
+shift is made once for all taps of a kind. Sums stay in 16 bits while they surely fit.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from saa_lite.ops._compile import compiled
+from saa_lite.ops.shift_i8_plan import Plan
+from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PITCH, spread
+
+Array = Any
+
+LARGEST_INPUT = 128
+# Of the largest input that surely fit 16 bits: 255·128 = 32640.
+UNITS_IN_16_BITS = (2**15 - 1) // LARGEST_INPUT
+KINDS = 64  # of taps: 32 amounts × 2 signs; one more for those whose sign is 0
+RUN = 512  # bytes of a lane that are spread at a time
+
+
+@compiled(error_model="numpy")
+def steps_of(plan: Plan, smallest: int) -> int:
+    """Most steps of a program: one for each amount, and one for each 16 bits filled within it."""
+    most = plan.block * (plan.taps // plan.offsets.shape[0])
+    return min(1 - smallest, max(1, most)) + most // UNITS_IN_16_BITS
+
+
+@compiled(error_model="numpy")
+def kinds_of(shift: Array, sign: Array, smallest: int, kinds: Array) -> bool:
+    """2·(amount below the largest) + (negative), or KINDS for sign 0. Are all codes in range?"""
+    wrong = 0
+    for i in range(kinds.size):
+        p, s = shift[i], sign[i]
+        wrong |= (p > 0) | (p < smallest) | (s > 1) | (s < -1)
+        kinds[i] = KINDS if s == 0 else -p - p + (s < 0)
+    return wrong == 0
+
+
+@compiled(error_model="numpy")
+def write_program(
+    kinds: Array, offsets: Array, smallest: int, taps: Array, steps: Array
+) -> tuple[int, int, int]:
+    """Fill ``taps`` with sorted offsets and ``steps`` [n, 4]; kinds and offsets are the block's.
+
+    Returns: how many steps, the shift at last, and Σ2^(p − pmin), the largest sum of inputs ±1.
+    """
+    count = np.zeros(KINDS + 1, np.int64)
+    for kind in kinds:
+        count[kind] += 1
+    place = np.empty(KINDS + 1, np.int64)
+    at = 0
+    for kind in range(KINDS + 1):
+        place[kind] = at
+        at += count[kind]
+    for i in range(kinds.size):
+        taps[place[kinds[i]]] = offsets[i]
+        place[kinds[i]] += 1
+    return write_steps(count, smallest, steps)
+
+
+@compiled(error_model="numpy")
+def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int, int]:
+    """The steps for so many taps of each kind; returned as by :func:`write_program`."""
+    n, units = 0, 0
+    narrow = wide = 0  # at which amount the 16-bit and the 32-bit sums stand
+    filled = 0  # how many of the largest input the 16-bit sums may hold
+    for amount in range(1 - smallest):
+        plus, minus = count[2 * amount], count[2 * amount + 1]
+        units += (plus + minus) << (-smallest - amount)
+        while plus + minus > 0:
+            shifted = filled << (amount - narrow)
+            if filled and shifted + min(plus + minus, UNITS_IN_16_BITS) > UNITS_IN_16_BITS:
+                steps[n - 1, 3] = narrow - wide
+                wide, filled = narrow, 0
+                shifted = 0
+            room = UNITS_IN_16_BITS - shifted
+            some = min(plus, room)
+            others = min(minus, room - some)
+            steps[n, 0] = amount - narrow if filled else 0
+            steps[n, 1], steps[n, 2], steps[n, 3] = some, others, -1
+            plus, minus, narrow, filled = plus - some, minus - others, amount, shifted + some + others
+            n += 1
+    if n == 0:
+        steps[0] = 0
+        n = 1
+    steps[n - 1, 3] = narrow - wide
+    return n, -smallest - narrow, units
+
+
+@compiled(error_model="numpy")
+def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) -> None:
+    """Rows under each of 32 bands into ``lines``; ``x``: the images' bytes, one after another.
+
+    A *run* is what lies contiguously in an image and in the plan's targets: the rows of a channel,
+    or with channels last, one row of all channels.
+    """
+    last = plan.channels_last
+    pixel, row = (plan.channels, plan.row) if last else (1, plan.channel)
+    per_row = plan.width * pixel
+    runs, step = (plan.input_rows, per_row) if last else (plan.channels, plan.height * plan.width)
+    length = per_row if last else per_row * plan.input_rows
+    staged = np.zeros(LANES * PITCH + RUN, np.int8)
+    for run in range(runs):
+        for begin in range(0, length, RUN):
+            end = min(length, begin + RUN)
+            for lane in range(LANES):
+                top = lanes[lane, 1] * plan.row_step - padding
+                first, stop = begin, end
+                if last:
+                    stop = end if 0 <= top + run < plan.height else begin
+                else:
+                    first = max(begin, -top * per_row)
+                    stop = min(end, (plan.height - top) * per_row)
+                source = lanes[lane, 0] * plan.image + top * per_row + run * step
+                at = lane * PITCH - begin
+                staged[at + begin : at + first] = 0
+                staged[at + first : at + stop] = x[source + first : source + stop]
+                staged[at + max(begin, stop) : at + end] = 0
+            for i in range(begin, end, COLUMNS):
+                spread(
+                    staged.ctypes.data + i - begin,
+                    lines.ctypes.data + run * row,
+                    plan.targets[i:].ctypes.data,
+                )
+
+
+@compiled(error_model="numpy")
+def clear_sides(plan: Plan, lines: Array) -> None:
+    """Zero into the padding columns of all rows and channels."""
+    for channel in range(plan.channels):
+        for row in range(plan.input_rows):
+            for side in plan.sides:
+                at = (channel * plan.channel + row * plan.row + side) // LINE
+                lines[at] = 0
