@@ -12,7 +12,8 @@ import numpy as np
 
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.shift_i8_plan import Plan
-from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PITCH, spread
+from saa_lite.ops.sad_ir import copy_bytes
+from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PITCH, clear_bytes, spread
 
 Array = Any
 
@@ -44,10 +45,10 @@ def kinds_of(shift: Array, sign: Array, smallest: int, kinds: Array) -> bool:
 @compiled(error_model="numpy")
 def write_program(
     kinds: Array, offsets: Array, smallest: int, taps: Array, steps: Array
-) -> tuple[int, int, int]:
+) -> tuple[int, int]:
     """Fill ``taps`` with sorted offsets and ``steps`` [n, 4]; kinds and offsets are the block's.
 
-    Returns: how many steps, the shift at last, and Σ2^(p − pmin), the largest sum of inputs ±1.
+    Returns: how many steps, and Σ2^(p − pmin), the largest sum of inputs ±1.
     """
     count = np.zeros(KINDS + 1, np.int64)
     for kind in kinds:
@@ -64,32 +65,31 @@ def write_program(
 
 
 @compiled(error_model="numpy")
-def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int, int]:
+def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
     """The steps for so many taps of each kind; returned as by :func:`write_program`."""
     n, units = 0, 0
-    narrow = wide = 0  # at which amount the 16-bit and the 32-bit sums stand
-    filled = 0  # how many of the largest input the 16-bit sums may hold
+    step = 0  # the last one, not yet written: whether it widens depends on the next
+    narrow = 0  # at which amount the 16-bit sums stand
+    filled = 0  # how many of the largest input they may hold
     for amount in range(1 - smallest):
         plus, minus = count[2 * amount], count[2 * amount + 1]
         units += (plus + minus) << (-smallest - amount)
         while plus + minus > 0:
             shifted = filled << (amount - narrow)
             if filled and shifted + min(plus + minus, UNITS_IN_16_BITS) > UNITS_IN_16_BITS:
-                steps[n - 1, 3] = narrow - wide
-                wide, filled = narrow, 0
-                shifted = 0
-            room = UNITS_IN_16_BITS - shifted
-            some = min(plus, room)
-            others = min(minus, room - some)
-            steps[n, 0] = amount - narrow if filled else 0
-            steps[n, 1], steps[n, 2], steps[n, 3] = some, others, -1
+                step |= (-smallest - narrow) << 24
+                filled = shifted = 0
+            elif filled:
+                step |= -1 << 24
+            if n:
+                steps[n - 1] = step
+            some = min(plus, UNITS_IN_16_BITS - shifted)
+            others = min(minus, UNITS_IN_16_BITS - shifted - some)
+            step = (amount - narrow if filled else 0) | some << 8 | others << 16
             plus, minus, narrow, filled = plus - some, minus - others, amount, shifted + some + others
             n += 1
-    if n == 0:
-        steps[0] = 0
-        n = 1
-    steps[n - 1, 3] = narrow - wide
-    return n, -smallest - narrow, units
+    steps[max(n, 1) - 1] = step | (-smallest - narrow) << 24
+    return max(n, 1), units
 
 
 @compiled(error_model="numpy")
@@ -104,7 +104,8 @@ def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) ->
     per_row = plan.width * pixel
     runs, step = (plan.input_rows, per_row) if last else (plan.channels, plan.height * plan.width)
     length = per_row if last else per_row * plan.input_rows
-    staged = np.zeros(LANES * PITCH + RUN, np.int8)
+    staged = np.empty(LANES * PITCH + COLUMNS, np.int8)
+    source, target, tables = x.ctypes.data, lines.ctypes.data, plan.targets.ctypes.data
     for run in range(runs):
         for begin in range(0, length, RUN):
             end = min(length, begin + RUN)
@@ -114,19 +115,16 @@ def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) ->
                 if last:
                     stop = end if 0 <= top + run < plan.height else begin
                 else:
-                    first = max(begin, -top * per_row)
-                    stop = min(end, (plan.height - top) * per_row)
-                source = lanes[lane, 0] * plan.image + top * per_row + run * step
-                at = lane * PITCH - begin
-                staged[at + begin : at + first] = 0
-                staged[at + first : at + stop] = x[source + first : source + stop]
-                staged[at + max(begin, stop) : at + end] = 0
+                    first = min(end, max(begin, -top * per_row))
+                    stop = max(first, min(end, (plan.height - top) * per_row))
+                at = staged.ctypes.data + lane * PITCH - begin
+                clear_bytes(at + begin, first - begin)
+                begin_at = lanes[lane, 0] * plan.image + top * per_row + run * step
+                copy_bytes(source + begin_at + first, at + first, stop - first)
+                clear_bytes(at + stop, end - stop)
             for i in range(begin, end, COLUMNS):
-                spread(
-                    staged.ctypes.data + i - begin,
-                    lines.ctypes.data + run * row,
-                    plan.targets[i:].ctypes.data,
-                )
+                at = staged.ctypes.data + i - begin
+                spread(at, target + run * row, tables + 8 * i)
 
 
 @compiled(error_model="numpy")
@@ -135,5 +133,5 @@ def clear_sides(plan: Plan, lines: Array) -> None:
     for channel in range(plan.channels):
         for row in range(plan.input_rows):
             for side in plan.sides:
-                at = (channel * plan.channel + row * plan.row + side) // LINE
-                lines[at] = 0
+                at = lines.ctypes.data + channel * plan.channel + row * plan.row + side
+                clear_bytes(at, LINE)

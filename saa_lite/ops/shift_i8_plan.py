@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from saa_lite.ops._arguments import Pair
-from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PIXELS, QUAD
+from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PIXELS, QUAD, QUADS
 
 Array = Any
 
-# Lines under a tile that stay in the first-level cache while all filters pass (24 of 32 KiB).
-TILE_LINES = 384
+# Lines under a tile that stay in the first-level cache while all filters pass (32 KiB).
+TILE_LINES = 520
 # Band of input under one group of lanes, bytes: half of a common second-level cache.
 LARGEST_BAND = 512 * 1024
 # Costs in additions of one line: what a tile pays beside its taps, and a line for its packing.
@@ -49,7 +49,10 @@ class Plan(NamedTuple):
     targets: Array  # int64 [L]: offset of each number of a run; runs are as in `pack_band`
     sides: Array  # int64: offsets of the padding columns of a row
     offsets: Array  # int32 [C/groups, kh, kw]: offset of each tap, from its block's first channel
-    tiles: Array  # int64 [n, 4]: output row and column of the first quad and of the second
+    quads: Array  # int64 [QUADS]: offset of each quad of a tile
+    tiles: Array  # int64 [n, 2]: output row and column of each tile
+    patch: int  # tiles that are written together
+    pieces: Array  # int64 [patches, 4·n, 3]: as `pieces_of`
 
 
 @lru_cache(maxsize=64)
@@ -61,16 +64,18 @@ def plan_of(
     batch, channels, height, width = shape
     filters, per_group, kernel_rows, kernel_columns = weight
     reach = dilation[0] * (kernel_rows - 1), dilation[1] * (kernel_columns - 1)
+    rows = _rows(shape, weight, output, stride, reach)
+    form = _form(rows, output[3], stride, reach)
     # One column too many for each phase: what no one reads may be written there.
-    wide = max(width + 2 * padding[1], (max(output[3], QUAD) - 1) * stride[1] + reach[1] + 1)
+    wide = max(width + 2 * padding[1], (form[1] - 1) * stride[1] + reach[1] + 1)
     pitch = (-(-wide // stride[1]) + 1) * stride[1]
-    bands = _bands(shape, weight, output, stride[0], reach[0], pitch)
-    rows = -(-output[2] // bands)
     input_rows = (rows - 1) * stride[0] + reach[0] + 1
     channel = _spread(input_rows * pitch)
     column = _columns(np.arange(pitch), stride[1], pitch)
-    blocks = -(-per_group * _lines_of_tile(rows, stride, reach) // TILE_LINES)
+    blocks = -(-per_group * _lines_under(form, stride, reach) // TILE_LINES)
     block = -(-per_group // min(per_group, blocks))
+    tiles = _tiles(rows, output[3], form)
+    patch = 1 if channels_last else -(-min(16, output[3]) // form[1])
     return Plan(
         channels_last, channels, height, width, filters, groups, channels * height * width,
         rows, input_rows, stride[0], pitch * LINE, channel * LINE,
@@ -79,7 +84,8 @@ def plan_of(
         _targets(channels_last, shape, input_rows, padding[1], column, channel),
         np.append(column[: padding[1]], column[padding[1] + width :][: padding[1]]) * LINE,
         _offsets(weight, dilation, column, pitch, channel, block),
-        _tiles(rows, output[3]),
+        np.array([(row * stride[0] * pitch + at) * LINE for row, at in _quads(form)]),
+        np.array(tiles), patch, pieces_of(tiles, form, patch, output[3]),
     )  # fmt: skip
 
 
@@ -92,27 +98,34 @@ def _spread(lines: int) -> int:
     return lines + (SPREAD - lines) % 64
 
 
-def _lines_of_tile(rows: int, stride: Pair, reach: Pair) -> int:
-    high, long = (2, QUAD) if rows > 1 and PIXELS > QUAD else (1, PIXELS)
-    under = (high - 1) * stride[0] + reach[0] + 1, (long - 1) * stride[1] + reach[1] + 1
-    return under[0] * under[1]
+def _lines_under(form: Pair, stride: Pair, reach: Pair) -> int:
+    """Lines of a channel that a tile of ``form`` sees."""
+    return ((form[0] - 1) * stride[0] + reach[0] + 1) * ((form[1] - 1) * stride[1] + reach[1] + 1)
 
 
-def _bands(
-    shape: tuple[int, ...], weight: tuple[int, ...], output: tuple[int, ...], stride: int,
-    reach: int, pitch: int,
+def _form(rows: int, columns: int, stride: Pair, reach: Pair) -> Pair:
+    """Rows × columns of a tile: few tiles in a band, then few lines under each, then long rows."""
+    forms = [(high, PIXELS // high) for high in (1, 2, 4) if high <= min(rows, QUADS)]
+    return min(
+        forms, key=lambda form: (len(_tiles(rows, columns, form)), _lines_under(form, stride, reach))
+    )
+
+
+def _rows(
+    shape: tuple[int, ...], weight: tuple[int, ...], output: tuple[int, ...], stride: Pair,
+    reach: Pair,
 ) -> int:  # fmt: skip
-    """The cheapest number of bands: full lanes, few rows packed twice, and a band in the cache."""
+    """The cheapest rows of a band: full lanes, few rows packed twice, and a band in the cache."""
     taps = weight[1] * weight[2] * weight[3]
 
-    def cost(bands: int) -> tuple[bool, int]:
-        rows = -(-output[2] // bands)
-        lines = ((rows - 1) * stride + reach + 1) * pitch * shape[1]
-        sums = len(_tiles(rows, output[3])) * PIXELS * weight[0] * (taps + PER_SUM)
+    def cost(rows: int) -> tuple[bool, int]:
+        lines = ((rows - 1) * stride[0] + reach[0] + 1) * (output[3] * stride[1]) * shape[1]
+        tiles = _tiles(rows, output[3], _form(rows, output[3], stride, reach))
+        sums = len(tiles) * PIXELS * weight[0] * (taps + PER_SUM)
         groups = -(-shape[0] * -(-output[2] // rows) // LANES)
         return lines * LINE > LARGEST_BAND and rows > 1, groups * (sums + lines * PER_LINE)
 
-    return min(range(1, output[2] + 1), key=cost)
+    return min((-(-output[2] // bands) for bands in range(1, output[2] + 1)), key=cost)
 
 
 def _lanes(batch: int, height: int, rows: int) -> Array:
@@ -143,15 +156,31 @@ def _offsets(
     return (lines * LINE).astype(np.int32)
 
 
-def _tiles(rows: int, columns: int) -> Array:
-    """Quads of pixels, two to a tile: one above the other, or side by side in a single row."""
-    starts = [*range(0, columns - QUAD, QUAD), max(0, columns - QUAD)]
-    if PIXELS == QUAD:
-        pairs = [((row, start), (row, start)) for row in range(rows) for start in starts]
-    elif rows > 1:
-        tops = [*range(0, rows - 2, 2), rows - 2]
-        pairs = [((top, start), (top + 1, start)) for top in tops for start in starts]
-    else:
-        seconds = [*starts[1::2], *starts[-1:]]
-        pairs = [((0, a), (0, b)) for a, b in zip(starts[::2], seconds, strict=False)]
-    return np.array(pairs, np.int64).reshape(-1, 4)
+def _tiles(rows: int, columns: int, form: Pair) -> list[Pair]:
+    """First rows and columns; the last ones go back over pixels already done."""
+    tops = [*range(0, rows - form[0], form[0]), rows - form[0]]
+    starts = [*range(0, columns - form[1], form[1]), max(0, columns - form[1])]
+    return [(top, start) for top in tops for start in starts]
+
+
+def _quads(form: Pair) -> list[Pair]:
+    return [(row, start) for row in range(form[0]) for start in range(0, form[1], QUAD)]
+
+
+def pieces_of(tiles: list[Pair], form: Pair, patch: int, columns: int) -> Array:
+    """Every quad of each patch in the order of the output: where its sums are, pixel, and count.
+
+    The pixel counts through the rows of the band; a multiple of four pieces, the last repeated.
+    """
+    patches = []
+    for first in range(0, len(tiles), patch):
+        found = []
+        for i, (top, start) in enumerate(tiles[first : first + patch]):
+            for k, (row, at) in enumerate(_quads(form)):
+                pixel, count = (top + row) * columns + start + at, min(QUAD, columns - start - at)
+                if count > 0:
+                    found.append((pixel, i * PIXELS + k * QUAD, count))
+        found.sort()
+        patches.append([(at, pixel, count) for pixel, at, count in found])
+    longest = -(-max(map(len, patches)) // 4) * 4
+    return np.array([[*p, *[p[-1]] * (longest - len(p))] for p in patches])

@@ -20,7 +20,7 @@ from saa_lite.ops.shift_i8_pack import (
     write_program,
 )
 from saa_lite.ops.shift_i8_plan import Plan
-from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, QUAD, STEP, gather, tile
+from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, QUAD, clear_bytes, gather, tile
 
 Array = Any
 FILTERS = 16  # whose sums are held at a time
@@ -36,46 +36,52 @@ def _aligned(size: int) -> Array:
 
 
 @compiled(error_model="numpy")
-def _tile_of_filters(
-    at: int, second: int, first: int, count: int, programs: Any, plan: Plan, sums: Array
+def _add_filters(
+    at: int, first: int, count: int, programs: Any, plan: Plan, y: int, step: int
 ) -> None:
-    """Sums of filters first … first + count − 1 at one tile, whose first line is at ``at``."""
+    """Filters first … first + count − 1 at one tile, whose first line is at ``at``.
+
+    ``y``: address of the sums of the first one, and bytes to the next one's.
+    """
     kinds, taps, steps, ends = programs
-    per_group = plan.filters // plan.groups
+    per_group, channels = plan.filters // plan.groups, plan.offsets.shape[0]
+    in_block = plan.block * (plan.taps // channels)
+    taps_at, steps_at, quads = taps.ctypes.data, steps.ctypes.data, plan.quads.ctypes.data
     blocks = ends.shape[1]
-    in_block = plan.block * (plan.taps // plan.offsets.shape[0])
-    zeros = sums[FILTERS].ctypes.data
     for block in range(blocks):
         for i in range(count):
             t = first + i
-            channel = t // per_group * plan.offsets.shape[0] + block * plan.block
-            y = sums[i].ctypes.data
+            x = at + (t // per_group * channels + block * plan.block) * plan.channel
             tile(
-                at + channel * plan.channel, second,
-                steps[t, block].ctypes.data, ends[t, block, 0],
-                taps[t, block * in_block :].ctypes.data, ends[t, block, 1],
-                y if block else zeros, y,
+                x, quads, steps_at + (t * blocks + block) * 4 * steps.shape[2], ends[t, block],
+                taps_at + 4 * (t * taps.shape[1] + block * in_block), y + i * step,
             )  # fmt: skip
 
 
 @compiled(error_model="numpy")
-def _write(sums: Array, place: Array, first: int, count: int, lanes: Array, plan: Plan, y: Array) -> None:
-    """Sums of a tile to their output; ``lanes``: addresses of each lane's first output row."""
-    height, width = (y.shape[1], y.shape[2]) if plan.channels_last else (y.shape[2], y.shape[3])
-    for quad in range(PIXELS // QUAD):
-        row, column = place[2 * quad], place[2 * quad + 1]
-        pixel, pixels = row * width + column, min(QUAD, width - column)
-        if plan.channels_last:
-            for i in range(pixels):
-                for f in range(0, count, QUAD):
-                    offset = 4 * ((pixel + i) * plan.filters + first + f)
-                    source = sums[f].ctypes.data + (quad * QUAD + i) * 2 * LINE
-                    gather(source, SUMS, lanes.ctypes.data, offset, min(QUAD, count - f))
-        else:
-            for f in range(count):
-                offset = 4 * ((first + f) * height * width + pixel)
-                source = sums[f].ctypes.data + quad * QUAD * 2 * LINE
-                gather(source, 2 * LINE, lanes.ctypes.data, offset, pixels)
+def _write(
+    sums: Array, pieces: Array, first: int, count: int, lanes: Array, plan: Plan, y: Array
+) -> None:
+    """Sums of a patch to their output; ``lanes``: addresses of each lane's first output row."""
+    source, step, to = sums.ctypes.data, sums.shape[1], lanes.ctypes.data
+    some = np.empty((4, 3), np.int64)
+    if plan.channels_last:
+        for k in range(len(pieces)):
+            for i in range(pieces[k, 2]):
+                for f in range(0, count, 4 * QUAD):
+                    for j in range(4):
+                        g = f + j * QUAD
+                        some[j, 0], some[j, 1], some[j, 2] = g * step, 16 * j, min(QUAD, count - g)
+                    target = 4 * ((pieces[k, 1] + i) * plan.filters + first + f)
+                    gather(source + (pieces[k, 0] + i) * 2 * LINE, step, to, target, some.ctypes.data)
+    else:
+        plane = 4 * y.shape[2] * y.shape[3]
+        for f in range(count):
+            for k in range(0, len(pieces), 4):
+                for j in range(4):
+                    some[j, 0], some[j, 1] = pieces[k + j, 0] * 2 * LINE, 4 * pieces[k + j, 1]
+                    some[j, 2] = pieces[k + j, 2]
+                gather(source + f * step, 2 * LINE, to, (first + f) * plane, some.ctypes.data)
 
 
 @compiled(error_model="numpy")
@@ -85,20 +91,28 @@ def _task(x: Array, y: Array, group: int, padding: int, plan: Plan, programs: An
     lines = _aligned(plan.channels * plan.channel)
     clear_sides(plan, lines)
     pack_band(x, lanes, plan, padding, lines)
+    _tiles(lines, lanes, y, plan, programs)
+
+
+@compiled(error_model="numpy")
+def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> None:
     addresses = np.empty(LANES, np.int64)
     line = 4 * (y.shape[2] * y.shape[3] if plan.channels_last else y.shape[3])
     for lane in range(LANES):
         addresses[lane] = y[lanes[lane, 0]].ctypes.data + lanes[lane, 1] * line
-    sums = _aligned((FILTERS + 1) * SUMS).reshape((FILTERS + 1, SUMS))
-    sums[FILTERS] = 0
-    for place in plan.tiles:
-        row = plan.row_step * plan.row
-        at = lines.ctypes.data + place[0] * row + place[1] * LINE
-        second = (place[2] - place[0]) * row + (place[3] - place[1]) * LINE
+    step = plan.patch * SUMS + 2 * LINE
+    sums = _aligned(FILTERS * step).reshape((FILTERS, step))
+    for patch in range(len(plan.pieces)):
+        tiles = plan.tiles[patch * plan.patch : (patch + 1) * plan.patch]
         for first in range(0, plan.filters, FILTERS):
             count = min(FILTERS, plan.filters - first)
-            _tile_of_filters(at, second, first, count, programs, plan, sums)
-            _write(sums, place, first, count, addresses, plan, y)
+            clear_bytes(sums.ctypes.data, count * step)
+            for i in range(len(tiles)):
+                row = tiles[i, 0] * plan.row_step * plan.row
+                at = lines.ctypes.data + row + tiles[i, 1] * LINE
+                target = sums.ctypes.data + i * SUMS
+                _add_filters(at, first, count, programs, plan, target, step)
+            _write(sums, plan.pieces[patch], first, count, addresses, plan, y)
 
 
 @compiled(error_model="numpy")
@@ -106,9 +120,9 @@ def _empty_programs(plan: Plan, smallest: int) -> Any:
     blocks = -(-plan.offsets.shape[0] // plan.block)
     return (
         np.empty((plan.filters, plan.taps), np.uint8),
-        np.empty((plan.filters, plan.taps), np.int32),
-        np.empty((plan.filters, blocks, steps_of(plan, smallest), STEP // 4), np.int32),
-        np.empty((plan.filters, blocks, 2), np.int64),
+        np.empty((plan.filters, plan.taps + 2), np.int32),
+        np.empty((plan.filters, blocks, steps_of(plan, smallest)), np.int32),
+        np.empty((plan.filters, blocks), np.int64),
     )
 
 
@@ -126,10 +140,9 @@ def _write_programs(
     offsets = plan.offsets.reshape(plan.offsets.size)
     for block in range(ends.shape[1]):
         part = slice(block * in_block, min(plan.taps, (block + 1) * in_block))
-        n, last, units = write_program(
+        ends[t, block], units = write_program(
             kinds[t, part], offsets[part], smallest, taps[t, part], steps[t, block]
         )
-        ends[t, block, 0], ends[t, block, 1] = n, last
         found[t] += units
 
 

@@ -18,9 +18,9 @@ LANES = 32
 LINE = 2 * LANES  # bytes
 COLUMNS = 16  # that `spread` takes from each lane
 QUAD = 4  # neighbouring pixels
-PIXELS = 2 * QUAD if WIDE else QUAD  # of a tile: as many sums as registers hold
+QUADS = 4 if WIDE else 1  # of a tile: as many sums as half of the registers hold
+PIXELS = QUAD * QUADS
 PITCH = 528  # bytes from one lane to the next in `spread`: no multiple of the cache's 4 KiB
-STEP = 16  # bytes of one step of a program
 I8, I16 = ir.IntType(8), ir.IntType(16)
 LINE_OF_16, LINE_OF_8 = ir.VectorType(I16, LANES), ir.VectorType(I8, LANES)
 HALF_OF_16, HALF_OF_32 = ir.VectorType(I16, LANES // 2), ir.VectorType(I32, LANES // 2)
@@ -58,6 +58,17 @@ def _halves(b: Builder, line: Value) -> list[Value]:
     return [b.sext(_shuffle(b, line, line, order), HALF_OF_32) for order in orders]
 
 
+def _shift_left(b: Builder, values: list[Value], amount: Value) -> list[Value]:
+    """Every lane of every value, by a scalar of the lanes' width."""
+    amounts = _repeat(b, amount, values[0].type)
+    if WIDE:
+        # Without seeing that all amounts are equal LLVM chooses vpsllv, one operation instead of
+        # the two of a shift by one amount from a register.
+        kind = ir.FunctionType(amounts.type, [amounts.type])
+        amounts = b.asm(kind, "", "=v,0", [amounts], side_effect=False)
+    return [b.shl(value, amounts) for value in values]
+
+
 def _choose(b: Builder, condition: Value, old: list[Value], make: Any) -> list[Value]:
     """``make()`` where the condition holds, else ``old``."""
     before = b.block
@@ -77,65 +88,75 @@ def _choose(b: Builder, condition: Value, old: list[Value], make: Any) -> list[V
 
 
 def _add_taps(
-    b: Builder, sums: list[Value], x: Value, second: Value, taps: Value, count: Value, minus: bool
+    b: Builder, state: list[Value], x: Value, quads: list[Value], count: Value, minus: bool
 ) -> list[Value]:
-    """Sums ± the lines that ``count`` taps see; ``taps``: address of their int32 offsets."""
+    """Sums ± the lines that ``count`` taps see.
+
+    ``state``: the sums, where the offset of the tap after the next lies, and the address of the
+    lines of the next one. That is loaded a tap ahead: a processor serves the oldest load first, and
+    an offset would wait for all the lines before it.
+    """
 
     def make() -> list[Value]:
-        loop = Loop(b, count, sums)
-        first = opaque(b, b.add(x, _integer(b, b.add(taps, b.shl(loop.index, constant(2))))))
-        quads = [first, opaque(b, b.add(first, second))] if PIXELS > QUAD else [first]
+        loop = Loop(b, count, state)
+        *sums, taps, first = loop.values
+        following = opaque(b, b.add(x, _integer(b, taps)))
+        starts = [first, *(opaque(b, b.add(first, quad)) for quad in quads)]
         new = []
-        for i, value in enumerate(loop.values):
-            line = load(b, _at(b, quads[i // QUAD], i % QUAD * LINE), LINE_OF_16)
+        for i, value in enumerate(sums):
+            line = load(b, _at(b, starts[i // QUAD], i % QUAD * LINE), LINE_OF_16)
             new.append(b.sub(value, line) if minus else b.add(value, line))
-        return loop.close(new)
+        return loop.close([*new, _at(b, taps, 4), following])
 
-    return _choose(b, b.icmp_signed(">", count, constant(0)), sums, make)
+    return _choose(b, b.icmp_signed(">", count, constant(0)), state, make)
+
+
+def _byte(b: Builder, word: Value, index: int) -> Value:
+    """A byte of an int32 as int64, the highest one with its sign."""
+    if index == 3:
+        return b.sext(b.ashr(word, ir.Constant(I32, 24)), I64)
+    return b.zext(b.and_(b.lshr(word, ir.Constant(I32, 8 * index)), ir.Constant(I32, 255)), I64)
 
 
 @intrinsic
-def tile(context, x, second, steps, count, taps, last, start, y):  # type: ignore[no-untyped-def]
-    """Σ sign·(x << amount) of one program, for ``PIXELS`` pixels × 32 lanes, int32 at ``y``.
+def tile(context, x, quads, steps, count, taps, y):  # type: ignore[no-untyped-def]
+    """Add Σ sign·(x << amount) of one program to ``PIXELS`` pixels × 32 lanes, int32 at ``y``.
 
-    Arguments (int64): address of the first pixel's line and bytes from the first quad to the
-    second; address of the steps, how many (≥ 1), and the address of the offsets of their taps; how
-    far the sum is shifted at last; address of the numbers to add to, which may be ``y``.
+    Arguments (int64): address of the first pixel's line; address of the int64 offsets of the
+    tile's quads from the first; address of the steps, how many (≥ 1), and the address of the
+    offsets of their taps (and two numbers more, which are read but not used).
 
-    A step (int32 × 4): shift the 16-bit sums left, add so many taps, subtract so many; and unless
-    the fourth is negative, shift the 32-bit sums left by it, add the 16-bit ones, and clear these.
+    A step is an int32 of four bytes, lowest first: shift the 16-bit sums left by it; add so many
+    taps; subtract so many; and unless it is −1, add the 16-bit sums, shifted left by it, to ``y``
+    and clear them.
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        x, second, steps, count, taps, last, start, y = args
+        x, quads, steps, count, taps, y = args
+        others = [load(b, _at(b, quads, 8 * i), I64) for i in range(1, QUADS)]
         nothing = [ir.Constant(LINE_OF_16, [0] * LANES)] * PIXELS
-        zeros = [ir.Constant(HALF_OF_32, [0] * (LANES // 2))] * (2 * PIXELS)
-        loop = Loop(b, count, [*nothing, *zeros, taps])
-        sums, totals, at = loop.values[:PIXELS], loop.values[PIXELS:-1], loop.values[-1]
-        step = b.add(steps, b.mul(loop.index, constant(STEP)))
-        amount = _repeat(b, b.trunc(load(b, step, I32), I16), LINE_OF_16)
-        sums = [b.shl(value, amount) for value in sums]
-        for offset, minus in ((4, False), (8, True)):
-            number = _integer(b, step, offset)
-            sums = _add_taps(b, sums, x, second, at, number, minus)
-            at = b.add(at, b.shl(number, constant(2)))
-        widen = load(b, _at(b, step, 12), I32)
+        first = opaque(b, b.add(x, _integer(b, taps)))
+        loop = Loop(b, count, [*nothing, _at(b, taps, 4), first])
+        step = load(b, b.add(steps, b.shl(loop.index, constant(2))), I32)
+        *sums, taps, first = loop.values
+        state = [*_shift_left(b, sums, b.trunc(_byte(b, step, 0), I16)), taps, first]
+        for index, minus in ((1, False), (2, True)):
+            state = _add_taps(b, state, x, others, _byte(b, step, index), minus)
+        *sums, taps, first = state
+        widen = _byte(b, step, 3)
 
         def widened() -> list[Value]:
-            amount = _repeat(b, widen, HALF_OF_32)
             parts = [part for value in sums for part in _halves(b, value)]
-            both = zip(totals, parts, strict=True)
-            return [*nothing, *(b.add(b.shl(total, amount), part) for total, part in both)]
+            for i, part in enumerate(_shift_left(b, parts, b.trunc(widen, I32))):
+                total = b.add(load(b, _at(b, y, i * LINE), HALF_OF_32), part)
+                _store(b, total, _at(b, y, i * LINE))
+            return nothing
 
-        yes = b.icmp_signed(">=", widen, ir.Constant(I32, 0))
-        totals = loop.close([*_choose(b, yes, [*sums, *totals], widened), at])[PIXELS:-1]
-        amount = _repeat(b, b.trunc(last, I32), HALF_OF_32)
-        for i, total in enumerate(totals):
-            before = load(b, _at(b, start, i * LINE), HALF_OF_32)
-            _store(b, b.add(before, b.shl(total, amount)), _at(b, y, i * LINE))
+        sums = _choose(b, b.icmp_signed(">=", widen, constant(0)), sums, widened)
+        loop.close([*sums, taps, first])
         return _context.get_dummy_value()
 
-    return types.void(*[types.int64] * 8), generate
+    return types.void(*[types.int64] * 6), generate
 
 
 def _zip(b: Builder, first: Value, second: Value, part: int) -> list[Value]:
@@ -175,43 +196,70 @@ def spread(context, source, target, table):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def gather(context, source, step, lanes, offset, count):  # type: ignore[no-untyped-def]
-    """Four vectors of 32 int32, ``step`` bytes apart, to four neighbours for each lane.
+def gather(context, source, step, lanes, target, pieces):  # type: ignore[no-untyped-def]
+    """For each lane four pieces of up to four int32: what belongs into a line of the cache.
 
-    They are stored ``offset`` bytes behind the lane's address, one of 32 int64 at ``lanes``; only
-    the first ``count`` of four are.
+    A piece (int64 × 3 at ``pieces``): the offset of a vector of 32 int32 behind ``source``, with
+    three more to follow each ``step`` bytes apart; where the lane's four numbers from them go,
+    behind ``target`` and the lane's address (int64 at ``lanes``); and how many are stored.
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, step, lanes, offset, count = args
+        source, step, lanes, target, pieces = args
         numbers = ir.Constant(FOUR, list(range(QUAD)))
-        mask = b.icmp_signed("<", numbers, _repeat(b, b.trunc(count, I32), FOUR))
+        origins, offsets, counts = (
+            [load(b, _at(b, pieces, 24 * i + field), I64) for i in range(4)] for field in (0, 8, 16)
+        )
         pointer = FOUR.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [FOUR, pointer, I32, mask.type])
+        masks = [
+            b.icmp_signed("<", numbers, _repeat(b, b.trunc(count, I32), FOUR)) for count in counts
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [FOUR, pointer, I32, masks[0].type])
         masked = cgutils.get_or_insert_function(b.module, kind, "llvm.masked.store.v4i32.p0")
-        whole = b.icmp_signed("==", count, constant(QUAD))
+        least = counts[0]
+        for count in counts[1:]:
+            least = b.select(b.icmp_signed("<", count, least), count, least)
+        targets = [b.add(target, offset) for offset in offsets]
 
-        def quad(store: Any) -> None:
+        def transposed(origin: Value, half: int) -> list[Value]:
+            at = [b.add(b.add(source, origin), b.mul(step, constant(i))) for i in range(QUAD)]
+            rows = [load(b, _at(b, a, LINE * half), HALF_OF_32) for a in at]
+            low, high = _zip(b, rows[0], rows[2], 4), _zip(b, rows[1], rows[3], 4)
+            return [*_zip(b, low[0], high[0], 4), *_zip(b, low[1], high[1], 4)]
+
+        def write(store: Any) -> None:
             for half in (0, 1):
-                at = [b.add(source, b.mul(step, constant(i))) for i in range(QUAD)]
-                rows = [load(b, _at(b, a, LINE * half), HALF_OF_32) for a in at]
-                low, high = _zip(b, rows[0], rows[2], 4), _zip(b, rows[1], rows[3], 4)
-                parts = [*_zip(b, low[0], high[0], 4), *_zip(b, low[1], high[1], 4)]
+                parts = [transposed(origin, half) for origin in origins]
                 for lane in range(LANES // 2):
                     order = list(range(lane // 4 * 4, lane // 4 * 4 + 4))
-                    value = _shuffle(b, parts[lane % 4], parts[lane % 4], order)
                     address = load(b, _at(b, lanes, 8 * (lane + 16 * half)), I64)
-                    store(value, b.add(address, offset))
+                    for i, part in enumerate(parts):
+                        value = _shuffle(b, part[lane % 4], part[lane % 4], order)
+                        store(value, b.add(address, targets[i]), masks[i])
 
-        with b.if_else(whole) as (then, otherwise):
+        def store_some(value: Value, address: Value, mask: Value) -> None:
+            b.call(masked, [value, b.inttoptr(address, pointer), ir.Constant(I32, 4), mask])
+
+        with b.if_else(b.icmp_signed("==", least, constant(QUAD))) as (then, otherwise):
             with then:
-                quad(lambda value, address: _store(b, value, address))
+                write(lambda value, address, _mask: _store(b, value, address))
             with otherwise:
-                quad(
-                    lambda value, address: b.call(
-                        masked, [value, b.inttoptr(address, pointer), ir.Constant(I32, 4), mask]
-                    )
-                )
+                write(store_some)
         return _context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
+
+
+@intrinsic
+def clear_bytes(context, target, count):  # type: ignore[no-untyped-def]
+    """Zero into ``count`` bytes from an address on."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        target, count = args
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I8, I64, I1])
+        function = cgutils.get_or_insert_function(b.module, kind, "llvm.memset.p0.i64")
+        at = b.inttoptr(target, I8.as_pointer())
+        b.call(function, [at, ir.Constant(I8, 0), count, ir.Constant(I1, 0)])
+        return _context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
