@@ -1,4 +1,4 @@
-"""From shift codes to programs, and from a band of images to lines of 32 lanes.
+"""From shift codes to programs, and from a band of images to lines of 64 lanes.
 
 A *program* adds up one filter over one block of channels, as steps for
 :func:`saa_lite.ops.shift_ir.tile`. Its taps are sorted by shift and sign, largest first, and the
@@ -13,7 +13,7 @@ import numpy as np
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.shift_i8_plan import Plan
 from saa_lite.ops.sad_ir import copy_bytes
-from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PITCH, clear_bytes, spread
+from saa_lite.ops.shift_ir import COLUMNS, LANES, PITCH, STAY, clear_bytes, clear_line, spread
 
 Array = Any
 
@@ -21,6 +21,7 @@ LARGEST_INPUT = 128
 # Of the largest input that surely fit 16 bits: 255·128 = 32640.
 UNITS_IN_16_BITS = (2**15 - 1) // LARGEST_INPUT
 KINDS = 64  # of taps: 32 amounts × 2 signs; one more for those whose sign is 0
+HALF = LANES // 2
 RUN = 512  # bytes of a lane that are spread at a time
 
 
@@ -68,33 +69,36 @@ def write_program(
 def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
     """The steps for so many taps of each kind; returned as by :func:`write_program`."""
     n, units = 0, 0
-    step = 0  # the last one, not yet written: whether it widens depends on the next
+    step = 0  # the last one, not yet written: whether it empties the sums depends on the next
     narrow = 0  # at which amount the 16-bit sums stand
     filled = 0  # how many of the largest input they may hold
+    ones = 0  # what they hold if all inputs are 1
     for amount in range(1 - smallest):
         plus, minus = count[2 * amount], count[2 * amount + 1]
         units += (plus + minus) << (-smallest - amount)
         while plus + minus > 0:
             shifted = filled << (amount - narrow)
             if filled and shifted + min(plus + minus, UNITS_IN_16_BITS) > UNITS_IN_16_BITS:
-                step |= (-smallest - narrow) << 24
-                filled = shifted = 0
+                step |= (-smallest - narrow) << 24 | ones << 39
+                filled = shifted = ones = 0
             elif filled:
-                step |= -1 << 24
+                step |= STAY << 24
             if n:
                 steps[n - 1] = step
+            by = amount - narrow if filled else 0
             some = min(plus, UNITS_IN_16_BITS - shifted)
             others = min(minus, UNITS_IN_16_BITS - shifted - some)
-            step = (amount - narrow if filled else 0) | some << 8 | others << 16
-            plus, minus, narrow, filled = plus - some, minus - others, amount, shifted + some + others
+            step = by | some << 8 | others << 16
+            plus, minus, narrow = plus - some, minus - others, amount
+            filled, ones = shifted + some + others, (ones << by) + some - others
             n += 1
-    steps[max(n, 1) - 1] = step | (-smallest - narrow) << 24
+    steps[max(n, 1) - 1] = step | (-smallest - narrow) << 24 | ones << 39
     return max(n, 1), units
 
 
 @compiled(error_model="numpy")
 def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) -> None:
-    """Rows under each of 32 bands into ``lines``; ``x``: the images' bytes, one after another.
+    """Rows under each of 64 bands into ``lines``; ``x``: the images' bytes, one after another.
 
     A *run* is what lies contiguously in an image and in the plan's targets: the rows of a channel,
     or with channels last, one row of all channels.
@@ -104,7 +108,7 @@ def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) ->
     per_row = plan.width * pixel
     runs, step = (plan.input_rows, per_row) if last else (plan.channels, plan.height * plan.width)
     length = per_row if last else per_row * plan.input_rows
-    staged = np.empty(LANES * PITCH + COLUMNS, np.int8)
+    staged = np.empty(LANES * PITCH + COLUMNS, np.int8)  # rows as in `spread`
     source, target, tables = x.ctypes.data, lines.ctypes.data, plan.targets.ctypes.data
     for run in range(runs):
         for begin in range(0, length, RUN):
@@ -117,7 +121,7 @@ def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) ->
                 else:
                     first = min(end, max(begin, -top * per_row))
                     stop = max(first, min(end, (plan.height - top) * per_row))
-                at = staged.ctypes.data + lane * PITCH - begin
+                at = staged.ctypes.data + (2 * (lane % HALF) + lane // HALF) * PITCH - begin
                 clear_bytes(at + begin, first - begin)
                 begin_at = lanes[lane, 0] * plan.image + top * per_row + run * step
                 copy_bytes(source + begin_at + first, at + first, stop - first)
@@ -134,4 +138,4 @@ def clear_sides(plan: Plan, lines: Array) -> None:
         for row in range(plan.input_rows):
             for side in plan.sides:
                 at = lines.ctypes.data + channel * plan.channel + row * plan.row + side
-                clear_bytes(at, LINE)
+                clear_line(at)

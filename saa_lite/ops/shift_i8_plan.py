@@ -1,9 +1,9 @@
-"""Where everything lies while 32 lanes run through the int8 shift convolution.
+"""Where everything lies while 64 lanes run through the int8 shift convolution.
 
-A *lane* is a band of output rows of one image. All lanes do the same to different numbers, so 32 of
-them share a vector: at batch 32 and one band these are 32 whole images, at batch 1 they are up to
-32 bands. All bands have ``rows`` output rows; the last one goes back over rows already done, and
-the last group of 32 repeats its last lane: the same sums again, in the same place.
+A *lane* is a band of output rows of one image. All lanes do the same to different numbers, so 64 of
+them share a vector: at batch 64 and one band these are 64 whole images, at batch 1 they are up to
+64 bands. All bands have ``rows`` output rows; the last one goes back over rows already done, and
+the last group of 64 repeats its last lane: the same sums again, in the same place.
 
 A plan depends on shapes alone and is kept; it holds no weights.
 """
@@ -24,6 +24,7 @@ TILE_LINES = 520
 LARGEST_BAND = 512 * 1024
 # Costs in additions of one line: what a tile pays beside its taps, and a line for its packing.
 PER_SUM, PER_LINE = 50, 16
+FILTERS = 16  # at a time, whose sums are held
 # Lines of neighbouring channels spread over the 64 sets of a cache: 64 times the golden section.
 SPREAD = 39
 
@@ -45,13 +46,14 @@ class Plan(NamedTuple):
     channel: int  # bytes from one channel of lines to the next
     taps: int  # of a filter
     block: int  # channels of a block
-    lanes: Array  # int64 [32·n, 2]: image and first output row of each lane
+    lanes: Array  # int64 [64·n, 2]: image and first output row of each lane
     targets: Array  # int64 [L]: offset of each number of a run; runs are as in `pack_band`
     sides: Array  # int64: offsets of the padding columns of a row
     offsets: Array  # int32 [C/groups, kh, kw]: offset of each tap, from its block's first channel
     quads: Array  # int64 [QUADS]: offset of each quad of a tile
     tiles: Array  # int64 [n, 2]: output row and column of each tile
-    patch: int  # tiles that are written together
+    patch: int  # tiles that are written together: whole lines of the cache
+    chunk: int  # filters that are
     pieces: Array  # int64 [patches, 4·n, 3]: as `pieces_of`
 
 
@@ -75,7 +77,7 @@ def plan_of(
     blocks = -(-per_group * _lines_under(form, stride, reach) // TILE_LINES)
     block = -(-per_group // min(per_group, blocks))
     tiles = _tiles(rows, output[3], form)
-    patch = 1 if channels_last else -(-min(16, output[3]) // form[1])
+    patch = 1 if channels_last else max(-(-min(16, output[3]) // form[1]), 16 // PIXELS)
     return Plan(
         channels_last, channels, height, width, filters, groups, channels * height * width,
         rows, input_rows, stride[0], pitch * LINE, channel * LINE,
@@ -85,7 +87,7 @@ def plan_of(
         np.append(column[: padding[1]], column[padding[1] + width :][: padding[1]]) * LINE,
         _offsets(weight, dilation, column, pitch, channel, block),
         np.array([(row * stride[0] * pitch + at) * LINE for row, at in _quads(form)]),
-        np.array(tiles), patch, pieces_of(tiles, form, patch, output[3]),
+        np.array(tiles), patch, FILTERS // patch, pieces_of(tiles, form, patch, output[3]),
     )  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def _columns(columns: Array, stride: int, pitch: int) -> Array:
 
 
 def _spread(lines: int) -> int:
-    return lines + (SPREAD - lines) % 64
+    return lines if lines < 64 else lines + (SPREAD - lines) % 64
 
 
 def _lines_under(form: Pair, stride: Pair, reach: Pair) -> int:

@@ -1,6 +1,6 @@
-"""The int8 shift convolution on a CPU, 32 lanes at a time: shifts, additions, subtractions.
+"""The int8 shift convolution on a CPU, 64 lanes at a time: shifts, additions, subtractions.
 
-A task is one group of 32 lanes (see :mod:`.shift_i8_plan`): it packs its input, 16 bits a number,
+A task is one group of 64 lanes (see :mod:`.shift_i8_plan`): it packs its input,
 then runs every filter's programs over every tile of pixels and writes the sums where they belong.
 Channels go in blocks that fit the first-level cache under a tile; a few filters at a time pass
 over all blocks, so that their sums stay in the cache too.
@@ -20,11 +20,9 @@ from saa_lite.ops.shift_i8_pack import (
     write_program,
 )
 from saa_lite.ops.shift_i8_plan import Plan
-from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, QUAD, clear_bytes, gather, tile
+from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, QUAD, SUMS, clear_bytes, gather, tile
 
 Array = Any
-FILTERS = 16  # whose sums are held at a time
-SUMS = 2 * LINE * PIXELS  # bytes of a tile of sums
 
 
 @compiled(error_model="numpy")
@@ -53,7 +51,7 @@ def _add_filters(
             t = first + i
             x = at + (t // per_group * channels + block * plan.block) * plan.channel
             tile(
-                x, quads, steps_at + (t * blocks + block) * 4 * steps.shape[2], ends[t, block],
+                x, quads, steps_at + (t * blocks + block) * 8 * steps.shape[2], ends[t, block],
                 taps_at + 4 * (t * taps.shape[1] + block * in_block), y + i * step,
             )  # fmt: skip
 
@@ -73,15 +71,15 @@ def _write(
                         g = f + j * QUAD
                         some[j, 0], some[j, 1], some[j, 2] = g * step, 16 * j, min(QUAD, count - g)
                     target = 4 * ((pieces[k, 1] + i) * plan.filters + first + f)
-                    gather(source + (pieces[k, 0] + i) * 2 * LINE, step, to, target, some.ctypes.data)
+                    gather(source + (pieces[k, 0] + i) * SUMS, step, to, target, some.ctypes.data)
     else:
         plane = 4 * y.shape[2] * y.shape[3]
         for f in range(count):
             for k in range(0, len(pieces), 4):
                 for j in range(4):
-                    some[j, 0], some[j, 1] = pieces[k + j, 0] * 2 * LINE, 4 * pieces[k + j, 1]
+                    some[j, 0], some[j, 1] = pieces[k + j, 0] * SUMS, 4 * pieces[k + j, 1]
                     some[j, 2] = pieces[k + j, 2]
-                gather(source + f * step, 2 * LINE, to, (first + f) * plane, some.ctypes.data)
+                gather(source + f * step, SUMS, to, (first + f) * plane, some.ctypes.data)
 
 
 @compiled(error_model="numpy")
@@ -100,17 +98,17 @@ def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> N
     line = 4 * (y.shape[2] * y.shape[3] if plan.channels_last else y.shape[3])
     for lane in range(LANES):
         addresses[lane] = y[lanes[lane, 0]].ctypes.data + lanes[lane, 1] * line
-    step = plan.patch * SUMS + 2 * LINE
-    sums = _aligned(FILTERS * step).reshape((FILTERS, step))
+    step = plan.patch * PIXELS * SUMS + 2 * LINE
+    sums = _aligned(plan.chunk * step).reshape((plan.chunk, step))
     for patch in range(len(plan.pieces)):
         tiles = plan.tiles[patch * plan.patch : (patch + 1) * plan.patch]
-        for first in range(0, plan.filters, FILTERS):
-            count = min(FILTERS, plan.filters - first)
+        for first in range(0, plan.filters, plan.chunk):
+            count = min(plan.chunk, plan.filters - first)
             clear_bytes(sums.ctypes.data, count * step)
             for i in range(len(tiles)):
                 row = tiles[i, 0] * plan.row_step * plan.row
                 at = lines.ctypes.data + row + tiles[i, 1] * LINE
-                target = sums.ctypes.data + i * SUMS
+                target = sums.ctypes.data + i * PIXELS * SUMS
                 _add_filters(at, first, count, programs, plan, target, step)
             _write(sums, plan.pieces[patch], first, count, addresses, plan, y)
 
@@ -121,7 +119,7 @@ def _empty_programs(plan: Plan, smallest: int) -> Any:
     return (
         np.empty((plan.filters, plan.taps), np.uint8),
         np.empty((plan.filters, plan.taps + 2), np.int32),
-        np.empty((plan.filters, blocks, steps_of(plan, smallest)), np.int32),
+        np.empty((plan.filters, blocks, steps_of(plan, smallest)), np.int64),
         np.empty((plan.filters, blocks), np.int64),
     )
 

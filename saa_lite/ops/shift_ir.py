@@ -1,8 +1,14 @@
-"""Thirty-two 16-bit lanes at once: the LLVM building blocks of the int8 shift convolution.
+"""Sixty-four int8 lanes at once: the LLVM building blocks of the int8 shift convolution.
 
-A *line* is one number for each of 32 lanes (images, or parts of images), int16, 64 bytes. Only
-additions, subtractions and shifts touch the numbers. The vector types are legal on every target:
-with AVX-512 a line is one register, elsewhere LLVM splits it. Addresses are int64 byte addresses.
+A *line* is one number x for each of 64 lanes (images, or parts of images): 64 bytes, as 32 words of
+16 bits, each 256·x₁ + (x₀ + 128) for a lane x₁ of the first and x₀ of the second kind. Words are
+added up twice: as they are (V = Σ±word), and shifted right by 8, which is x₁ exactly (B = Σ±x₁).
+Then Σ±x₀ = V − 256·B − 128·Σ±1, modulo 2^16, and that is all it takes while sums stay below 2^15.
+Half the memory traffic of 16-bit numbers is worth the third addition.
+
+Only additions, subtractions and shifts touch the numbers. The vector types are legal on every
+target: with AVX-512 a line is one register, elsewhere LLVM splits it. Addresses are int64 byte
+addresses.
 """
 
 from typing import Any
@@ -14,17 +20,24 @@ from numba.extending import intrinsic
 
 from saa_lite.ops.vector_ir import I1, I32, I64, WIDE, Builder, Loop, Value, constant, load, opaque
 
-LANES = 32
-LINE = 2 * LANES  # bytes
+LANES = 64
+LINE = LANES  # bytes
+SUMS = 4 * LANES  # bytes of the sums of a pixel
 COLUMNS = 16  # that `spread` takes from each lane
 QUAD = 4  # neighbouring pixels
-QUADS = 4 if WIDE else 1  # of a tile: as many sums as half of the registers hold
+QUADS = 2 if WIDE else 1  # of a tile: as many sums as half of the registers hold
 PIXELS = QUAD * QUADS
+NOUGHT = 128  # the word of two zeros
+STAY = 255  # a step after which the 16-bit sums go on
 PITCH = 528  # bytes from one lane to the next in `spread`: no multiple of the cache's 4 KiB
 I8, I16 = ir.IntType(8), ir.IntType(16)
-LINE_OF_16, LINE_OF_8 = ir.VectorType(I16, LANES), ir.VectorType(I8, LANES)
-HALF_OF_16, HALF_OF_32 = ir.VectorType(I16, LANES // 2), ir.VectorType(I32, LANES // 2)
-FOUR = ir.VectorType(I32, QUAD)
+WORDS, BYTES = ir.VectorType(I16, LANES // 2), ir.VectorType(I8, LANES)
+INTEGERS, FOUR = ir.VectorType(I32, LANES // 4), ir.VectorType(I32, QUAD)
+
+
+def _words(value: int) -> Value:
+    """A constant in every word."""
+    return ir.Constant(WORDS, [value] * (LANES // 2))
 
 
 def _shuffle(b: Builder, first: Value, second: Value, order: list[int]) -> Value:
@@ -52,10 +65,10 @@ def _integer(b: Builder, address: Value, offset: int = 0) -> Value:
     return b.sext(load(b, _at(b, address, offset), I32), I64)
 
 
-def _halves(b: Builder, line: Value) -> list[Value]:
-    """The two halves of a line in 32 bits."""
+def _widened(b: Builder, words: Value) -> list[Value]:
+    """The two halves of 32 words as 32-bit numbers."""
     orders = (list(range(16 * h, 16 * h + 16)) for h in (0, 1))
-    return [b.sext(_shuffle(b, line, line, order), HALF_OF_32) for order in orders]
+    return [b.sext(_shuffle(b, words, words, order), INTEGERS) for order in orders]
 
 
 def _shift_left(b: Builder, values: list[Value], amount: Value) -> list[Value]:
@@ -92,67 +105,75 @@ def _add_taps(
 ) -> list[Value]:
     """Sums ± the lines that ``count`` taps see.
 
-    ``state``: the sums, where the offset of the tap after the next lies, and the address of the
+    ``state``: all V, all B, where the offset of the tap after the next lies, and the address of the
     lines of the next one. That is loaded a tap ahead: a processor serves the oldest load first, and
     an offset would wait for all the lines before it.
     """
+    add = b.sub if minus else b.add
 
     def make() -> list[Value]:
         loop = Loop(b, count, state)
         *sums, taps, first = loop.values
         following = opaque(b, b.add(x, _integer(b, taps)))
         starts = [first, *(opaque(b, b.add(first, quad)) for quad in quads)]
-        new = []
-        for i, value in enumerate(sums):
-            line = load(b, _at(b, starts[i // QUAD], i % QUAD * LINE), LINE_OF_16)
-            new.append(b.sub(value, line) if minus else b.add(value, line))
-        return loop.close([*new, _at(b, taps, 4), following])
+        both, high = sums[:PIXELS], sums[PIXELS:]
+        for i in range(PIXELS):
+            line = load(b, _at(b, starts[i // QUAD], i % QUAD * LINE), WORDS)
+            both[i] = add(both[i], line)
+            high[i] = add(high[i], b.ashr(line, _words(8)))
+        return loop.close([*both, *high, _at(b, taps, 4), following])
 
     return _choose(b, b.icmp_signed(">", count, constant(0)), state, make)
 
 
-def _byte(b: Builder, word: Value, index: int) -> Value:
-    """A byte of an int32 as int64, the highest one with its sign."""
-    if index == 3:
-        return b.sext(b.ashr(word, ir.Constant(I32, 24)), I64)
-    return b.zext(b.and_(b.lshr(word, ir.Constant(I32, 8 * index)), ir.Constant(I32, 255)), I64)
+def _add_sums(b: Builder, sums: list[Value], y: Value, amount: Value, bias: Value) -> None:
+    """Σ±x₀ and Σ±x₁ of each pixel, shifted left, are added to the integers at ``y``."""
+    biases = _repeat(b, b.trunc(bias, I16), WORDS)
+    for i, (both, high) in enumerate(zip(sums[:PIXELS], sums[PIXELS:], strict=True)):
+        low = b.sub(b.sub(both, b.shl(high, _words(8))), biases)
+        parts = _shift_left(b, [*_widened(b, low), *_widened(b, high)], b.trunc(amount, I32))
+        for k, part in enumerate(parts):
+            at = _at(b, y, i * SUMS + 4 * k * INTEGERS.count)
+            _store(b, b.add(load(b, at, INTEGERS), part), at)
+
+
+def _byte(b: Builder, step: Value, index: int) -> Value:
+    """An unsigned byte of a step."""
+    return b.and_(b.lshr(step, constant(8 * index)), constant(255))
 
 
 @intrinsic
 def tile(context, x, quads, steps, count, taps, y):  # type: ignore[no-untyped-def]
-    """Add Σ sign·(x << amount) of one program to ``PIXELS`` pixels × 32 lanes, int32 at ``y``.
+    """Add Σ sign·(x << amount) of one program to ``PIXELS`` pixels × 64 lanes, int32 at ``y``.
 
     Arguments (int64): address of the first pixel's line; address of the int64 offsets of the
     tile's quads from the first; address of the steps, how many (≥ 1), and the address of the
     offsets of their taps (and two numbers more, which are read but not used).
 
-    A step is an int32 of four bytes, lowest first: shift the 16-bit sums left by it; add so many
-    taps; subtract so many; and unless it is −1, add the 16-bit sums, shifted left by it, to ``y``
-    and clear them.
+    A step is an int64, lowest byte first: shift the 16-bit sums left by it; add so many taps;
+    subtract so many; and unless it is ``STAY``, add the 16-bit sums, shifted left by it, to ``y``
+    and clear them. Its upper half is 128·Σ±1 of the taps that ``y`` then receives.
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
         x, quads, steps, count, taps, y = args
         others = [load(b, _at(b, quads, 8 * i), I64) for i in range(1, QUADS)]
-        nothing = [ir.Constant(LINE_OF_16, [0] * LANES)] * PIXELS
+        nothing = [_words(0)] * (2 * PIXELS)
         first = opaque(b, b.add(x, _integer(b, taps)))
         loop = Loop(b, count, [*nothing, _at(b, taps, 4), first])
-        step = load(b, b.add(steps, b.shl(loop.index, constant(2))), I32)
+        step = load(b, b.add(steps, b.shl(loop.index, constant(3))), I64)
         *sums, taps, first = loop.values
         state = [*_shift_left(b, sums, b.trunc(_byte(b, step, 0), I16)), taps, first]
         for index, minus in ((1, False), (2, True)):
             state = _add_taps(b, state, x, others, _byte(b, step, index), minus)
         *sums, taps, first = state
-        widen = _byte(b, step, 3)
+        amount = _byte(b, step, 3)
 
-        def widened() -> list[Value]:
-            parts = [part for value in sums for part in _halves(b, value)]
-            for i, part in enumerate(_shift_left(b, parts, b.trunc(widen, I32))):
-                total = b.add(load(b, _at(b, y, i * LINE), HALF_OF_32), part)
-                _store(b, total, _at(b, y, i * LINE))
+        def emptied() -> list[Value]:
+            _add_sums(b, sums, y, amount, b.lshr(step, constant(32)))
             return nothing
 
-        sums = _choose(b, b.icmp_signed(">=", widen, constant(0)), sums, widened)
+        sums = _choose(b, b.icmp_signed("!=", amount, constant(STAY)), sums, emptied)
         loop.close([*sums, taps, first])
         return _context.get_dummy_value()
 
@@ -171,9 +192,10 @@ def _zip(b: Builder, first: Value, second: Value, part: int) -> list[Value]:
 
 @intrinsic
 def spread(context, source, target, table):  # type: ignore[no-untyped-def]
-    """Sixteen bytes from each of 32 lanes, ``PITCH`` apart, to sixteen lines.
+    """Sixteen bytes from each of 64 rows, ``PITCH`` apart, to sixteen lines.
 
-    Line i goes to ``target`` plus the i-th of the int64 offsets at ``table``.
+    Even rows are lanes of the first kind, odd ones of the second. Line i goes to ``target`` plus
+    the i-th of the int64 offsets at ``table``.
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
@@ -181,25 +203,37 @@ def spread(context, source, target, table):  # type: ignore[no-untyped-def]
         part = ir.VectorType(I8, COLUMNS)
         rows = []
         for i in range(COLUMNS):
-            pair = (load(b, _at(b, source, PITCH * (i + h)), part) for h in (0, COLUMNS))
-            rows.append(_shuffle(b, *pair, list(range(LANES))))
+            some = [load(b, _at(b, source, PITCH * (i + k)), part) for k in range(0, LANES, COLUMNS)]
+            pairs = [_shuffle(b, *some[k : k + 2], list(range(2 * COLUMNS))) for k in (0, 2)]
+            rows.append(_shuffle(b, *pairs, list(range(LANES))))
         for _ in range(4):  # four perfect shuffles of 16 rows transpose 16 × 16
             half = COLUMNS // 2
-            pairs = (_zip(b, rows[i], rows[i + half], COLUMNS) for i in range(half))
-            rows = [row for pair in pairs for row in pair]
+            zipped = (_zip(b, rows[i], rows[i + half], COLUMNS) for i in range(half))
+            rows = [row for pair in zipped for row in pair]
         for i, row in enumerate(rows):
             at = b.add(target, load(b, _at(b, table, 8 * i), I64))
-            _store(b, b.sext(row, LINE_OF_16), at)
+            _store(b, b.xor(b.bitcast(row, WORDS), _words(NOUGHT)), at)
         return _context.get_dummy_value()
 
     return types.void(*[types.int64] * 3), generate
 
 
 @intrinsic
+def clear_line(context, target):  # type: ignore[no-untyped-def]
+    """A line of zeros."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        _store(b, _words(NOUGHT), args[0])
+        return _context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
 def gather(context, source, step, lanes, target, pieces):  # type: ignore[no-untyped-def]
     """For each lane four pieces of up to four int32: what belongs into a line of the cache.
 
-    A piece (int64 × 3 at ``pieces``): the offset of a vector of 32 int32 behind ``source``, with
+    A piece (int64 × 3 at ``pieces``): the offset of the sums of a pixel behind ``source``, with
     three more to follow each ``step`` bytes apart; where the lane's four numbers from them go,
     behind ``target`` and the lane's address (int64 at ``lanes``); and how many are stored.
     """
@@ -221,20 +255,20 @@ def gather(context, source, step, lanes, target, pieces):  # type: ignore[no-unt
             least = b.select(b.icmp_signed("<", count, least), count, least)
         targets = [b.add(target, offset) for offset in offsets]
 
-        def transposed(origin: Value, half: int) -> list[Value]:
+        def transposed(origin: Value, part: int) -> list[Value]:
             at = [b.add(b.add(source, origin), b.mul(step, constant(i))) for i in range(QUAD)]
-            rows = [load(b, _at(b, a, LINE * half), HALF_OF_32) for a in at]
+            rows = [load(b, _at(b, a, 4 * part), INTEGERS) for a in at]
             low, high = _zip(b, rows[0], rows[2], 4), _zip(b, rows[1], rows[3], 4)
             return [*_zip(b, low[0], high[0], 4), *_zip(b, low[1], high[1], 4)]
 
         def write(store: Any) -> None:
-            for half in (0, 1):
-                parts = [transposed(origin, half) for origin in origins]
-                for lane in range(LANES // 2):
+            for part in range(0, LANES, INTEGERS.count):
+                blocks = [transposed(origin, part) for origin in origins]
+                for lane in range(INTEGERS.count):
                     order = list(range(lane // 4 * 4, lane // 4 * 4 + 4))
-                    address = load(b, _at(b, lanes, 8 * (lane + 16 * half)), I64)
-                    for i, part in enumerate(parts):
-                        value = _shuffle(b, part[lane % 4], part[lane % 4], order)
+                    address = load(b, _at(b, lanes, 8 * (part + lane)), I64)
+                    for i, block in enumerate(blocks):
+                        value = _shuffle(b, block[lane % 4], block[lane % 4], order)
                         store(value, b.add(address, targets[i]), masks[i])
 
         def store_some(value: Value, address: Value, mask: Value) -> None:
