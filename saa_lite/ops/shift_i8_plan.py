@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from saa_lite.ops._arguments import Pair
-from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PIXELS, QUAD, QUADS
+from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PIXELS, QUAD, QUADS, SUMS
 
 Array = Any
 
 # Lines under a tile that stay in the first-level cache while all filters pass (32 KiB).
-TILE_LINES = 520
+TILE_LINES = 1600
 # Band of input under one group of lanes, bytes: half of a common second-level cache.
 LARGEST_BAND = 512 * 1024
 # Costs in additions of one line: what a tile pays beside its taps, and a line for its packing.
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
     tiles: Array  # int64 [n, 2]: output row and column of each tile
     patch: int  # tiles that are written together: whole lines of the cache
     chunk: int  # filters that are
-    pieces: Array  # int64 [patches, 4·n, 3]: as `pieces_of`
+    runs: Array  # int64 [patches, n, 18]: as `runs_of`
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +87,7 @@ def plan_of(
         np.append(column[: padding[1]], column[padding[1] + width :][: padding[1]]) * LINE,
         _offsets(weight, dilation, column, pitch, channel, block),
         np.array([(row * stride[0] * pitch + at) * LINE for row, at in _quads(form)]),
-        np.array(tiles), patch, FILTERS // patch, pieces_of(tiles, form, patch, output[3]),
+        np.array(tiles), patch, FILTERS // patch, runs_of(tiles, form, patch, output[3]),
     )  # fmt: skip
 
 
@@ -169,20 +169,26 @@ def _quads(form: Pair) -> list[Pair]:
     return [(row, start) for row in range(form[0]) for start in range(0, form[1], QUAD)]
 
 
-def pieces_of(tiles: list[Pair], form: Pair, patch: int, columns: int) -> Array:
-    """Every quad of each patch in the order of the output: where its sums are, pixel, and count.
+def runs_of(tiles: list[Pair], form: Pair, patch: int, columns: int) -> Array:
+    """Up to 16 neighbouring output pixels at a time, for each patch.
 
-    The pixel counts through the rows of the band; a multiple of four pieces, the last repeated.
+    Each is first pixel, count, and the offsets of their sums; pixels count through the band's rows.
+    A patch with fewer runs than others ends in empty ones.
     """
     patches = []
     for first in range(0, len(tiles), patch):
-        found = []
+        sums = {}  # of each pixel
         for i, (top, start) in enumerate(tiles[first : first + patch]):
             for k, (row, at) in enumerate(_quads(form)):
-                pixel, count = (top + row) * columns + start + at, min(QUAD, columns - start - at)
-                if count > 0:
-                    found.append((pixel, i * PIXELS + k * QUAD, count))
-        found.sort()
-        patches.append([(at, pixel, count) for pixel, at, count in found])
-    longest = -(-max(map(len, patches)) // 4) * 4
-    return np.array([[*p, *[p[-1]] * (longest - len(p))] for p in patches])
+                for column in range(start + at, min(start + at + QUAD, columns)):
+                    place = i * PIXELS + k * QUAD + column - start - at
+                    sums[(top + row) * columns + column] = place * SUMS
+        runs: list[list[int]] = []
+        for pixel in sorted(sums):
+            if not runs or len(runs[-1]) == 2 + 16 or pixel != runs[-1][0] + len(runs[-1]) - 2:
+                runs.append([pixel, 0])
+            runs[-1].append(sums[pixel])
+            runs[-1][1] += 1
+        patches.append([run + run[-1:] * (18 - len(run)) for run in runs])
+    longest = max(map(len, patches))
+    return np.array([runs + [[0] * 18] * (longest - len(runs)) for runs in patches])

@@ -20,9 +20,10 @@ from saa_lite.ops.shift_i8_pack import (
     write_program,
 )
 from saa_lite.ops.shift_i8_plan import Plan
-from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, QUAD, SUMS, clear_bytes, gather, tile
+from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, SUMS, clear_bytes, gather, tile
 
 Array = Any
+LONGEST = 16  # run of integers that is written at once
 
 
 @compiled(error_model="numpy")
@@ -58,28 +59,24 @@ def _add_filters(
 
 @compiled(error_model="numpy")
 def _write(
-    sums: Array, pieces: Array, first: int, count: int, lanes: Array, plan: Plan, y: Array
+    sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan, y: Array
 ) -> None:
     """Sums of a patch to their output; ``lanes``: addresses of each lane's first output row."""
-    source, step, to = sums.ctypes.data, sums.shape[1], lanes.ctypes.data
-    some = np.empty((4, 3), np.int64)
-    if plan.channels_last:
-        for k in range(len(pieces)):
-            for i in range(pieces[k, 2]):
-                for f in range(0, count, 4 * QUAD):
-                    for j in range(4):
-                        g = f + j * QUAD
-                        some[j, 0], some[j, 1], some[j, 2] = g * step, 16 * j, min(QUAD, count - g)
-                    target = 4 * ((pieces[k, 1] + i) * plan.filters + first + f)
-                    gather(source + (pieces[k, 0] + i) * SUMS, step, to, target, some.ctypes.data)
-    else:
-        plane = 4 * y.shape[2] * y.shape[3]
-        for f in range(count):
-            for k in range(0, len(pieces), 4):
-                for j in range(4):
-                    some[j, 0], some[j, 1] = pieces[k + j, 0] * SUMS, 4 * pieces[k + j, 1]
-                    some[j, 2] = pieces[k + j, 2]
-                gather(source + f * step, SUMS, to, (first + f) * plane, some.ctypes.data)
+    source, step = sums.ctypes.data, sums.shape[1]
+    filters = np.minimum(np.arange(LONGEST), count - 1) * step
+    for lane in range(0, LANES, LONGEST):
+        at, to = source + 4 * lane, lanes[lane:].ctypes.data
+        for run in runs:
+            pixel, pixels, offsets = run[0], run[1], run[2:]
+            if plan.channels_last:
+                for i in range(pixels):
+                    target = 4 * ((pixel + i) * plan.filters + first)
+                    gather(at + offsets[i], filters.ctypes.data, to, target, count)
+            elif pixels:
+                plane = y.shape[2] * y.shape[3]
+                for f in range(count):
+                    target = 4 * ((first + f) * plane + pixel)
+                    gather(at + f * step, offsets.ctypes.data, to, target, pixels)
 
 
 @compiled(error_model="numpy")
@@ -100,7 +97,7 @@ def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> N
         addresses[lane] = y[lanes[lane, 0]].ctypes.data + lanes[lane, 1] * line
     step = plan.patch * PIXELS * SUMS + 2 * LINE
     sums = _aligned(plan.chunk * step).reshape((plan.chunk, step))
-    for patch in range(len(plan.pieces)):
+    for patch in range(len(plan.runs)):
         tiles = plan.tiles[patch * plan.patch : (patch + 1) * plan.patch]
         for first in range(0, plan.filters, plan.chunk):
             count = min(plan.chunk, plan.filters - first)
@@ -110,7 +107,7 @@ def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> N
                 at = lines.ctypes.data + row + tiles[i, 1] * LINE
                 target = sums.ctypes.data + i * PIXELS * SUMS
                 _add_filters(at, first, count, programs, plan, target, step)
-            _write(sums, plan.pieces[patch], first, count, addresses, plan, y)
+            _write(sums, plan.runs[patch], first, count, addresses, plan, y)
 
 
 @compiled(error_model="numpy")

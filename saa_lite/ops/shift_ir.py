@@ -31,8 +31,8 @@ NOUGHT = 128  # the word of two zeros
 STAY = 255  # a step after which the 16-bit sums go on
 PITCH = 528  # bytes from one lane to the next in `spread`: no multiple of the cache's 4 KiB
 I8, I16 = ir.IntType(8), ir.IntType(16)
-WORDS, BYTES = ir.VectorType(I16, LANES // 2), ir.VectorType(I8, LANES)
-INTEGERS, FOUR = ir.VectorType(I32, LANES // 4), ir.VectorType(I32, QUAD)
+WORDS = ir.VectorType(I16, LANES // 2)
+INTEGERS = ir.VectorType(I32, 16)
 
 
 def _words(value: int) -> Value:
@@ -229,56 +229,45 @@ def clear_line(context, target):  # type: ignore[no-untyped-def]
     return types.void(types.int64), generate
 
 
-@intrinsic
-def gather(context, source, step, lanes, target, pieces):  # type: ignore[no-untyped-def]
-    """For each lane four pieces of up to four int32: what belongs into a line of the cache.
+def _transposed(b: Builder, rows: list[Value]) -> list[Value]:
+    """Columns of sixteen rows of sixteen integers."""
+    columns: dict[int, Value] = {}
+    fours = []
+    for i in range(0, 16, 4):  # 4 × 4 blocks within each 128 bits
+        low, high = _zip(b, rows[i], rows[i + 2], 4), _zip(b, rows[i + 1], rows[i + 3], 4)
+        fours.append([*_zip(b, low[0], high[0], 4), *_zip(b, low[1], high[1], 4)])
+    for k in range(4):  # then the blocks of 128 bits
+        for half in (0, 1):
+            order = [*range(8 * half, 8 * half + 8), *range(16 + 8 * half, 24 + 8 * half)]
+            pair = [_shuffle(b, fours[i][k], fours[i + 1][k], order) for i in (0, 2)]
+            for q in (0, 1):
+                order = [8 * block + 4 * q + lane for block in range(4) for lane in range(4)]
+                columns[8 * half + 4 * q + k] = _shuffle(b, *pair, order)
+    return [columns[i] for i in range(16)]
 
-    A piece (int64 × 3 at ``pieces``): the offset of the sums of a pixel behind ``source``, with
-    three more to follow each ``step`` bytes apart; where the lane's four numbers from them go,
-    behind ``target`` and the lane's address (int64 at ``lanes``); and how many are stored.
+
+@intrinsic
+def gather(context, source, offsets, lanes, target, count):  # type: ignore[no-untyped-def]
+    """Sixteen vectors of 16 int32 to 16 neighbours for each of 16 lanes: a line of the cache.
+
+    The vectors lie ``source`` plus the int64 offsets at ``offsets``; the lanes' addresses are int64
+    at ``lanes``, and ``target`` is added to them. Only the first ``count`` of 16 are stored.
     """
 
     def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, step, lanes, target, pieces = args
-        numbers = ir.Constant(FOUR, list(range(QUAD)))
-        origins, offsets, counts = (
-            [load(b, _at(b, pieces, 24 * i + field), I64) for i in range(4)] for field in (0, 8, 16)
-        )
-        pointer = FOUR.as_pointer()
-        masks = [
-            b.icmp_signed("<", numbers, _repeat(b, b.trunc(count, I32), FOUR)) for count in counts
-        ]
-        kind = ir.FunctionType(ir.VoidType(), [FOUR, pointer, I32, masks[0].type])
-        masked = cgutils.get_or_insert_function(b.module, kind, "llvm.masked.store.v4i32.p0")
-        least = counts[0]
-        for count in counts[1:]:
-            least = b.select(b.icmp_signed("<", count, least), count, least)
-        targets = [b.add(target, offset) for offset in offsets]
-
-        def transposed(origin: Value, part: int) -> list[Value]:
-            at = [b.add(b.add(source, origin), b.mul(step, constant(i))) for i in range(QUAD)]
-            rows = [load(b, _at(b, a, 4 * part), INTEGERS) for a in at]
-            low, high = _zip(b, rows[0], rows[2], 4), _zip(b, rows[1], rows[3], 4)
-            return [*_zip(b, low[0], high[0], 4), *_zip(b, low[1], high[1], 4)]
-
-        def write(store: Any) -> None:
-            for part in range(0, LANES, INTEGERS.count):
-                blocks = [transposed(origin, part) for origin in origins]
-                for lane in range(INTEGERS.count):
-                    order = list(range(lane // 4 * 4, lane // 4 * 4 + 4))
-                    address = load(b, _at(b, lanes, 8 * (part + lane)), I64)
-                    for i, block in enumerate(blocks):
-                        value = _shuffle(b, block[lane % 4], block[lane % 4], order)
-                        store(value, b.add(address, targets[i]), masks[i])
-
-        def store_some(value: Value, address: Value, mask: Value) -> None:
-            b.call(masked, [value, b.inttoptr(address, pointer), ir.Constant(I32, 4), mask])
-
-        with b.if_else(b.icmp_signed("==", least, constant(QUAD))) as (then, otherwise):
-            with then:
-                write(lambda value, address, _mask: _store(b, value, address))
-            with otherwise:
-                write(store_some)
+        source, offsets, lanes, target, count = args
+        rows = []
+        for i in range(INTEGERS.count):
+            at = b.add(source, load(b, _at(b, offsets, 8 * i), I64))
+            rows.append(load(b, at, INTEGERS))
+        numbers = ir.Constant(INTEGERS, list(range(INTEGERS.count)))
+        mask = b.icmp_signed("<", numbers, _repeat(b, b.trunc(count, I32), INTEGERS))
+        pointer = INTEGERS.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [INTEGERS, pointer, I32, mask.type])
+        store = cgutils.get_or_insert_function(b.module, kind, "llvm.masked.store.v16i32.p0")
+        for lane, row in enumerate(_transposed(b, rows)):
+            address = b.add(target, load(b, _at(b, lanes, 8 * lane), I64))
+            b.call(store, [row, b.inttoptr(address, pointer), ir.Constant(I32, 4), mask])
         return _context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
