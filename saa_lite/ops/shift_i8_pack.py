@@ -20,61 +20,64 @@ Array = Any
 LARGEST_INPUT = 128
 # Of the largest input that surely fit 16 bits: 255·128 = 32640.
 UNITS_IN_16_BITS = (2**15 - 1) // LARGEST_INPUT
-KINDS = 64  # of taps: 32 amounts × 2 signs; one more for those whose sign is 0
 HALF = LANES // 2
 RUN = 512  # bytes of a lane that are spread at a time
 
 
 @compiled(error_model="numpy")
-def steps_of(plan: Plan, smallest: int) -> int:
+def steps_of(taps: int, smallest: int) -> int:
     """Most steps of a program: one for each amount, and one for each 16 bits filled within it."""
-    most = plan.block * (plan.taps // plan.offsets.shape[0])
-    return min(1 - smallest, max(1, most)) + most // UNITS_IN_16_BITS
+    return min(1 - smallest, max(1, taps)) + taps // UNITS_IN_16_BITS
 
 
 @compiled(error_model="numpy")
-def kinds_of(shift: Array, sign: Array, smallest: int, kinds: Array) -> bool:
-    """2·(amount below the largest) + (negative), or KINDS for sign 0. Are all codes in range?"""
-    wrong = 0
+def in_range(shift: Array, sign: Array, smallest: int) -> bool:
+    """Whether all of ``shift`` lies in [smallest, 0] and all of ``sign`` in [−1, 1]."""
+    least, most = np.int8(0), np.int8(0)
+    for p in shift:
+        least, most = min(least, p), max(most, p)
+    negative, positive = np.int8(0), np.int8(0)
+    for s in sign:
+        negative, positive = min(negative, s), max(positive, s)
+    return least >= smallest and most <= 0 and negative >= -1 and positive <= 1
+
+
+@compiled(error_model="numpy")
+def find_kinds(shift: Array, sign: Array, amounts: int, kinds: Array) -> None:
+    """2·(shift below 0) + (negative), and behind all of these what has sign 0."""
+    unused = np.uint8(2 * amounts)
     for i in range(kinds.size):
-        p, s = shift[i], sign[i]
-        wrong |= (p > 0) | (p < smallest) | (s > 1) | (s < -1)
-        kinds[i] = KINDS if s == 0 else -p - p + (s < 0)
-    return wrong == 0
+        s, p = np.uint8(sign[i]), np.uint8(shift[i])
+        kind = np.uint8(np.uint8(s & np.uint8(2)) >> np.uint8(1)) - np.uint8(p << np.uint8(1))
+        kinds[i] = np.uint8(kind + unused) if s == 0 else np.uint8(kind)
 
 
 @compiled(error_model="numpy")
-def write_program(
-    kinds: Array, offsets: Array, smallest: int, taps: Array, steps: Array
-) -> tuple[int, int]:
-    """Fill ``taps`` with sorted offsets and ``steps`` [n, 4]; kinds and offsets are the block's.
-
-    Returns: how many steps, and Σ2^(p − pmin), the largest sum of inputs ±1.
-    """
-    count = np.zeros(KINDS + 1, np.int64)
-    for kind in kinds:
-        count[kind] += 1
-    place = np.empty(KINDS + 1, np.int64)
-    at = 0
-    for kind in range(KINDS + 1):
+def sort_taps(kinds: Array, offsets: Array, taps: Array, count: Array, place: Array) -> None:
+    """Offsets into ``taps``, sorted by kind; ``count``: how many of each; ``place``: scratch."""
+    count[:] = 0
+    for i in range(kinds.size):
+        count[kinds[i]] += np.uint32(1)
+    at = np.uint32(0)  # unsigned: Numba then spares the question whether an index is negative
+    for kind in range(count.size):
         place[kind] = at
         at += count[kind]
     for i in range(kinds.size):
-        taps[place[kinds[i]]] = offsets[i]
-        place[kinds[i]] += 1
-    return write_steps(count, smallest, steps)
+        kind = kinds[i]
+        taps[place[kind]] = offsets[i]
+        place[kind] += np.uint32(1)
 
 
 @compiled(error_model="numpy")
 def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
-    """The steps for so many taps of each kind; returned as by :func:`write_program`."""
+    """The steps for so many taps of each kind: returns their number and Σ2^(p − pmin)."""
     n, units = 0, 0
     step = 0  # the last one, not yet written: whether it empties the sums depends on the next
     narrow = 0  # at which amount the 16-bit sums stand
     filled = 0  # how many of the largest input they may hold
     ones = 0  # what they hold if all inputs are 1
     for amount in range(1 - smallest):
-        plus, minus = count[2 * amount], count[2 * amount + 1]
+        plus, minus = np.int64(count[2 * amount]), np.int64(count[2 * amount + 1])
         units += (plus + minus) << (-smallest - amount)
         while plus + minus > 0:
             shifted = filled << (amount - narrow)

@@ -14,15 +14,18 @@ from numba import prange
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.shift_i8_pack import (
     clear_sides,
-    kinds_of,
+    find_kinds,
+    in_range,
     pack_band,
+    sort_taps,
     steps_of,
-    write_program,
+    write_steps,
 )
 from saa_lite.ops.shift_i8_plan import Plan
 from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, SUMS, clear_bytes, gather, tile
 
 Array = Any
+TOGETHER = 16  # filters whose programs one task writes
 LONGEST = 16  # run of integers that is written at once
 
 
@@ -112,33 +115,39 @@ def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> N
 
 @compiled(error_model="numpy")
 def _empty_programs(plan: Plan, smallest: int) -> Any:
+    """Kinds and sorted offsets of all taps; steps of each filter and block, and how many."""
     blocks = -(-plan.offsets.shape[0] // plan.block)
+    in_block = plan.block * (plan.taps // plan.offsets.shape[0])
     return (
         np.empty((plan.filters, plan.taps), np.uint8),
         np.empty((plan.filters, plan.taps + 2), np.int32),
-        np.empty((plan.filters, blocks, steps_of(plan, smallest)), np.int64),
+        np.empty((plan.filters, blocks, steps_of(in_block, smallest)), np.int64),
         np.empty((plan.filters, blocks), np.int64),
     )
 
 
 @compiled(error_model="numpy")
 def _write_programs(
-    t: int, shift: Array, sign: Array, smallest: int, plan: Plan, programs: Any, found: Array
-) -> None:
-    """The programs of filter t; found[t]: its Σ2^(p − pmin), or −1 if a code is out of range."""
+    filters: slice, shift: Array, sign: Array, smallest: int, plan: Plan, programs: Any,
+    found: Array,
+) -> None:  # fmt: skip
+    """The programs of some filters; found[t]: Σ2^(p − pmin), or −1 if a code is out of range."""
     kinds, taps, steps, ends = programs
-    found[t] = -1
-    if not kinds_of(shift[t], sign[t], smallest, kinds[t]):
+    found[filters] = -1
+    if not in_range(shift[filters].reshape(-1), sign[filters].reshape(-1), smallest):
         return
-    found[t] = 0
+    found[filters] = 0
+    some = kinds[filters].reshape(-1)
+    find_kinds(shift[filters].reshape(-1), sign[filters].reshape(-1), 1 - smallest, some)
+    scratch = np.empty((2, 4 * (1 - smallest)), np.uint32)
     in_block = plan.block * (plan.taps // plan.offsets.shape[0])
     offsets = plan.offsets.reshape(plan.offsets.size)
-    for block in range(ends.shape[1]):
-        part = slice(block * in_block, min(plan.taps, (block + 1) * in_block))
-        ends[t, block], units = write_program(
-            kinds[t, part], offsets[part], smallest, taps[t, part], steps[t, block]
-        )
-        found[t] += units
+    for t in range(filters.start, filters.stop):
+        for block in range(ends.shape[1]):
+            part = slice(block * in_block, min(plan.taps, (block + 1) * in_block))
+            sort_taps(kinds[t, part], offsets[part], taps[t, part], scratch[0], scratch[1])
+            ends[t, block], units = write_steps(scratch[0], smallest, steps[t, block])
+            found[t] += units
 
 
 @compiled(nogil=True)
@@ -153,8 +162,7 @@ def shift_i8_serial(
     or −1 where a code is out of range; one that is, or a sum above ``most``, leaves y as it was.
     """
     programs = _empty_programs(plan, smallest)
-    for t in range(plan.filters):
-        _write_programs(t, shift, sign, smallest, plan, programs, found)
+    _write_programs(slice(0, plan.filters), shift, sign, smallest, plan, programs, found)
     if found.min() >= 0 and found.max() <= most:
         for group in range(len(plan.lanes) // LANES):
             _task(x, y, group, padding, plan, programs)
@@ -167,8 +175,9 @@ def shift_i8_parallel(
 ) -> None:  # fmt: skip
     """As :func:`shift_i8_serial`, groups of lanes shared out among threads; the same bits."""
     programs = _empty_programs(plan, smallest)
-    for t in prange(plan.filters):
-        _write_programs(t, shift, sign, smallest, plan, programs, found)
+    for i in prange(-(-plan.filters // TOGETHER)):
+        filters = slice(i * TOGETHER, min(plan.filters, (i + 1) * TOGETHER))
+        _write_programs(filters, shift, sign, smallest, plan, programs, found)
     if found.min() >= 0 and found.max() <= most:
         for group in prange(len(plan.lanes) // LANES):
             _task(x, y, group, padding, plan, programs)
