@@ -1,7 +1,7 @@
 """The int8 shift convolution on a CPU, 64 lanes at a time: shifts, additions, subtractions.
 
-A task is one group of 64 lanes (see :mod:`.shift_i8_plan`): it packs its input,
-then runs every filter's programs over every tile of pixels and writes the sums where they belong.
+A task is one group of 64 lanes (see :mod:`.shift_i8_plan`) and some filters: it packs its input,
+then runs these filters' programs over every tile of pixels and writes the sums where they belong.
 Channels go in blocks that fit the first-level cache under a tile; a few filters at a time pass
 over all blocks, so that their sums stay in the cache too.
 """
@@ -83,34 +83,41 @@ def _write(
 
 
 @compiled(error_model="numpy")
-def _task(x: Array, y: Array, group: int, padding: int, plan: Plan, programs: Any) -> None:
-    """All filters for one group of lanes."""
+def _task(
+    x: Array, y: Array, index: int, parts: int, padding: int, plan: Plan, programs: Any
+) -> None:
+    """One of ``parts`` equal parts of the filters for one group of lanes."""
+    group, part = index // parts, index % parts
     lanes = plan.lanes[group * LANES : group * LANES + LANES]
     lines = _aligned(plan.channels * plan.channel)
     clear_sides(plan, lines)
     pack_band(x, lanes, plan, padding, lines)
-    _tiles(lines, lanes, y, plan, programs)
-
-
-@compiled(error_model="numpy")
-def _tiles(lines: Array, lanes: Array, y: Array, plan: Plan, programs: Any) -> None:
     addresses = np.empty(LANES, np.int64)
     line = 4 * (y.shape[2] * y.shape[3] if plan.channels_last else y.shape[3])
     for lane in range(LANES):
         addresses[lane] = y[lanes[lane, 0]].ctypes.data + lanes[lane, 1] * line
+    first, last = part * plan.filters // parts, (part + 1) * plan.filters // parts
+    _patches(lines, first, last, addresses, y, plan, programs)
+
+
+@compiled(error_model="numpy")
+def _patches(
+    lines: Array, first: int, last: int, addresses: Array, y: Array, plan: Plan, programs: Any
+) -> None:
+    """Filters first … last − 1 at all tiles; ``addresses``: of each lane's first output row."""
     step = plan.patch * PIXELS * SUMS + 2 * LINE
     sums = _aligned(plan.chunk * step).reshape((plan.chunk, step))
     for patch in range(len(plan.runs)):
         tiles = plan.tiles[patch * plan.patch : (patch + 1) * plan.patch]
-        for first in range(0, plan.filters, plan.chunk):
-            count = min(plan.chunk, plan.filters - first)
+        for t in range(first, last, plan.chunk):
+            count = min(plan.chunk, last - t)
             clear_bytes(sums.ctypes.data, count * step)
             for i in range(len(tiles)):
                 row = tiles[i, 0] * plan.row_step * plan.row
                 at = lines.ctypes.data + row + tiles[i, 1] * LINE
                 target = sums.ctypes.data + i * PIXELS * SUMS
-                _add_filters(at, first, count, programs, plan, target, step)
-            _write(sums, plan.runs[patch], first, count, addresses, plan, y)
+                _add_filters(at, t, count, programs, plan, target, step)
+            _write(sums, plan.runs[patch], t, count, addresses, plan, y)
 
 
 @compiled(error_model="numpy")
@@ -153,31 +160,33 @@ def _write_programs(
 @compiled(nogil=True)
 def shift_i8_serial(
     x: Array, shift: Array, sign: Array, y: Array, padding: int, smallest: int, plan: Plan,
-    most: int, found: Array,
+    parts: int, most: int, found: Array,
 ) -> None:  # fmt: skip
     """Y = Σ sign·(x << (p − pmin)) on the calling thread.
 
     x: int8, the bytes of the images; shift, sign: int8 [T, taps]; y: int32 [B, T, H', W'], or with
-    the channels last [B, H', W', T]; padding: rows. found: int64 [T], Σ2^(p − pmin) of each filter,
-    or −1 where a code is out of range; one that is, or a sum above ``most``, leaves y as it was.
+    the channels last [B, H', W', T]; padding: rows. A task takes one of ``parts`` of the filters.
+    found: int64 [T], Σ2^(p − pmin) of each filter, or −1 where a code is out of range; one that is,
+    or a sum above ``most``, leaves y as it was.
     """
     programs = _empty_programs(plan, smallest)
     _write_programs(slice(0, plan.filters), shift, sign, smallest, plan, programs, found)
     if found.min() >= 0 and found.max() <= most:
-        for group in range(len(plan.lanes) // LANES):
-            _task(x, y, group, padding, plan, programs)
+        for index in range(parts * (len(plan.lanes) // LANES)):
+            _task(x, y, index, parts, padding, plan, programs)
 
 
 @compiled(nogil=True, parallel=True)
 def shift_i8_parallel(
     x: Array, shift: Array, sign: Array, y: Array, padding: int, smallest: int, plan: Plan,
-    most: int, found: Array,
+    parts: int, most: int, found: Array,
 ) -> None:  # fmt: skip
-    """As :func:`shift_i8_serial`, groups of lanes shared out among threads; the same bits."""
+    """As :func:`shift_i8_serial`, tasks shared out among threads; the same bits."""
     programs = _empty_programs(plan, smallest)
     for i in prange(-(-plan.filters // TOGETHER)):
-        filters = slice(i * TOGETHER, min(plan.filters, (i + 1) * TOGETHER))
+        first = np.int64(i) * TOGETHER  # prange counts in uint64
+        filters = slice(first, min(plan.filters, first + TOGETHER))
         _write_programs(filters, shift, sign, smallest, plan, programs, found)
     if found.min() >= 0 and found.max() <= most:
-        for group in prange(len(plan.lanes) // LANES):
-            _task(x, y, group, padding, plan, programs)
+        for index in prange(parts * (len(plan.lanes) // LANES)):
+            _task(x, y, np.int64(index), parts, padding, plan, programs)
