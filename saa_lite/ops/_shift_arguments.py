@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.ops.shift import smallest_shift
+
+LARGEST_INPUT = 128  # of int8 in magnitude
+MOST_UNITS = (2**31 - 1) // LARGEST_INPUT  # Σ2^(p − pmin) of a filter whose sums fit an int32
 
 
 def check_shift_tensors(
@@ -57,26 +59,16 @@ def value_range(values: Tensor) -> tuple[int, int]:
     return int(least), int(most)
 
 
-LARGEST_INPUT = 128  # |−128|
-MOST_UNITS = (2**31 - 1) // LARGEST_INPUT  # Σ2^(p − pmin) of a filter whose sums fit an int32
-
-
-def units_of(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
-    """Σ2^(p − pmin) over the taps of each filter that have a sign, int64 [T]."""
+def check_contents(operator: str, shift: Tensor, sign: Tensor, smallest: int) -> None:
+    """What only the numbers tell: codes in range, and sums over int8 inputs that fit int32."""
+    check_codes(operator, shift, sign, smallest)
+    if shift.numel() == 0:
+        return
     used = sign.ne(0).long().flatten(1)
-    return (used << (shift.flatten(1).long() - smallest)).sum(1)
-
-
-def check_fits_int32(operator: str, units: int, bits: int) -> None:
-    """Refuse a largest Σ2^(p − pmin) whose product with 128 leaves int32."""
+    units = int((used << (shift.flatten(1).long() - smallest)).sum(1).max())
     if units > MOST_UNITS:
         raise UsageError(
-            f"{operator}: the sum may reach 128·Σ2^(p − pmin) = {LARGEST_INPUT * units} for these "
-            f"codes of {bits} bits and inputs down to −128, but an int32 holds at most "
+            f"{operator}: a sum may reach 128·Σ2^(p − pmin) = {LARGEST_INPUT * units} with these "
+            f"codes, pmin = {smallest}, and inputs down to −128, but an int32 holds at most "
             f"{2**31 - 1}; use fewer bits, or shift_conv2d, which sums in int64"
         )
-
-
-def bits_of(smallest: int) -> int:
-    """The format whose smallest shift this is."""
-    return next(bits for bits in range(2, 7) if smallest_shift(bits) == smallest)

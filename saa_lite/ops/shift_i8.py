@@ -22,14 +22,7 @@ from saa_lite.ops._arguments import (
     pairs,
 )
 from saa_lite.ops._launch import launch, threads_wanted
-from saa_lite.ops._shift_arguments import (
-    MOST_UNITS,
-    bits_of,
-    check_codes,
-    check_fits_int32,
-    check_shift_tensors,
-    units_of,
-)
+from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
 from saa_lite.ops.shift import smallest_shift
 from saa_lite.ops.shift_i8_plan import plan_of
 from saa_lite.ops.shift_integer import shift_conv2d_by_taps
@@ -139,13 +132,6 @@ def _shift_i8_shape(
     return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
 
 
-def check_contents(operator: str, shift: Tensor, sign: Tensor, smallest: int) -> None:
-    """What only the numbers themselves tell: codes in range, and sums that fit int32."""
-    check_codes(operator, shift, sign, smallest)
-    if shift.numel():
-        check_fits_int32(operator, int(units_of(shift, sign, smallest).max()), bits_of(smallest))
-
-
 def _in_lanes(
     input: Tensor,
     shift: Tensor,
@@ -157,16 +143,15 @@ def _in_lanes(
 ) -> None:
     """Fill ``output`` with the kernel for 64 lanes, which reads and writes both memory layouts."""
     x, y, geometry, channels_last = _as_arrays(input, shift, output, geometry)
-    shape, result = ((a.shape[0], a.shape[3], *a.shape[1:3]) for a in (x, y)) if channels_last else (
-        x.shape, y.shape
-    )
-    plan = plan_of(shape, tuple(shift.shape), result, *geometry, groups, channels_last)
-    groups_of_lanes = len(plan.lanes) // LANES
-    parts = -(-TASKS_PER_THREAD * threads_wanted() // groups_of_lanes) if threads_wanted() > 1 else 1
+    order = (0, 3, 1, 2) if channels_last else (0, 1, 2, 3)
+    shapes = (tuple(array.shape[i] for i in order) for array in (x, y))
+    plan = plan_of(*shapes, tuple(shift.shape), *geometry, groups, channels_last)
+    threads, tasks = threads_wanted(), len(plan.lanes) // LANES
+    parts = 1 if threads == 1 else min(len(shift), -(-TASKS_PER_THREAD * threads // tasks))
     found = np.empty(shift.shape[0], np.int64)
     codes = (code.contiguous().numpy().reshape(len(shift), -1) for code in (shift, sign))
     kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
-    options = geometry[1][0], smallest, plan, min(parts, len(found)), MOST_UNITS, found
+    options = geometry[1][0], smallest, plan, parts, MOST_UNITS, found
     launch(*kernels, x.reshape(-1), *codes, y, *options)
     if found.min() < 0 or found.max() > MOST_UNITS:
         check_contents("shift_conv2d_i8", shift, sign, smallest)
@@ -184,9 +169,8 @@ def _as_arrays(
     alone = shift.shape[2:] == (1, 1) and padding == (0, 0)
     if alone:
         input, stride = input[:, :, :: stride[0], :: stride[1]], (1, 1)
-    channels_last = layout_of(output) == torch.channels_last or output.shape[2:] == (1, 1) == (
-        tuple(input.shape[2:])
-    )
+    one_pixel = input.shape[2:] == output.shape[2:] == (1, 1)
+    channels_last = one_pixel or layout_of(output) == torch.channels_last
     if channels_last:
         x, y = (t.permute(0, 2, 3, 1).contiguous().numpy() for t in (input, output))
     else:

@@ -59,10 +59,10 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=64)
 def plan_of(
-    shape: tuple[int, ...], weight: tuple[int, ...], output: tuple[int, ...], stride: Pair,
+    shape: tuple[int, ...], output: tuple[int, ...], weight: tuple[int, ...], stride: Pair,
     padding: Pair, dilation: Pair, groups: int, channels_last: bool,
 ) -> Plan:  # fmt: skip
-    """The plan for input [B, C, H, W], weight [T, C/groups, kh, kw] and output [B, T, H', W']."""
+    """The plan for input [B, C, H, W], output [B, T, H', W'] and weight [T, C/groups, kh, kw]."""
     batch, channels, height, width = shape
     filters, per_group, kernel_rows, kernel_columns = weight
     reach = dilation[0] * (kernel_rows - 1), dilation[1] * (kernel_columns - 1)
