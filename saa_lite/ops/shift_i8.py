@@ -24,12 +24,11 @@ from saa_lite.ops._arguments import (
 from saa_lite.ops._launch import launch, threads_wanted
 from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
 from saa_lite.ops.shift import smallest_shift
-from saa_lite.ops.shift_i8_plan import plan_of
+from saa_lite.ops.shift_i8_plan import plan_arrays
 from saa_lite.ops.shift_integer import shift_conv2d_by_taps
 from saa_lite.ops.shift_ir import LANES
 
-TASKS_PER_THREAD = 2
-PIXELS_IN_A_ROW = (8, 4)  # that 1 × 1 kernels like best, the better first
+TASKS_PER_THREAD = 2  # enough for threads to even out; each packs its input by itself
 
 
 def shift_conv2d_i8(
@@ -107,13 +106,18 @@ def _shift_i8_on_cpu(
     groups: int,
     smallest: int,
 ) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
+    geometry, layout = pairs(stride, padding, dilation), layout_of(input)
     shape = output_shape(input, shift, *geometry)
-    output = torch.empty(shape, dtype=torch.int32, memory_format=layout_of(input))
+    output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or shift.shape[1] == 0:
         check_contents("shift_conv2d_i8", shift, sign, smallest)
         return output.zero_()
-    _in_lanes(input, shift, sign, output, geometry, groups, smallest)
+    if shift.shape[2:] == (1, 1) and geometry[:2] != ((1, 1), (0, 0)) and geometry[1] == (0, 0):
+        rows, columns = geometry[0]  # leave out what a stride leaves out
+        input, geometry = input[:, :, ::rows, ::columns], ((1, 1), (0, 0), (1, 1))
+    one_pixel = input.shape[2:] == shape[2:] == (1, 1)
+    channels_last = one_pixel or layout == torch.channels_last
+    _in_lanes(input, shift, sign, output, geometry, groups, smallest, channels_last)
     return output
 
 
@@ -140,52 +144,18 @@ def _in_lanes(
     geometry: tuple[Pair, Pair, Pair],
     groups: int,
     smallest: int,
+    channels_last: bool,
 ) -> None:
     """Fill ``output`` with the kernel for 64 lanes, which reads and writes both memory layouts."""
-    x, y, geometry, channels_last = _as_arrays(input, shift, output, geometry)
-    order = (0, 3, 1, 2) if channels_last else (0, 1, 2, 3)
-    shapes = (tuple(array.shape[i] for i in order) for array in (x, y))
-    plan = plan_of(*shapes, tuple(shift.shape), *geometry, groups, channels_last)
-    threads, tasks = threads_wanted(), len(plan.lanes) // LANES
+    shapes = tuple(input.shape), tuple(output.shape), tuple(shift.shape)
+    plan = plan_arrays(*shapes, *geometry, groups, channels_last)
+    threads, tasks = threads_wanted(), len(plan[1]) // LANES
     parts = 1 if threads == 1 else min(len(shift), -(-TASKS_PER_THREAD * threads // tasks))
-    found = np.empty(shift.shape[0], np.int64)
-    codes = (code.contiguous().numpy().reshape(len(shift), -1) for code in (shift, sign))
+    if channels_last:
+        input, output = input.permute(0, 2, 3, 1), output.permute(0, 2, 3, 1)
+    x, p, s = (tensor.contiguous().numpy() for tensor in (input, shift, sign))
+    found = np.empty(len(shift), np.int64)
     kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
-    options = geometry[1][0], smallest, plan, parts, MOST_UNITS, found
-    launch(*kernels, x.reshape(-1), *codes, y, *options)
+    launch(*kernels, x, p, s, output.numpy(), smallest, parts, MOST_UNITS, found, *plan)
     if found.min() < 0 or found.max() > MOST_UNITS:
         check_contents("shift_conv2d_i8", shift, sign, smallest)
-
-
-def _as_arrays(
-    input: Tensor, shift: Tensor, output: Tensor, geometry: tuple[Pair, Pair, Pair]
-) -> tuple[np.ndarray, np.ndarray, tuple[Pair, Pair, Pair], bool]:
-    """Input and output as C-contiguous arrays, with the channels last or not, and the geometry.
-
-    A 1 × 1 kernel without padding sees each pixel alone: what a stride leaves out is left out, and
-    the pixels are counted in rows of eight.
-    """
-    stride, padding, dilation = geometry
-    alone = shift.shape[2:] == (1, 1) and padding == (0, 0)
-    if alone:
-        input, stride = input[:, :, :: stride[0], :: stride[1]], (1, 1)
-    one_pixel = input.shape[2:] == output.shape[2:] == (1, 1)
-    channels_last = one_pixel or layout_of(output) == torch.channels_last
-    if channels_last:
-        x, y = (t.permute(0, 2, 3, 1).contiguous().numpy() for t in (input, output))
-    else:
-        x, y = input.contiguous().numpy(), output.numpy()
-    if alone:
-        x, y = _in_rows(x, channels_last), _in_rows(y, channels_last)
-    return x, y, (stride, padding, dilation), channels_last
-
-
-def _in_rows(images: np.ndarray, channels_last: bool) -> np.ndarray:
-    """The pixels of each image, or with channels last of all of them, in rows of equal length."""
-    pixels = images.size // images.shape[3] if channels_last else images.shape[2] * images.shape[3]
-    for length in PIXELS_IN_A_ROW:
-        if pixels % length == 0:
-            if channels_last:
-                return images.reshape(1, -1, length, images.shape[3])
-            return images.reshape(*images.shape[:2], -1, length)
-    return images

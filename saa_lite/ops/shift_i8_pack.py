@@ -100,38 +100,38 @@ def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
 
 
 @compiled(error_model="numpy")
-def pack_band(x: Array, lanes: Array, plan: Plan, padding: int, lines: Array) -> None:
+def pack_band(x: Array, lanes: Array, plan: Plan, lines: Array) -> None:
     """Rows under each of 64 bands into ``lines``; ``x``: the images' bytes, one after another.
 
     A *run* is what lies contiguously in an image and in the plan's targets: the rows of a channel,
     or with channels last, one row of all channels.
     """
     last = plan.channels_last
-    pixel, row = (plan.channels, plan.row) if last else (1, plan.channel)
-    per_row = plan.width * pixel
-    runs, step = (plan.input_rows, per_row) if last else (plan.channels, plan.height * plan.width)
-    length = per_row if last else per_row * plan.input_rows
+    pixel, step = (plan.channels, plan.row) if last else (1, plan.channel)
+    row, plane = plan.width * pixel, plan.height * plan.width * pixel
+    runs, length = (plan.input_rows, row) if last else (plan.channels, row * plan.input_rows)
+    image, next_run = plan.channels * plan.height * plan.width, row if last else plane
     staged = np.empty(LANES * PITCH + COLUMNS, np.int8)  # rows as in `spread`
     source, target, tables = x.ctypes.data, lines.ctypes.data, plan.targets.ctypes.data
     for run in range(runs):
         for begin in range(0, length, RUN):
             end = min(length, begin + RUN)
             for lane in range(LANES):
-                top = lanes[lane, 1] * plan.row_step - padding
+                top = lanes[lane, 1] * plan.row_step - plan.padding
                 first, stop = begin, end
                 if last:
                     stop = end if 0 <= top + run < plan.height else begin
                 else:
-                    first = min(end, max(begin, -top * per_row))
-                    stop = max(first, min(end, (plan.height - top) * per_row))
+                    first = min(end, max(begin, -top * row))
+                    stop = max(first, min(end, (plan.height - top) * row))
                 at = staged.ctypes.data + (2 * (lane % HALF) + lane // HALF) * PITCH - begin
                 clear_bytes(at + begin, first - begin)
-                begin_at = lanes[lane, 0] * plan.image + top * per_row + run * step
-                copy_bytes(source + begin_at + first, at + first, stop - first)
+                origin = lanes[lane, 0] * image + top * row + run * next_run
+                copy_bytes(source + origin + first, at + first, stop - first)
                 clear_bytes(at + stop, end - stop)
             for i in range(begin, end, COLUMNS):
                 at = staged.ctypes.data + i - begin
-                spread(at, target + run * row, tables + 8 * i)
+                spread(at, target + run * step, tables + 8 * i)
 
 
 @compiled(error_model="numpy")
@@ -140,5 +140,4 @@ def clear_sides(plan: Plan, lines: Array) -> None:
     for channel in range(plan.channels):
         for row in range(plan.input_rows):
             for side in plan.sides:
-                at = lines.ctypes.data + channel * plan.channel + row * plan.row + side
-                clear_line(at)
+                clear_line(lines.ctypes.data + channel * plan.channel + row * plan.row + side)

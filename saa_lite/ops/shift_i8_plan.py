@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from saa_lite.ops._arguments import Pair
+from saa_lite.ops._compile import compiled
 from saa_lite.ops.shift_ir import COLUMNS, LANES, LINE, PIXELS, QUAD, QUADS, SUMS
 
 Array = Any
 
-# Lines under a tile that stay in the first-level cache while all filters pass (32 KiB).
+# Lines under a tile that filters see one after the other: 100 KiB, well within the second-level
+# cache. Blocks that fit the first level (32 KiB) would need more of the costly last steps.
 TILE_LINES = 1600
 # Band of input under one group of lanes, bytes: half of a common second-level cache.
 LARGEST_BAND = 512 * 1024
@@ -32,37 +34,77 @@ SPREAD = 39
 class Plan(NamedTuple):
     """Geometry of one convolution; "offset" means bytes behind some first line."""
 
-    channels_last: bool
+    channels_last: int
     channels: int
     height: int
     width: int
     filters: int
     groups: int
-    image: int  # bytes of an input image
+    padding: int  # rows
+    output_width: int
+    area: int  # pixels of an output image
     rows: int  # output rows of a band
     input_rows: int  # under them, padding included
     row_step: int  # rows of input from one output row to the next
     row: int  # bytes from one row of lines to the next
     channel: int  # bytes from one channel of lines to the next
-    taps: int  # of a filter
+    kernel: int  # taps of a channel
     block: int  # channels of a block
+    patch: int  # tiles that are written together: whole lines of the cache
+    chunk: int  # filters that are
     lanes: Array  # int64 [64·n, 2]: image and first output row of each lane
     targets: Array  # int64 [L]: offset of each number of a run; runs are as in `pack_band`
     sides: Array  # int64: offsets of the padding columns of a row
-    offsets: Array  # int32 [C/groups, kh, kw]: offset of each tap, from its block's first channel
+    offsets: Array  # int32 [C/groups·kh·kw]: offset of each tap, from its block's first channel
     quads: Array  # int64 [QUADS]: offset of each quad of a tile
     tiles: Array  # int64 [n, 2]: output row and column of each tile
-    patch: int  # tiles that are written together: whole lines of the cache
-    chunk: int  # filters that are
     runs: Array  # int64 [patches, n, 18]: as `runs_of`
 
 
+@compiled(error_model="numpy")
+def plan_from(
+    n: Array, lanes: Array, targets: Array, sides: Array, offsets: Array, quads: Array,
+    tiles: Array, runs: Array,
+) -> Plan:  # fmt: skip
+    """The plan of :func:`plan_arrays` again: Numba takes arrays from Python faster than tuples."""
+    return Plan(
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        n[14], n[15], n[16], n[17], lanes, targets, sides, offsets, quads, tiles, runs,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=64)
-def plan_of(
+def plan_arrays(
+    shape: tuple[int, ...], output: tuple[int, ...], weight: tuple[int, ...], stride: Pair,
+    padding: Pair, dilation: Pair, groups: int, channels_last: bool,
+) -> tuple[Array, ...]:  # fmt: skip
+    """The plan's numbers as one int64 array, then its arrays.
+
+    A 1 × 1 kernel without stride and padding sees each pixel alone; its pixels, all of them with
+    channels last and else those of an image, are counted in rows of eight or four if that fits.
+
+    Args:
+        shape, output, weight: of input [B, C, H, W], output [B, T, H', W'] and weight
+            [T, C/groups, kh, kw].
+    """
+    if weight[2:] == stride == (1, 1) and padding == (0, 0):
+        shape, output = (_in_rows(size, channels_last) for size in (shape, output))
+    plan = _plan(shape, output, weight, stride, padding, dilation, groups, channels_last)
+    numbers = [value for value in plan if isinstance(value, int)]
+    return np.array(numbers, np.int64), *plan[len(numbers) :]
+
+
+def _in_rows(shape: tuple[int, ...], channels_last: bool) -> tuple[int, ...]:
+    batch, channels, height, width = shape
+    images, pixels = (1, batch * height * width) if channels_last else (batch, height * width)
+    fitting = [length for length in (8, 4) if pixels % length == 0]
+    return (images, channels, pixels // fitting[0], fitting[0]) if fitting else shape
+
+
+def _plan(
     shape: tuple[int, ...], output: tuple[int, ...], weight: tuple[int, ...], stride: Pair,
     padding: Pair, dilation: Pair, groups: int, channels_last: bool,
 ) -> Plan:  # fmt: skip
-    """The plan for input [B, C, H, W], output [B, T, H', W'] and weight [T, C/groups, kh, kw]."""
     batch, channels, height, width = shape
     filters, per_group, kernel_rows, kernel_columns = weight
     reach = dilation[0] * (kernel_rows - 1), dilation[1] * (kernel_columns - 1)
@@ -79,15 +121,16 @@ def plan_of(
     tiles = _tiles(rows, output[3], form)
     patch = 1 if channels_last else max(-(-min(16, output[3]) // form[1]), 16 // PIXELS)
     return Plan(
-        channels_last, channels, height, width, filters, groups, channels * height * width,
+        int(channels_last), channels, height, width, filters, groups,
+        padding[0], output[3], output[2] * output[3],
         rows, input_rows, stride[0], pitch * LINE, channel * LINE,
-        per_group * kernel_rows * kernel_columns, block,
+        kernel_rows * kernel_columns, block, patch, FILTERS // patch,
         _lanes(batch, output[2], rows),
         _targets(channels_last, shape, input_rows, padding[1], column, channel),
         np.append(column[: padding[1]], column[padding[1] + width :][: padding[1]]) * LINE,
-        _offsets(weight, dilation, column, pitch, channel, block),
+        _offsets(weight, dilation, column, pitch, channel, block).ravel(),
         np.array([(row * stride[0] * pitch + at) * LINE for row, at in _quads(form)]),
-        np.array(tiles), patch, FILTERS // patch, runs_of(tiles, form, patch, output[3]),
+        np.array(tiles), runs_of(tiles, form, patch, output[3]),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from saa_lite.ops.shift_i8_pack import (
     steps_of,
     write_steps,
 )
-from saa_lite.ops.shift_i8_plan import Plan
+from saa_lite.ops.shift_i8_plan import Plan, plan_from
 from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, SUMS, clear_bytes, gather, tile
 
 Array = Any
@@ -46,8 +46,8 @@ def _add_filters(
     ``y``: address of the sums of the first one, and bytes to the next one's.
     """
     kinds, taps, steps, ends = programs
-    per_group, channels = plan.filters // plan.groups, plan.offsets.shape[0]
-    in_block = plan.block * (plan.taps // channels)
+    per_group, channels = plan.filters // plan.groups, plan.channels // plan.groups
+    in_block = plan.block * plan.kernel
     taps_at, steps_at, quads = taps.ctypes.data, steps.ctypes.data, plan.quads.ctypes.data
     blocks = ends.shape[1]
     for block in range(blocks):
@@ -62,7 +62,7 @@ def _add_filters(
 
 @compiled(error_model="numpy")
 def _write(
-    sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan, y: Array
+    sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan
 ) -> None:
     """Sums of a patch to their output; ``lanes``: addresses of each lane's first output row."""
     source, step = sums.ctypes.data, sums.shape[1]
@@ -76,33 +76,32 @@ def _write(
                     target = 4 * ((pixel + i) * plan.filters + first)
                     gather(at + offsets[i], filters.ctypes.data, to, target, count)
             elif pixels:
-                plane = y.shape[2] * y.shape[3]
                 for f in range(count):
-                    target = 4 * ((first + f) * plane + pixel)
+                    target = 4 * ((first + f) * plan.area + pixel)
                     gather(at + f * step, offsets.ctypes.data, to, target, pixels)
 
 
 @compiled(error_model="numpy")
-def _task(
-    x: Array, y: Array, index: int, parts: int, padding: int, plan: Plan, programs: Any
-) -> None:
+def _task(x: Array, y: Array, index: int, parts: int, programs: Any, arrays: Any) -> None:
     """One of ``parts`` equal parts of the filters for one group of lanes."""
+    plan = plan_from(*arrays)
     group, part = index // parts, index % parts
     lanes = plan.lanes[group * LANES : group * LANES + LANES]
     lines = _aligned(plan.channels * plan.channel)
     clear_sides(plan, lines)
-    pack_band(x, lanes, plan, padding, lines)
+    pack_band(x, lanes, plan, lines)
     addresses = np.empty(LANES, np.int64)
-    line = 4 * (y.shape[2] * y.shape[3] if plan.channels_last else y.shape[3])
+    line = plan.output_width * (plan.filters if plan.channels_last else 1)
     for lane in range(LANES):
-        addresses[lane] = y[lanes[lane, 0]].ctypes.data + lanes[lane, 1] * line
+        origin = lanes[lane, 0] * plan.area * plan.filters + lanes[lane, 1] * line
+        addresses[lane] = y.ctypes.data + 4 * origin
     first, last = part * plan.filters // parts, (part + 1) * plan.filters // parts
-    _patches(lines, first, last, addresses, y, plan, programs)
+    _patches(lines, first, last, addresses, plan, programs)
 
 
 @compiled(error_model="numpy")
 def _patches(
-    lines: Array, first: int, last: int, addresses: Array, y: Array, plan: Plan, programs: Any
+    lines: Array, first: int, last: int, addresses: Array, plan: Plan, programs: Any
 ) -> None:
     """Filters first … last − 1 at all tiles; ``addresses``: of each lane's first output row."""
     step = plan.patch * PIXELS * SUMS + 2 * LINE
@@ -117,76 +116,77 @@ def _patches(
                 at = lines.ctypes.data + row + tiles[i, 1] * LINE
                 target = sums.ctypes.data + i * PIXELS * SUMS
                 _add_filters(at, t, count, programs, plan, target, step)
-            _write(sums, plan.runs[patch], t, count, addresses, plan, y)
+            _write(sums, plan.runs[patch], t, count, addresses, plan)
 
 
 @compiled(error_model="numpy")
-def _empty_programs(plan: Plan, smallest: int) -> Any:
+def _empty_programs(smallest: int, arrays: Any) -> Any:
     """Kinds and sorted offsets of all taps; steps of each filter and block, and how many."""
-    blocks = -(-plan.offsets.shape[0] // plan.block)
-    in_block = plan.block * (plan.taps // plan.offsets.shape[0])
+    plan = plan_from(*arrays)
+    taps = plan.offsets.size
+    blocks = -(-taps // (plan.block * plan.kernel))
     return (
-        np.empty((plan.filters, plan.taps), np.uint8),
-        np.empty((plan.filters, plan.taps + 2), np.int32),
-        np.empty((plan.filters, blocks, steps_of(in_block, smallest)), np.int64),
+        np.empty((plan.filters, taps), np.uint8),
+        np.empty((plan.filters, taps + 2), np.int32),
+        np.empty((plan.filters, blocks, steps_of(plan.block * plan.kernel, smallest)), np.int64),
         np.empty((plan.filters, blocks), np.int64),
     )
 
 
 @compiled(error_model="numpy")
 def _write_programs(
-    filters: slice, shift: Array, sign: Array, smallest: int, plan: Plan, programs: Any,
-    found: Array,
+    first: int, last: int, shift: Array, sign: Array, smallest: int, programs: Any, found: Array,
+    arrays: Any,
 ) -> None:  # fmt: skip
-    """The programs of some filters; found[t]: Σ2^(p − pmin), or −1 if a code is out of range."""
+    """The programs of filters first … last − 1, and their ``found``."""
+    plan = plan_from(*arrays)
     kinds, taps, steps, ends = programs
-    found[filters] = -1
-    if not in_range(shift[filters].reshape(-1), sign[filters].reshape(-1), smallest):
+    found[first:last] = -1
+    p, s = shift[first:last].reshape(-1), sign[first:last].reshape(-1)
+    if not in_range(p, s, smallest):
         return
-    found[filters] = 0
-    some = kinds[filters].reshape(-1)
-    find_kinds(shift[filters].reshape(-1), sign[filters].reshape(-1), 1 - smallest, some)
+    found[first:last] = 0
+    find_kinds(p, s, 1 - smallest, kinds[first:last].reshape(-1))
     scratch = np.empty((2, 4 * (1 - smallest)), np.uint32)
-    in_block = plan.block * (plan.taps // plan.offsets.shape[0])
-    offsets = plan.offsets.reshape(plan.offsets.size)
-    for t in range(filters.start, filters.stop):
+    in_block = plan.block * plan.kernel
+    for t in range(first, last):
         for block in range(ends.shape[1]):
-            part = slice(block * in_block, min(plan.taps, (block + 1) * in_block))
-            sort_taps(kinds[t, part], offsets[part], taps[t, part], scratch[0], scratch[1])
+            part = slice(block * in_block, min(plan.offsets.size, (block + 1) * in_block))
+            sort_taps(kinds[t, part], plan.offsets[part], taps[t, part], scratch[0], scratch[1])
             ends[t, block], units = write_steps(scratch[0], smallest, steps[t, block])
             found[t] += units
 
 
 @compiled(nogil=True)
 def shift_i8_serial(
-    x: Array, shift: Array, sign: Array, y: Array, padding: int, smallest: int, plan: Plan,
-    parts: int, most: int, found: Array,
+    x: Array, shift: Array, sign: Array, y: Array, smallest: int, parts: int, most: int,
+    found: Array, *arrays: Array,
 ) -> None:  # fmt: skip
     """Y = Σ sign·(x << (p − pmin)) on the calling thread.
 
-    x: int8, the bytes of the images; shift, sign: int8 [T, taps]; y: int32 [B, T, H', W'], or with
-    the channels last [B, H', W', T]; padding: rows. A task takes one of ``parts`` of the filters.
-    found: int64 [T], Σ2^(p − pmin) of each filter, or −1 where a code is out of range; one that is,
-    or a sum above ``most``, leaves y as it was.
+    x int8 [B, C, H, W] and y int32 [B, T, H', W'], or both with the channels last; shift, sign int8
+    [T, C/groups, kh, kw]. A task takes one of ``parts`` of the filters. found int64 [T]: Σ2^(p −
+    pmin) of each filter, or −1 where a code is out of range; one that is, or a sum above ``most``,
+    leaves y as it was. ``arrays``: :func:`.shift_i8_plan.plan_arrays`.
     """
-    programs = _empty_programs(plan, smallest)
-    _write_programs(slice(0, plan.filters), shift, sign, smallest, plan, programs, found)
+    programs = _empty_programs(smallest, arrays)
+    _write_programs(0, len(shift), shift, sign, smallest, programs, found, arrays)
     if found.min() >= 0 and found.max() <= most:
-        for index in range(parts * (len(plan.lanes) // LANES)):
-            _task(x, y, index, parts, padding, plan, programs)
+        for index in range(parts * (len(arrays[1]) // LANES)):
+            _task(x, y, index, parts, programs, arrays)
 
 
 @compiled(nogil=True, parallel=True)
 def shift_i8_parallel(
-    x: Array, shift: Array, sign: Array, y: Array, padding: int, smallest: int, plan: Plan,
-    parts: int, most: int, found: Array,
+    x: Array, shift: Array, sign: Array, y: Array, smallest: int, parts: int, most: int,
+    found: Array, *arrays: Array,
 ) -> None:  # fmt: skip
     """As :func:`shift_i8_serial`, tasks shared out among threads; the same bits."""
-    programs = _empty_programs(plan, smallest)
-    for i in prange(-(-plan.filters // TOGETHER)):
+    programs = _empty_programs(smallest, arrays)
+    for i in prange(-(-len(shift) // TOGETHER)):
         first = np.int64(i) * TOGETHER  # prange counts in uint64
-        filters = slice(first, min(plan.filters, first + TOGETHER))
-        _write_programs(filters, shift, sign, smallest, plan, programs, found)
+        last = min(len(shift), first + TOGETHER)
+        _write_programs(first, last, shift, sign, smallest, programs, found, arrays)
     if found.min() >= 0 and found.max() <= most:
-        for index in prange(parts * (len(plan.lanes) // LANES)):
-            _task(x, y, np.int64(index), parts, padding, plan, programs)
+        for index in prange(parts * (len(arrays[1]) // LANES)):
+            _task(x, y, np.int64(index), parts, programs, arrays)
