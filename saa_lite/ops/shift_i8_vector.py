@@ -61,9 +61,7 @@ def _add_filters(
 
 
 @compiled(error_model="numpy")
-def _write(
-    sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan
-) -> None:
+def _write(sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan) -> None:
     """Sums of a patch to their output; ``lanes``: addresses of each lane's first output row."""
     source, step = sums.ctypes.data, sums.shape[1]
     filters = np.minimum(np.arange(LONGEST), count - 1) * step
