@@ -17,6 +17,7 @@ from torch import Tensor
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair, pairs
 from saa_lite.ops._launch import launch
+from saa_lite.ops._shift_arguments import check_codes, check_shift_tensors, value_range
 from saa_lite.ops.shift import smallest_shift
 from saa_lite.ops.shift_cpu import shift_conv2d_parallel, shift_conv2d_serial
 
@@ -70,7 +71,7 @@ def shift_conv2d(
     """
     check_choice("rounding", rounding, ROUNDINGS)
     smallest = smallest_shift(bits)
-    _check_tensors(input, shift, sign)
+    check_shift_tensors("shift_conv2d", input, shift, sign, torch.int32)
     geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
     check_conv_shapes("shift_conv2d", input, shift, *geometry, groups)
     return _shift_conv2d(input, shift, sign, *geometry, groups, smallest, rounding == "truncate")
@@ -86,62 +87,19 @@ def shift_scale(bits: int = 5, fraction_bits: int = 16, rounding: str = "exact")
     return 2.0 ** (outside - fraction_bits)
 
 
-def _check_tensors(input: Tensor, shift: Tensor, sign: Tensor) -> None:
-    wanted = (
-        ("input", input, torch.int32),
-        ("shift", shift, torch.int8),
-        ("sign", sign, torch.int8),
-    )
-    for name, given, dtype in wanted:
-        if not isinstance(given, Tensor):
-            raise TypeError(
-                f"shift_conv2d: {name} must be a torch.Tensor; got {type(given).__name__}"
-            )
-        if given.dtype != dtype:
-            raise TypeError(f"shift_conv2d: {name} must be {dtype}; got {given.dtype}")
-        if given.device != input.device:
-            raise UsageError(
-                "shift_conv2d: input, shift and sign must be on one device; "
-                f"got {input.device} and {name} on {given.device}"
-            )
-    if shift.shape != sign.shape:
-        raise UsageError(
-            "shift_conv2d: shift and sign must have one shape; "
-            f"got {list(shift.shape)} and {list(sign.shape)}"
-        )
-    if shift.dim() != 4:
-        raise UsageError(
-            "shift_conv2d: shift must have shape [filters, channels / groups, rows, columns]; "
-            f"got {list(shift.shape)}"
-        )
-
-
 def _check_contents(
     input: Tensor, shift: Tensor, sign: Tensor, smallest: int, truncate: bool
 ) -> None:
     """What only the numbers themselves tell: codes in range, and a sum that fits int64."""
-    for name, given, lowest, highest in (("shift", shift, smallest, 0), ("sign", sign, -1, 1)):
-        least, most = _range(given)
-        if least < lowest or most > highest:
-            raise UsageError(
-                f"shift_conv2d: {name} must lie between {lowest} and {highest}; "
-                f"got {least if least < lowest else most}"
-            )
+    check_codes("shift_conv2d", shift, sign, smallest)
     taps = shift[:1].numel() << (0 if truncate else -smallest)
     # Reading all of the input is spared where even its dtype's largest number would do.
-    if taps << 31 > LARGEST and taps * max(map(abs, _range(input))) > LARGEST:
+    if taps << 31 > LARGEST and taps * max(map(abs, value_range(input))) > LARGEST:
         raise UsageError(
-            f"shift_conv2d: {shift[:1].numel()} taps of up to {max(map(abs, _range(input)))}, "
+            f"shift_conv2d: {shift[:1].numel()} taps of up to {max(map(abs, value_range(input)))}, "
             f"shifted left by up to {-smallest}, may exceed the largest int64, 2^63 − 1; "
             'use fewer bits, smaller inputs or rounding="truncate"'
         )
-
-
-def _range(values: Tensor) -> tuple[int, int]:
-    if values.numel() == 0:
-        return 0, 0
-    least, most = torch.aminmax(values)
-    return int(least), int(most)
 
 
 def _amounts(shift: Tensor, smallest: int, truncate: bool) -> Tensor:

@@ -1,0 +1,161 @@
+"""Int8 shift convolution without a multiplication: what quantised DeepShift hardware computes.
+
+    Y[b, t, p] = Σ_k sign[t, k]·(X[b, k, p] << (shift[t, k] − pmin)),   X int8, Y int32
+
+in the units of :func:`saa_lite.ops.shift_conv2d` with rounding "exact", and equal to it to the last
+bit. :mod:`.shift_i8_matmul` computes the same with products.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saa_lite.ops import shift_i8_vector
+from saa_lite.ops._arguments import (
+    Pair,
+    check_conv_shapes,
+    layout_of,
+    output_shape,
+    pair,
+    pairs,
+)
+from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
+from saa_lite.ops.shift import smallest_shift
+from saa_lite.ops.shift_i8_plan import plan_arrays
+from saa_lite.ops.shift_integer import shift_conv2d_by_taps
+from saa_lite.ops.shift_ir import LANES
+
+TASKS_PER_THREAD = 2  # enough for threads to even out; each packs its input by itself
+
+
+def shift_conv2d_i8(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    bits: int = 5,
+) -> Tensor:
+    """Σ sign·(x << (p − pmin)) by shifting, adding and subtracting alone. Zero padding.
+
+    On a CPU 64 lanes work at once, each on rows of one image: batch × output rows of 64 or more
+    keep all of them busy, fewer leave some idle (a single 8 × 8 image uses 8). 1 × 1 kernels fill
+    them from all pixels.
+
+    Overflow: a sum lies within ±128·Σ2^(p − pmin), over the taps of its filter whose sign is not 0.
+    Codes for which that exceeds 2^31 − 1 are refused. 5 bits always fit up to 511 taps, 4 bits up
+    to 131,071; weights below 1 leave room for more.
+
+    Args:
+        input: int8 [N, C, H, W], any layout.
+        shift: int8 [T, C / groups, kh, kw], in [pmin, 0]; pmin = −(2^(bits−1) − 1).
+        sign: int8, as ``shift``, in {−1, 0, 1}.
+        stride, padding, dilation: int or pair (rows, columns).
+        groups: divides channels and filters.
+        bits: the format of the weights, 2 to 6.
+
+    Returns:
+        int32 [N, T, rows', columns'], channels_last if ``input`` is. One unit is 2^pmin times that
+        of ``input``. No gradient: integers have none.
+
+    Raises:
+        TypeError: not int8 tensors.
+        UsageError: (a ValueError) shapes, values or options out of range, or a sum that may
+            overflow.
+    """
+    name = "shift_conv2d_i8"
+    smallest = smallest_shift(bits)
+    check_shift_tensors(name, input, shift, sign, torch.int8)
+    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    check_conv_shapes(name, input, shift, *geometry, groups)
+    return _shift_i8(input, shift, sign, *geometry, groups, smallest)
+
+
+@torch.library.custom_op("saa_lite::shift_conv2d_i8", mutates_args=())
+def _shift_i8(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+) -> Tensor:
+    """Every device without a kernel of its own."""
+    check_contents("shift_conv2d_i8", shift, sign, smallest)
+    geometry = pairs(stride, padding, dilation)
+    output = shift_conv2d_by_taps(input, shift - smallest, sign, *geometry, groups).int()
+    return output.contiguous(memory_format=layout_of(input))
+
+
+@_shift_i8.register_kernel("cpu")
+def _shift_i8_on_cpu(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+) -> Tensor:
+    geometry, layout = pairs(stride, padding, dilation), layout_of(input)
+    shape = output_shape(input, shift, *geometry)
+    output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
+    if output.numel() == 0 or shift.shape[1] == 0:
+        check_contents("shift_conv2d_i8", shift, sign, smallest)
+        return output.zero_()
+    if shift.shape[2:] == (1, 1) and geometry[:2] != ((1, 1), (0, 0)) and geometry[1] == (0, 0):
+        rows, columns = geometry[0]  # leave out what a stride leaves out
+        input, geometry = input[:, :, ::rows, ::columns], ((1, 1), (0, 0), (1, 1))
+    one_pixel = input.shape[2:] == shape[2:] == (1, 1)
+    channels_last = one_pixel or layout == torch.channels_last
+    _in_lanes(input, shift, sign, output, geometry, groups, smallest, channels_last)
+    return output
+
+
+@_shift_i8.register_fake
+def _shift_i8_shape(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    smallest: int,
+) -> Tensor:
+    shape = output_shape(input, shift, *pairs(stride, padding, dilation))
+    return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
+
+
+def _in_lanes(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    output: Tensor,
+    geometry: tuple[Pair, Pair, Pair],
+    groups: int,
+    smallest: int,
+    channels_last: bool,
+) -> None:
+    """Fill ``output`` with the kernel for 64 lanes, which reads and writes both memory layouts."""
+    shapes = tuple(input.shape), tuple(output.shape), tuple(shift.shape)
+    plan = plan_arrays(*shapes, *geometry, groups, channels_last)
+    threads, tasks = threads_wanted(), len(plan[1]) // LANES
+    parts = 1 if threads == 1 else min(len(shift), -(-TASKS_PER_THREAD * threads // tasks))
+    if channels_last:
+        input, output = input.permute(0, 2, 3, 1), output.permute(0, 2, 3, 1)
+    x, p, s = (tensor.contiguous().numpy() for tensor in (input, shift, sign))
+    found = np.empty(len(shift), np.int64)
+    kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
+    launch(*kernels, x, p, s, output.numpy(), smallest, parts, MOST_UNITS, found, *plan)
+    if found.min() < 0 or found.max() > MOST_UNITS:
+        check_contents("shift_conv2d_i8", shift, sign, smallest)
