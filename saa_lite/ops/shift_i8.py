@@ -21,6 +21,7 @@ from saa_lite.ops._arguments import (
     pair,
     pairs,
 )
+from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import launch, threads_wanted
 from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
 from saa_lite.ops.shift import smallest_shift
@@ -74,7 +75,9 @@ def shift_conv2d_i8(
     check_shift_tensors(name, input, shift, sign, torch.int8)
     geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
     check_conv_shapes(name, input, shift, *geometry, groups)
-    return _shift_i8(input, shift, sign, *geometry, groups, smallest)
+    plain = input.device.type == "cpu" and is_plain(input, shift)
+    run = _shift_i8_on_cpu if plain else _shift_i8
+    return run(input, shift, sign, *geometry, groups, smallest)
 
 
 @torch.library.custom_op("saa_lite::shift_conv2d_i8", mutates_args=())

@@ -45,7 +45,7 @@ def _add_filters(
 
     ``y``: address of the sums of the first one, and bytes to the next one's.
     """
-    kinds, taps, steps, ends = programs
+    _, taps, steps, ends = programs
     per_group, channels = plan.filters // plan.groups, plan.channels // plan.groups
     in_block = plan.block * plan.kernel
     taps_at, steps_at, quads = taps.ctypes.data, steps.ctypes.data, plan.quads.ctypes.data
