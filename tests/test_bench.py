@@ -30,6 +30,10 @@ def test_every_adder_contender_computes_the_same_layer(monkeypatch: pytest.Monke
     integers = found["ours, uint8"]
     assert integers.dtype == torch.int32
     assert integers.shape == found["ours, integer shift"].shape == expected.shape
+    exact = found["ours, int8 shift"]
+    assert torch.equal(exact, found["ours, shift as int8 matmul"])
+    # The same weights over 16 fraction bits and over steps of 1/40, up to rounding of each tap.
+    assert (exact / 40 - found["ours, integer shift"] / 2**16).abs().max() < 27 * 128 / 40
     # Codes are 40 x + 128: the distances are 40 times as long, up to rounding of each tap.
     assert (integers / 40 - expected).abs().max() < 27 / 40 + 27 * 0.2
     assert found["convolution, contiguous"].shape == expected.shape
@@ -100,6 +104,7 @@ def report() -> Report:
         result("forward", "ours, kernel alone", 1.0),
         result("forward", "convolution, channels_last", 1.6),
         result("forward", "convolution, contiguous", 2.5),
+        result("forward", "ours, int8 shift", 0.8),
         result("forward", "AdderNet formulation", 25.0, batch=8),
     )
     return Report("a CPU", 2, 9, {"torch": "2"}, "abc", {"adder": 4e9}, ("mind",), results)
@@ -112,6 +117,8 @@ def test_table_rows_are_ratios_per_image() -> None:
     assert row["NCHW ÷ conv"] == "1.88"
     assert row["kernel (G/s)"] == "4"
     assert row["of limit"] == "50%"
+    assert row["int8 shift ÷ conv"] == "0.50"
+    assert row["int8 matmul ÷ conv"] is None
     assert row["formulation"] == "50.0 ×"
     assert row["cdist"] is None
 

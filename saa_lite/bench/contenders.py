@@ -20,6 +20,8 @@ from saa_lite.ops import (
     adder_forward,
     adder_pack,
     shift_conv2d,
+    shift_conv2d_i8,
+    shift_conv2d_i8_matmul,
 )
 from saa_lite.ops._launch import launch
 
@@ -78,13 +80,17 @@ def _integers(shape: Shape) -> dict[str, Call]:
     """What a quantised adder layer and an exact shift layer compute, for inference."""
     x, w = shape.tensors()
     bytes_, filters = ((t * 40 + ZERO_CODE).clamp(0, 255).to(torch.uint8) for t in (x, w))
-    shifts, signs = (-w.abs() * 4).clamp(-7, 0).to(torch.int8), w.sign().to(torch.int8)
-    fixed = (x * 2**16).to(torch.int32)
+    codes = (-w.abs() * 4).clamp(-6, 0).to(torch.int8), w.sign().to(torch.int8)
+    fixed, small = (x * 2**16).to(torch.int32), (bytes_.int() - ZERO_CODE).to(torch.int8)
     return {
         "ours, uint8": partial(
             adder_conv2d_u8, bytes_, filters, *shape.geometry, padding_value=ZERO_CODE
         ),
-        "ours, integer shift": partial(shift_conv2d, fixed, shifts, signs, *shape.geometry),
+        "ours, integer shift": partial(shift_conv2d, fixed, *codes, *shape.geometry, bits=4),
+        "ours, int8 shift": partial(shift_conv2d_i8, small, *codes, *shape.geometry, bits=4),
+        "ours, shift as int8 matmul": partial(
+            shift_conv2d_i8_matmul, small, *codes, *shape.geometry, bits=4
+        ),
     }
 
 

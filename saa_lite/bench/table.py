@@ -11,7 +11,12 @@ OTHERS = {  # contender → column
     "scipy cdist": "scipy",
     "scikit-learn": "sklearn",
 }
-INTEGERS = {"ours, uint8": "uint8 ÷ conv", "ours, integer shift": "shift ÷ conv"}
+INTEGERS = {
+    "ours, uint8": "uint8 ÷ conv",
+    "ours, integer shift": "shift ÷ conv",
+    "ours, int8 shift": "int8 shift ÷ conv",
+    "ours, shift as int8 matmul": "int8 matmul ÷ conv",
+}
 READING = (
     "ours: median [quartiles], end to end in channels_last; ÷ conv: that time over the one of the "
     "faster float32 convolution layout; kernel: |x − w| per second without packing and "

@@ -20,7 +20,9 @@ def check_shift_tensors(
     )
     for name, given, allowed in wanted:
         if not isinstance(given, Tensor):
-            raise TypeError(f"{operator}: {name} must be a torch.Tensor; got {type(given).__name__}")
+            raise TypeError(
+                f"{operator}: {name} must be a torch.Tensor; got {type(given).__name__}"
+            )
         if given.dtype != allowed:
             raise TypeError(f"{operator}: {name} must be {allowed}; got {given.dtype}")
         if given.device != input.device:

@@ -60,7 +60,10 @@ def _shift_i8_matmul(
 ) -> Tensor:
     check_contents("shift_conv2d_i8_matmul", shift, sign, smallest)
     geometry = pairs(stride, padding, dilation)
-    batch, filters, rows, columns = output_shape(input, shift, *geometry)
+    batch, filters, rows, columns = shape = output_shape(input, shift, *geometry)
+    if shift.shape[1] == 0 or 0 in shape:
+        output = input.new_zeros(shape, dtype=torch.int32)
+        return output.contiguous(memory_format=layout_of(input))
     weight, lowest = _as_int8(shift, sign)
     patches = _patches(input, (rows, columns), shift.shape[2:], *geometry, groups)
     factors = weight.unflatten(0, (groups, -1)).permute(0, 3, 4, 2, 1).flatten(1, 3)  # [G, K, T/G]

@@ -152,7 +152,8 @@ def _form(rows: int, columns: int, stride: Pair, reach: Pair) -> Pair:
     """Rows × columns of a tile: few tiles in a band, then few lines under each, then long rows."""
     forms = [(high, PIXELS // high) for high in (1, 2, 4) if high <= min(rows, QUADS)]
     return min(
-        forms, key=lambda form: (len(_tiles(rows, columns, form)), _lines_under(form, stride, reach))
+        forms,
+        key=lambda form: (len(_tiles(rows, columns, form)), _lines_under(form, stride, reach)),
     )
 
 

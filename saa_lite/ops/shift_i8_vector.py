@@ -45,7 +45,7 @@ def _add_filters(
 
     ``y``: address of the sums of the first one, and bytes to the next one's.
     """
-    kinds, taps, steps, ends = programs
+    _, taps, steps, ends = programs
     per_group, channels = plan.filters // plan.groups, plan.channels // plan.groups
     in_block = plan.block * plan.kernel
     taps_at, steps_at, quads = taps.ctypes.data, steps.ctypes.data, plan.quads.ctypes.data
@@ -61,9 +61,7 @@ def _add_filters(
 
 
 @compiled(error_model="numpy")
-def _write(
-    sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan
-) -> None:
+def _write(sums: Array, runs: Array, first: int, count: int, lanes: Array, plan: Plan) -> None:
     """Sums of a patch to their output; ``lanes``: addresses of each lane's first output row."""
     source, step = sums.ctypes.data, sums.shape[1]
     filters = np.minimum(np.arange(LONGEST), count - 1) * step

@@ -203,7 +203,9 @@ def spread(context, source, target, table):  # type: ignore[no-untyped-def]
         part = ir.VectorType(I8, COLUMNS)
         rows = []
         for i in range(COLUMNS):
-            some = [load(b, _at(b, source, PITCH * (i + k)), part) for k in range(0, LANES, COLUMNS)]
+            some = [
+                load(b, _at(b, source, PITCH * (i + k)), part) for k in range(0, LANES, COLUMNS)
+            ]
             pairs = [_shuffle(b, *some[k : k + 2], list(range(2 * COLUMNS))) for k in (0, 2)]
             rows.append(_shuffle(b, *pairs, list(range(LANES))))
         for _ in range(4):  # four perfect shuffles of 16 rows transpose 16 × 16
