@@ -113,8 +113,12 @@ def _check_arrays(path: Path, arrays: Arrays) -> None:
             f"{path}: labels must be integers of shape [{len(images)}], one per image; "
             f"found {labels.dtype} {list(labels.shape)}"
         )
-    masks = arrays.get("masks")
-    if masks is not None and (masks.dtype != np.uint8 or masks.shape != images.shape[:3]):
+    if "masks" in arrays:
+        _check_masks(path, arrays["masks"], images)
+
+
+def _check_masks(path: Path, masks: np.ndarray, images: np.ndarray) -> None:
+    if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
         raise DataError(
             f"{path}: masks must be uint8 of shape {list(images.shape[:3])}; "
             f"found {masks.dtype} {list(masks.shape)}"

@@ -63,7 +63,6 @@ def _continue(url: str, part: Path) -> None:
                 bar.update(len(block))
             if length and bar.n < have + length:
                 raise OSError(f"{have + length - bar.n} bytes are missing")
-    return
 
 
 def _md5(path: Path) -> str:

@@ -9,7 +9,7 @@ machine, device and thread count; on the CPU, as GPU kernels add in no fixed ord
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,7 @@ def train(
         while run.epoch < config.epochs:
             started = time.perf_counter()
             model.train()
-            for step, images, labels in run.batches.epoch(run.epoch, run.step):
-                seed_step(config.seed, run.epoch, step)
-                set_learning_rate(run.optimizer, run.rate(step))
-                run.sums += train_step(run, images, labels)
-                run.step = step + 1
+            for _ in train_steps(run):
                 bar.update()
                 due = checkpoint_every and run.step % checkpoint_every == 0
                 if stop.requested or due:
@@ -87,6 +83,16 @@ def train(
             stop.raise_if_requested()  # pressed while testing: the epoch is finished and saved
     model.eval()
     return run.history
+
+
+def train_steps(run: Run) -> Iterator[None]:
+    """Do the steps of the present epoch that are left, pausing after each."""
+    for step, images, labels in run.batches.epoch(run.epoch, run.step):
+        seed_step(run.config.seed, run.epoch, step)
+        set_learning_rate(run.optimizer, run.rate(step))
+        run.sums += train_step(run, images, labels)
+        run.step = step + 1
+        yield
 
 
 def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
