@@ -33,10 +33,12 @@ def steps_of(taps: int, smallest: int) -> int:
 @compiled(error_model="numpy")
 def in_range(shift: Array, sign: Array, smallest: int) -> bool:
     """Whether all of ``shift`` lies in [smallest, 0] and all of ``sign`` in [−1, 1]."""
-    least, most = np.int8(0), np.int8(0)
+    least: Any = np.int8(0)
+    most: Any = np.int8(0)
     for p in shift:
         least, most = min(least, p), max(most, p)
-    negative, positive = np.int8(0), np.int8(0)
+    negative: Any = np.int8(0)
+    positive: Any = np.int8(0)
     for s in sign:
         negative, positive = min(negative, s), max(positive, s)
     return least >= smallest and most <= 0 and negative >= -1 and positive <= 1
@@ -72,12 +74,13 @@ def sort_taps(kinds: Array, offsets: Array, taps: Array, count: Array, place: Ar
 def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
     """The steps for so many taps of each kind: returns their number and Σ2^(p − pmin)."""
     n, units = 0, 0
-    step = 0  # the last one, not yet written: whether it empties the sums depends on the next
+    step: Any = 0  # the last one, not yet written: whether it empties the sums depends on the next
     narrow = 0  # at which amount the 16-bit sums stand
     filled = 0  # how many of the largest input they may hold
     ones = 0  # what they hold if all inputs are 1
     for amount in range(1 - smallest):
-        plus, minus = np.int64(count[2 * amount]), np.int64(count[2 * amount + 1])
+        plus: Any = np.int64(count[2 * amount])
+        minus: Any = np.int64(count[2 * amount + 1])
         units += (plus + minus) << (-smallest - amount)
         while plus + minus > 0:
             shifted = filled << (amount - narrow)

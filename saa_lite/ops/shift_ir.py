@@ -244,7 +244,7 @@ def _transposed(b: Builder, rows: list[Value]) -> list[Value]:
             pair = [_shuffle(b, fours[i][k], fours[i + 1][k], order) for i in (0, 2)]
             for q in (0, 1):
                 order = [8 * block + 4 * q + lane for block in range(4) for lane in range(4)]
-                columns[8 * half + 4 * q + k] = _shuffle(b, *pair, order)
+                columns[8 * half + 4 * q + k] = _shuffle(b, pair[0], pair[1], order)
     return [columns[i] for i in range(16)]
 
 
