@@ -4,14 +4,12 @@ from argparse import Namespace
 
 from saa_lite.cli.checks import Check, all_checks
 from saa_lite.cli.output import show
-from saa_lite.files import project_root
 
 UNUSABLE = 1
 
 
 def main(arguments: Namespace) -> int:
     """Print one row per check; status 0 if everything that is needed works."""
-    project_root()  # a wrong SAA_HOME is told at once, not after a kernel has been compiled
     checks = all_checks(arguments.data_root)
     rows = [
         {"check": c.name, "state": c.state, "found": c.found, "how to get it": c.remedy}
