@@ -37,10 +37,10 @@ class Check:
 
 def all_checks(data_root: Path | None = None) -> list[Check]:
     """Every check, in the order they are printed."""
-    places = [*data_sets(data_root), *folders()]  # wrong ones are told before a kernel is compiled
     packages = python_and_packages()
     if any(check.state == "broken" for check in packages):
         return packages  # the checks below import them
+    places = [*data_sets(data_root), *folders()]  # wrong ones are told before a kernel is compiled
     return [
         *packages,
         hardware(),
