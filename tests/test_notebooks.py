@@ -4,17 +4,21 @@ One pass is not enough: nbval overlooks a cell whose reply says "error", and nbc
 nothing (and neither sees what a timer draws later: drawing functions are tested by themselves).
 """
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import pytest
+from jupyter_client.channels import AsyncZMQSocketChannel
 
-from saa_lite.report import notebooks
+from saa_lite.report import kernel, notebooks
+from saa_lite.report.kernel import LOOK_AGAIN, PatientChannel
 from saa_lite.report.notebooks import NotebookError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +76,7 @@ def test_cells_are_small_and_magics_standard(path: Path) -> None:
     [
         ("1 / 0", "ZeroDivisionError"),
         ("%no_such_magic", "no_such_magic"),
+        ("import os; os._exit(1)", "does not run through: .*[Kk]ernel died"),
         ("import sys; print('bad', file=sys.stderr)", "bad"),
         ("import ipywidgets as w\nout = w.Output()\nwith out: 1 / 0\nout", "division by zero"),
     ],
@@ -101,3 +106,34 @@ def test_the_kernel_warns_of_nothing_on_the_terminal(
 def test_unknown_names_are_named() -> None:
     with pytest.raises(ValueError, match="no notebook starts with 77"):
         notebooks.notebook_paths(["77"])
+
+
+def test_a_reply_whose_notice_was_swallowed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    async def unnoticed_twice(self: AsyncZMQSocketChannel, timeout: float) -> dict[str, str]:
+        asked.append(timeout)
+        if len(asked) < 3:
+            raise Empty
+        return {"msg_type": "execute_reply"}
+
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", unnoticed_twice)
+    channel = PatientChannel.__new__(PatientChannel)  # without a socket
+    assert asyncio.run(channel.get_msg()) == {"msg_type": "execute_reply"}
+    assert asked == [LOOK_AGAIN] * 3
+
+
+def test_patience_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    async def nothing(self: AsyncZMQSocketChannel, timeout: float) -> None:
+        asked.append(timeout)
+        await asyncio.sleep(timeout)
+        raise Empty
+
+    monkeypatch.setattr(kernel, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", nothing)
+    with pytest.raises(Empty):
+        asyncio.run(PatientChannel.__new__(PatientChannel).get_msg(0.25))
+    assert len(asked) == 3
+    assert sum(asked) <= 0.25

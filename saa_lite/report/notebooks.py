@@ -34,26 +34,24 @@ def execute(path: Path, profile: str, output: Path) -> float:
     """Run a notebook from its first cell and write the executed copy; returns seconds.
 
     Raises:
-        NotebookError: a cell raised, a magic is unknown, or an output shows an error.
+        NotebookError: a cell raised, the kernel died, a magic is unknown, or an output shows an
+            error.
     """
     import nbformat  # noqa: PLC0415  (absent where nobody looks at notebooks)
-    from nbclient import NotebookClient  # noqa: PLC0415
     from nbclient.exceptions import CellExecutionError, CellTimeoutError  # noqa: PLC0415
+
+    from saa_lite.report.kernel import notebook_client  # noqa: PLC0415
 
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
-    where = {"metadata": {"path": str(project_root() / "notebooks")}}
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        resources=where,
-        record_timing=False,
-        config=_kernel_config(),
-    )
     try:
-        with _profile(profile):
+        folder = project_root() / "notebooks"
+        with (
+            _profile(profile),
+            notebook_client(notebook, folder=folder, timeout=CELL_TIMEOUT) as client,
+        ):
             client.execute()
-    except (CellExecutionError, CellTimeoutError) as error:
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # or a dead kernel
         raise NotebookError(f"{path.name} does not run through: {error}") from error
     finally:
         tidy(notebook)
@@ -111,21 +109,6 @@ def strip_widgets(path: Path) -> None:
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
     with atomic_path(path) as temporary:
         nbformat.write(notebook, temporary)
-
-
-def _kernel_config() -> Any:
-    """Encrypt the messages to the kernel where the installed Jupyter can.
-
-    Its kernel otherwise warns on the terminal, before every notebook, of eavesdroppers on TCP.
-    """
-    import zmq  # noqa: PLC0415  (absent where nobody looks at notebooks)
-    from jupyter_client import KernelManager  # noqa: PLC0415
-    from traitlets.config import Config  # noqa: PLC0415
-
-    config = Config()
-    if KernelManager.class_traits().get("transport_encryption") and zmq.has("curve"):
-        config.KernelManager.transport_encryption = "auto"
-    return config
 
 
 @contextmanager

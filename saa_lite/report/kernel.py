@@ -1,0 +1,73 @@
+"""How the notebooks' kernels are talked to. Imported only where Jupyter is installed."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty
+from time import monotonic
+from typing import Any
+
+import zmq
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from nbclient import NotebookClient
+from traitlets import Type
+from traitlets.config import Config
+
+LOOK_AGAIN = 1.0  # seconds
+
+
+class PatientChannel(AsyncZMQSocketChannel):
+    """A channel that looks for its message again every second.
+
+    A socket tells only once that something has come. An output widget sends while the reply to its
+    cell is awaited, and now and then that sending swallows the notice: the cell would never end.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """The next message; raises ``queue.Empty`` after ``timeout`` seconds without one."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while deadline is None or monotonic() + LOOK_AGAIN < deadline:
+            try:
+                return await super().get_msg(LOOK_AGAIN)
+            except Empty:
+                continue
+        return await super().get_msg(max(0.0, deadline - monotonic()))
+
+
+class PatientClient(AsyncKernelClient):
+    """Jupyter's client, patient where it awaits replies."""
+
+    shell_channel_class = Type(PatientChannel)
+
+
+@contextmanager
+def notebook_client(notebook: Any, *, folder: Path, timeout: int) -> Iterator[NotebookClient]:
+    """What executes ``notebook`` in ``folder``, with ``timeout`` seconds for each cell."""
+    with tempfile.TemporaryDirectory(prefix="saa-lite-") as sockets:
+        yield NotebookClient(
+            notebook,
+            timeout=timeout,
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            config=_config(sockets),
+            # Nothing is left to save; a polite end interrupts the kernel, which may then complain.
+            shutdown_kernel="immediate",
+        )
+
+
+def _config(sockets: str) -> Config:
+    """Talk to the kernel through files in the folder ``sockets`` where the system can.
+
+    Over TCP, its default, the kernel warns on the terminal that others could listen, and of two
+    kernels started at once one may get the other's port.
+    """
+    config = Config()
+    config.KernelManager.client_class = f"{__name__}.{PatientClient.__name__}"
+    base = str(Path(sockets) / "kernel")  # Jupyter appends "-1" to "-5"
+    if os.name == "posix" and len(base) + 2 <= zmq.IPC_PATH_MAX_LEN:
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.ip = base
+    return config
