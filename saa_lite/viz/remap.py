@@ -180,7 +180,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     before, after, scale = _layer(weights, layer, map, b)
     figure = Figure(figsize=(WIDTH, 3.4))
     left, middle, right = figure.subplots(
-        1, 3, gridspec_kw={"left": 0.07, "right": 0.99, "bottom": 0.16, "top": 0.88, "wspace": 0.3}
+        1, 3, gridspec_kw={"left": 0.08, "right": 0.99, "bottom": 0.16, "top": 0.88, "wspace": 0.3}
     )
     spread = float(before.std(correction=0))
     place, width = float(before.mean()), 6 * spread

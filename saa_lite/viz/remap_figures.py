@@ -71,7 +71,10 @@ def forms_figure(seed: int = 0) -> Figure:
     axes[0].legend(loc="upper left", fontsize=7)
     torch.manual_seed(seed)
     target = make_remap("analytic")(z, 0.0, 1.0).detach()
-    for remap, label in ((BinsRemap(), "as released: random"), (BinsRemap().fit(z, target), "fitted")):
+    for remap, label in (
+        (BinsRemap(), "as released: random"),
+        (BinsRemap().fit(z, target), "fitted"),
+    ):
         axes[2].plot(z, remap(z).detach(), ".", markersize=1.5, label=label)
     axes[2].set_title("30 bins", fontsize=10)
     axes[3].plot(z, make_remap("shift", bits=4)(z, 0.0, 1.0), ".", markersize=1.5, label="4 bits")

@@ -111,9 +111,7 @@ def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     yield unit.record("accuracy", 100 * borrowed_accuracy(unit, borrower, sets, settings), "%")
 
 
-def lending_network(
-    unit: Unit, sets: tuple[ImageSet, ImageSet], settings: Settings
-) -> nn.Module:
+def lending_network(unit: Unit, sets: tuple[ImageSet, ImageSet], settings: Settings) -> nn.Module:
     """The seed's trained convolution network; trained once, then read from its checkpoint."""
     conv = replace(unit, method="conv")
     model = seeded_model(conv, sets[0])
@@ -157,8 +155,8 @@ def borrowed_accuracy(
     train(borrower, *sets, config, device=device, progress=unit.context.progress)
     batches = full_batches(unit, sets[0], settings.batch_size)
     reestimate_batch_norm(borrower, batches.epoch(0))
-    look = {"mean": batches.mean, "std": batches.std}
-    return evaluate(borrower, sets[1], device=device, **look)["accuracy"]
+    mean, std = batches.mean, batches.std
+    return evaluate(borrower, sets[1], device=device, mean=mean, std=std)["accuracy"]
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
