@@ -169,7 +169,7 @@ def layer_numbers(
         "std before": float(before.std(correction=0)),
         "after": float(after.std(correction=0)),
         "kurtosis before": kurtosis(before),
-        "after the map": kurtosis(after),
+        "kurtosis after": kurtosis(after),
         "KL to Laplace": binned_kl_to_laplace(after, scale),
     }
 
