@@ -39,6 +39,13 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
+    "shiftaddaug/fig3": (
+        "ks_distance",
+        "laplace_advantage",
+        "kurtosis",
+        "std",
+        "accuracy",
+    ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }
 

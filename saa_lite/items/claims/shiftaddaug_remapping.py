@@ -1,0 +1,88 @@
+"""Claims of ShiftAddAug's remapping (Figure 3 and equation 5), and controls of ours beside them.
+
+Metrics that the item records for them:
+
+================= =============================================================================
+ks_distance       largest gap to Laplace(0, b) of remapped normal numbers; analytic and rescale
+laplace_advantage log-likelihood per weight, Laplace minus normal fit, of lent weights
+accuracy          of an adder network on frozen lent weights, %; none, rescale and analytic
+================= =============================================================================
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from saa_lite.items.base import Claim, Samples
+from saa_lite.items.select import paired, single
+from saa_lite.records import Record
+
+ITEM = "shiftaddaug/fig3"
+NUMBERS = 100_000
+BOUND = 1.628 / math.sqrt(NUMBERS)  # exact Laplace samples exceed it once in a hundred
+Side = Literal["above", "below"]
+
+
+def _enough_numbers(record: Record) -> bool:
+    return record.settings.get("numbers", 0) >= NUMBERS
+
+
+def _laplacian(records: list[Record]) -> Samples | None:
+    return single(
+        records, "ks_distance", "analytic", "below", threshold=BOUND, at_published=_enough_numbers
+    )
+
+
+def _trained(records: list[Record]) -> Samples | None:
+    return single(records, "laplace_advantage", "analytic", "above")
+
+
+def _accuracy(better: str, worse: str) -> Callable[[list[Record]], Samples | None]:
+    def samples(records: list[Record]) -> Samples | None:
+        return paired(records, "accuracy", (better, worse), "above")
+
+    return samples
+
+
+def _claim(
+    name: str,
+    text: str,
+    setting: str,
+    samples: Callable[[list[Record]], Samples | None],
+    published: str = "no number printed",
+) -> Claim:
+    return Claim(f"{ITEM}:{name}", text, ITEM, published, setting, samples)
+
+
+UNSTATED = "network and data of the figure not stated"
+REMAPPING = (
+    _claim(
+        "laplacian",
+        "Eq. 5 without its learned part turns normal into Laplacian weights: distance of "
+        f"distribution functions below {BOUND:.5f}, the 1 % bound for {NUMBERS:,} numbers",
+        "any normal weights",
+        _laplacian,
+    ),
+    _claim(
+        "trained",
+        "Remapped weights of a trained convolution are nearer to a Laplace than to a normal "
+        "distribution: log-likelihood of the Laplace minus the normal fit is above 0",
+        UNSTATED,
+        _trained,
+    ),
+    _claim(
+        "needed",
+        "An adder network makes more of convolution weights remapped than of the same weights as "
+        "they are: accuracy on frozen weights, remapped minus as they are, is above 0 (our test)",
+        UNSTATED,
+        _accuracy("analytic", "none"),
+    ),
+    _claim(
+        "control-shape",
+        "Control, ours: the Laplace shape helps beyond the larger scale: the same accuracy, "
+        "remapped minus rescaled to equal variance, is above 0",
+        UNSTATED,
+        _accuracy("analytic", "rescale"),
+        "no such control printed",
+    ),
+)
