@@ -39,6 +39,23 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
+    "shiftaddaug/fig2": (
+        "accuracy",
+        "laplace_advantage",
+        "laplace_advantage_initial",
+        "filter_advantage",
+        "filter_advantage_initial",
+        "kurtosis",
+        "kurtosis_initial",
+        "gaussian_distance",
+        "gaussian_distance_initial",
+        "laplace_distance",
+        "laplace_distance_initial",
+        "laplace_gain",
+        "layers_laplace",
+        "pooled_advantage",
+        "start_correlation",
+    ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }
 
