@@ -6,28 +6,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy import stats
 
 from saa_lite.records import Record
-from saa_lite.viz.style import (
-    COLOURS,
-    CYCLE,
-    LABELS,
-    counted,
-    headline,
-    legend_below,
-    panels,
-    styled,
-)
+from saa_lite.viz.style import COLOURS, LABELS, counted, headline, legend_below, panels, styled
 
 METHODS = ("conv", "shift", "adder")
-ADVANTAGE, CURVES = "laplace_advantage", "start_correlation"  # the second one's log is drawn
+ADVANTAGE, CURVES = "laplace_advantage", "start_correlation"  # whose logs are drawn
 LIMITS = {"uniform": -0.1304, "Gaussian": -0.0484, "Laplace": 0.0724}  # of the advantage
-STARTS = {"own": "as made", "laplace": "Laplace", "narrow": "narrow"}
-FITS = {"gaussian": (CYCLE[7], "--", "Gaussian fit"), "laplace": (CYCLE[3], ":", "Laplace fit")}
+STARTS = {"own": "its own", "laplace": "Laplace", "narrow": "narrow"}
+FITS = {"gaussian": ("--", "Gaussian fit"), "laplace": (":", "Laplace fit")}
+FAMILIES = {"Gaussian": stats.norm, "Laplace": stats.laplace}
 START_COLOUR = "#999999"
+ADVANTAGE_LABEL = "Laplace − Gaussian\nfit (nats per weight)"
 
-Columns = Mapping[str, NDArray[np.float64]]
+Values = NDArray[np.float64]
+Columns = Mapping[str, Values]
+Rows = Sequence[Mapping[str, float | None]]
 
 
 @styled
@@ -37,60 +34,127 @@ def weights_figure(records: Sequence[Record]) -> Figure:
     Args:
         records: of one budget, the methods of METHODS, every start.
     """
-    figure, axes = panels(3, 3, height=2.75, height_ratios=(1.25, 1, 1))
+    figure, axes = panels(3, 3, height=2.75, height_ratios=(1.25, 1, 1.1))
     for column, method in enumerate(METHODS):
         mine = [record for record in records if record.method == method]
-        curves = mean_curves(mine)
+        curves = mean_curves(
+            [record.log for record in mine if record.metric == CURVES and record.log]
+        )
         densities(axes[column], curves, method)
         misfits(axes[3 + column], curves)
         starts(axes[6 + column], mine, method)
         axes[column].set_title(LABELS[method])
-    for axis, label in zip(
-        axes[::3],
-        (
-            "density",
-            "share of weights below,\nminus the fit's (points)",
-            "Laplace − Gaussian\nfit (nats per weight)",
-        ),
-        strict=True,
-    ):
+    labels = ("density", "share of weights below z,\nminus the fit's (points)", ADVANTAGE_LABEL)
+    for axis, label in zip(axes[::3], labels, strict=True):
         axis.set_ylabel(label)
     for row in (axes[3:6], axes[6:9]):
         _share_limits(row)
     legend_below(figure, axes)
-    headline(figure, _headline(records))
+    headline(figure, f"{budget_line(records)}. Upper rows: the largest layer")
     return figure
 
 
-def mean_curves(records: Sequence[Record]) -> Columns:
-    """The logged curves of the largest layer, averaged over seeds."""
-    logs = [record.log for record in records if record.metric == CURVES and record.log]
-    return {
-        k: np.array([[row[k] for row in log] for log in logs], float).mean(0) for k in logs[0][0]
-    }
+@styled
+def layers_figure(records: Sequence[Record]) -> Figure:
+    """Layer by layer: hollow before training, filled after, one mark per seed; own starts."""
+    figure, axes = panels(1, 3, height=3.3, sharey=True)
+    for axis, method in zip(axes, METHODS, strict=True):
+        for record in records:
+            if (record.metric, record.method) == (ADVANTAGE, method) and record.log:
+                columns = {k: _column(record.log, k) for k in (ADVANTAGE, f"{ADVANTAGE}_initial")}
+                place = np.arange(1, len(record.log) + 1)
+                axis.plot(place, columns[f"{ADVANTAGE}_initial"], "o", mfc="w", color=START_COLOUR)
+                axis.plot(place, columns[ADVANTAGE], "o", ms=5, color=COLOURS[method], alpha=0.8)
+        _references(axis)
+        axis.set(title=LABELS[method], xlabel="layer, in order")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel(ADVANTAGE_LABEL)
+    headline(figure, f"{budget_line(records)}. Hollow: at the start; filled: trained")
+    return figure
+
+
+@styled
+def layer_figure(curves: Rows, method: str, scale: str = "log") -> Figure:
+    """One layer: its densities with both fits on the left, the misfits on the right.
+
+    Args:
+        curves: rows over z with the columns that :func:`densities` and :func:`misfits` draw.
+        scale: "log", which shows the tails, or "linear", which shows the peak.
+    """
+    figure, (left, right) = panels(1, 2, height=3.3)
+    columns = mean_curves([curves])
+    densities(left, columns, method)
+    left.set(yscale=scale, ylabel="density", xlabel="z: weight, in σ from its mean")
+    if scale == "linear":
+        left.set_ylim(0, None)
+    misfits(right, columns)
+    right.set_ylabel("share of weights below z,\nminus the fit's (points)")
+    legend_below(figure, (left,))
+    return figure
+
+
+@styled
+def hand_figure(weights: Values, family: str, centre: float, width: float) -> Figure:
+    """A fit by hand: the density over the histogram, and its likelihood among other widths.
+
+    Args:
+        family: one of FAMILIES.
+        centre, width: μ and σ, or m and b.
+    """
+    figure, (left, right) = panels(1, 2, height=3.3)
+    span = 5 * weights.std()
+    x = np.linspace(-span, span, 401)
+    left.hist(weights, bins=80, range=(-span, span), density=True, color="#cccccc", label="weights")
+    left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
+    left.set(xlabel="weight", ylabel="density")
+    widths = weights.std() * np.geomspace(0.3, 3, 60)
+    for name, (line, _) in zip(FAMILIES, FITS.values(), strict=True):
+        found = [_likelihood(weights, name, centre, each) for each in widths]
+        right.plot(widths, found, f"k{line}", lw=2 if name == family else 1, label=name)
+    right.plot(width, _likelihood(weights, family, centre, width), "o", color="#d62728", ms=9)
+    right.set(xscale="log", xlabel="width", ylabel="log-likelihood per weight (nats)")
+    right.set_title("dot: your choice")
+    legend_below(figure, (left, right))
+    return figure
+
+
+def hand_numbers(weights: Values, family: str, centre: float, width: float) -> dict[str, float]:
+    """Log-likelihood per weight of the choice, and of the best choice in the family."""
+    best = FAMILIES[family].fit(weights)
+    chosen, highest = (_likelihood(weights, family, *at) for at in ((centre, width), best))
+    return {"log-likelihood": chosen, "best in the family": highest, "missing": highest - chosen}
+
+
+def _likelihood(weights: Values, family: str, centre: float, width: float) -> float:
+    return float(FAMILIES[family].logpdf(weights, centre, width).mean())
+
+
+def mean_curves(logs: Sequence[Rows]) -> Columns:
+    """Curves of one layer, averaged over seeds."""
+    return {k: np.mean([_column(log, k) for log in logs], axis=0) for k in logs[0][0]}
+
+
+def _column(log: Rows, name: str) -> Values:
+    return np.array([row[name] for row in log], dtype=float)
 
 
 def densities(axis: Axes, curves: Columns, method: str) -> None:
     """Start and trained on a log scale, with both maximum-likelihood fits to the trained."""
     z = curves["z"]
     axis.plot(z, _shown(curves["initial"]), color=START_COLOUR, lw=1.5, label="at the start")
-    axis.plot(z, _shown(curves["trained"]), color=COLOURS[method], lw=2.5)
-    fitted = {
-        "gaussian": np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi),
-        "laplace": curves["laplace"],
-    }
-    for family, density in fitted.items():
-        colour, line, label = FITS[family]
-        axis.plot(z, density, line, color=colour, lw=1.5, label=label)
+    axis.plot(z, _shown(curves["trained"]), color=COLOURS[method], lw=3, label="trained")
+    gaussian = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    for (line, label), density in zip(FITS.values(), (gaussian, curves["laplace"]), strict=True):
+        axis.plot(z, density, f"k{line}", lw=1.5, label=label)
     axis.set(yscale="log", ylim=(2e-5, 2), xlim=(-5, 5))
 
 
 def misfits(axis: Axes, curves: Columns) -> None:
     """Measured minus fitted distribution function, in points of probability."""
-    for family, (colour, line, _) in FITS.items():
-        axis.plot(curves["z"], 100 * curves[f"{family}_gap"], line, color=colour, lw=1.8)
+    for family, (line, label) in FITS.items():
+        axis.plot(curves["z"], 100 * curves[f"{family}_gap"], f"k{line}", lw=1.8, label=label)
     axis.axhline(0, color="k", lw=0.8)
-    axis.set(xlim=(-5, 5), xlabel="weight, in σ from its mean")
+    axis.set(xlim=(-5, 5), xlabel="z: weight, in σ from its mean")
 
 
 def starts(axis: Axes, records: Sequence[Record], method: str) -> None:
@@ -101,21 +165,29 @@ def starts(axis: Axes, records: Sequence[Record], method: str) -> None:
         before, after = (
             [r.value for r in mine if r.metric == ADVANTAGE + end] for end in ("_initial", "")
         )
-        spread = np.linspace(-0.12, 0.12, len(after)) if len(after) > 1 else np.zeros(1)
-        for x, low, high in zip(place + spread, before, after, strict=True):
-            axis.plot([x, x], [low, high], color=COLOURS[method], lw=0.8, alpha=0.6)
-        axis.plot(place + spread, before, "o", mfc="white", color=START_COLOUR, ms=5)
-        axis.plot(place + spread, after, "o", color=COLOURS[method], ms=5)
+        x = place + np.linspace(-0.15, 0.15, len(after)) * (len(after) > 1)
+        axis.vlines(x, before, after, color=COLOURS[method], lw=0.8, alpha=0.6)
+        axis.plot(x, before, "o", mfc="white", color=START_COLOUR, ms=5)
+        axis.plot(x, after, "o", color=COLOURS[method], ms=5)
+    axis.set_xlim(-0.45, len(found) + 0.15)
+    axis.set_xticks(range(len(found)), [STARTS[name] for name in found])
+    axis.set_xlabel("start: hollow; trained: filled")
+    axis.grid(visible=False, axis="x")
+    _references(axis)
+
+
+def _references(axis: Axes) -> None:
+    """What samples of the three pure families score, named at the right edge."""
     for label, level in LIMITS.items():
         axis.axhline(level, color="#777777", lw=0.8, ls=":")
-        axis.annotate(label, (len(found) - 0.42, level), fontsize=7, va="bottom", ha="right")
+        axis.annotate(
+            label, (0.995, level), xycoords=("axes fraction", "data"), fontsize=7, ha="right",
+            va="bottom",
+        )  # fmt: skip
     axis.axhline(0, color="k", lw=0.8)
-    axis.set(xlim=(-0.45, len(found) - 0.4), xlabel="start of the training")
-    axis.set_xticks(range(len(found)), [STARTS[name] for name in found])
-    axis.grid(visible=False, axis="x")
 
 
-def _shown(density: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shown(density: Values) -> Values:
     return np.where(density > 0, density, np.nan)
 
 
@@ -126,10 +198,10 @@ def _share_limits(axes: Sequence[Axes]) -> None:
         axis.set_ylim(low, high)
 
 
-def _headline(records: Sequence[Record]) -> str:
+def budget_line(records: Sequence[Record]) -> str:
+    """Network, data set, images, epochs and seeds in words."""
     first = records[0]
-    seeds = counted(len({record.seed for record in records}), "seed")
     return (
         f"{first.model} on {first.dataset}: {first.settings['train_images']:,} images, "
-        f"{counted(first.epochs, 'epoch')}, {seeds}. Upper rows: its largest layer"
+        f"{counted(first.epochs, 'epoch')}, {counted(len({r.seed for r in records}), 'seed')}"
     )
