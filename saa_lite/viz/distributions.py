@@ -74,19 +74,16 @@ def layers_figure(records: Sequence[Record]) -> Figure:
 
 
 @styled
-def layer_figure(curves: Rows, method: str, scale: str = "log") -> Figure:
+def layer_figure(curves: Rows, method: str) -> Figure:
     """One layer: its densities with both fits on the left, the misfits on the right.
 
     Args:
         curves: rows over z with the columns that :func:`densities` and :func:`misfits` draw.
-        scale: "log", which shows the tails, or "linear", which shows the peak.
     """
     figure, (left, right) = panels(1, 2, height=3.3)
     columns = mean_curves([curves])
     densities(left, columns, method)
-    left.set(yscale=scale, ylabel="density", xlabel="z: weight, in σ from its mean")
-    if scale == "linear":
-        left.set_ylim(0, None)
+    left.set(ylabel="density", xlabel="z: weight, in σ from its mean")
     misfits(right, columns)
     right.set_ylabel("share of weights below z,\nminus the fit's (points)")
     legend_below(figure, (left,))

@@ -188,23 +188,25 @@ def curve_table(before: Tensor, after: Tensor) -> list[dict[str, float]]:
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """The largest budget, its own start and the others; the source prints no number."""
+    return weights_figure(largest_budget(records))
+
+
+def largest_budget(records: Sequence[Record]) -> list[Record]:
+    """Records of the budget that says most, which differ in method, seed, metric and start alone.
+
+    Raises:
+        UsageError: no seed has all methods from the layers' own start.
+    """
     own = [record for record in records if record.settings["start"] == "own"]
     if not own:
-        raise UsageError(
-            f"{records[0].item} cannot be drawn: no record is of the layers' own start"
-        )
-    chosen = one_configuration(own, ADVANTAGE, METHODS)
-    return weights_figure(same_budget(records, chosen[0]))
+        raise UsageError("shiftaddaug/fig2 cannot be drawn: no record is of the layers' own start")
+    like = _budget(one_configuration(own, ADVANTAGE, METHODS)[0])
+    return [record for record in records if _budget(record) == like]
 
 
-def same_budget(records: Sequence[Record], like: Record) -> list[Record]:
-    """Records that differ from ``like`` in method, seed, metric and start alone."""
-
-    def budget(record: Record) -> tuple[str, str, dict[str, Any]]:
-        recipe = {k: v for k, v in record.settings.items() if k != "start"}
-        return record.dataset, record.model, recipe
-
-    return [record for record in records if budget(record) == budget(like)]
+def _budget(record: Record) -> tuple[str, str, dict[str, Any]]:
+    recipe = {name: value for name, value in record.settings.items() if name != "start"}
+    return record.dataset, record.model, recipe
 
 
 ITEM = built("shiftaddaug/fig2", profiles=PROFILES, run=run, draw=draw)
