@@ -163,12 +163,12 @@ def test_the_legend_lies_outside_of_every_panel() -> None:
 def measured(advantage: dict[str, float] | None = None, **changes: Any) -> list[Record]:
     """Records of five seeds and three starts as a run would leave them, from drawn weights."""
     made = []
+    curves = fig2.curve_table(*(SAMPLES[name][:5_000] for name in ("gaussian", "laplace")))
     for start in starts.STARTS:
         settings = {"train_images": 50_000, "start": start}
         for seed in range(5):
             for method in fig2.METHODS:
                 level = (advantage or {}).get(f"{start} {method}", 0.0) + seed / 1_000
-                curves = fig2.curve_table(*(SAMPLES[n][:5_000] for n in ("gaussian", "laplace")))
                 record = Record(
                     item="shiftaddaug/fig2", metric="laplace_advantage", value=level, unit="nats",
                     method=method, model="resnet20", dataset="cifar100", seed=seed, profile="full",

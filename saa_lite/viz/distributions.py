@@ -20,6 +20,8 @@ STARTS = {"own": "its own", "laplace": "Laplace", "narrow": "narrow"}
 FITS = {"gaussian": ("--", "Gaussian fit"), "laplace": (":", "Laplace fit")}
 FAMILIES = {"Gaussian": stats.norm, "Laplace": stats.laplace}
 START_COLOUR = "#999999"
+Z_TICKS = range(-4, 5, 2)
+NAMED_LAYERS = 6  # up to so many, each is labelled with its number of weights
 ADVANTAGE_LABEL = "Laplace − Gaussian\nfit (nats per weight)"
 
 Values = NDArray[np.float64]
@@ -59,18 +61,29 @@ def layers_figure(records: Sequence[Record]) -> Figure:
     """Layer by layer: hollow before training, filled after, one mark per seed; own starts."""
     figure, axes = panels(1, 3, height=3.3, sharey=True)
     for axis, method in zip(axes, METHODS, strict=True):
-        for record in records:
-            if (record.metric, record.method) == (ADVANTAGE, method) and record.log:
-                columns = {k: _column(record.log, k) for k in (ADVANTAGE, f"{ADVANTAGE}_initial")}
-                place = np.arange(1, len(record.log) + 1)
-                axis.plot(place, columns[f"{ADVANTAGE}_initial"], "o", mfc="w", color=START_COLOUR)
-                axis.plot(place, columns[ADVANTAGE], "o", ms=5, color=COLOURS[method], alpha=0.8)
-        _references(axis)
-        axis.set(title=LABELS[method], xlabel="layer, in order")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        mine = [r for r in records if (r.metric, r.method) == (ADVANTAGE, method) and r.log]
+        layer_marks(axis, [record.log for record in mine if record.log], method)
+        axis.set_title(LABELS[method])
     axes[0].set_ylabel(ADVANTAGE_LABEL)
     headline(figure, f"{budget_line(records)}. Hollow: at the start; filled: trained")
     return figure
+
+
+def layer_marks(axis: Axes, tables: Sequence[Rows], method: str) -> None:
+    """The advantage over the layers of one network, before and after, a table per seed."""
+    place = np.arange(1, len(tables[0]) + 1)
+    for table in tables:
+        axis.plot(place, _column(table, f"{ADVANTAGE}_initial"), "o", mfc="w", color=START_COLOUR)
+    for table in tables:
+        axis.plot(place, _column(table, ADVANTAGE), "o", ms=5, color=COLOURS[method], alpha=0.8)
+    _references(axis)
+    axis.set(xlim=(0.5, 1.2 * len(place) + 0.4), xlabel="layer, in order")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(place) <= NAMED_LAYERS:
+        sizes = _column(tables[0], "weights")
+        labels = [f"{i}\n{size:,.0f}" for i, size in zip(place, sizes, strict=True)]
+        axis.set_xticks(place, labels, fontsize=8)
+        axis.set_xlabel("layer, and how many weights it has")
 
 
 @styled
@@ -101,16 +114,17 @@ def hand_figure(weights: Values, family: str, centre: float, width: float) -> Fi
     figure, (left, right) = panels(1, 2, height=3.3)
     span = 5 * weights.std()
     x = np.linspace(-span, span, 401)
-    left.hist(weights, bins=80, range=(-span, span), density=True, color="#cccccc", label="weights")
+    look = {"histtype": "stepfilled", "color": "#cccccc", "label": "weights"}
+    left.hist(weights, bins=80, range=(-span, span), density=True, **look)
     left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
     left.set(xlabel="weight", ylabel="density")
-    widths = weights.std() * np.geomspace(0.3, 3, 60)
+    widths = np.geomspace(0.3, 3, 60) * weights.std()
     for name, (line, _) in zip(FAMILIES, FITS.values(), strict=True):
         found = [_likelihood(weights, name, centre, each) for each in widths]
         right.plot(widths, found, f"k{line}", lw=2 if name == family else 1, label=name)
     right.plot(width, _likelihood(weights, family, centre, width), "o", color="#d62728", ms=9)
-    right.set(xscale="log", xlabel="width", ylabel="log-likelihood per weight (nats)")
-    right.set_title("dot: your choice")
+    right.set(xlabel="width", ylabel="log-likelihood\nper weight (nats)")
+    right.set_title("dot: your choice", fontsize=10)
     legend_below(figure, (left, right))
     return figure
 
@@ -139,11 +153,11 @@ def densities(axis: Axes, curves: Columns, method: str) -> None:
     """Start and trained on a log scale, with both maximum-likelihood fits to the trained."""
     z = curves["z"]
     axis.plot(z, _shown(curves["initial"]), color=START_COLOUR, lw=1.5, label="at the start")
-    axis.plot(z, _shown(curves["trained"]), color=COLOURS[method], lw=3, label="trained")
+    axis.plot(z, _shown(curves["trained"]), color=COLOURS[method], lw=3, label="trained (in colour)")
     gaussian = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     for (line, label), density in zip(FITS.values(), (gaussian, curves["laplace"]), strict=True):
         axis.plot(z, density, f"k{line}", lw=1.5, label=label)
-    axis.set(yscale="log", ylim=(2e-5, 2), xlim=(-5, 5))
+    axis.set(yscale="log", ylim=(2e-5, 2), xlim=(-5, 5), xticks=Z_TICKS)
 
 
 def misfits(axis: Axes, curves: Columns) -> None:
@@ -151,7 +165,7 @@ def misfits(axis: Axes, curves: Columns) -> None:
     for family, (line, label) in FITS.items():
         axis.plot(curves["z"], 100 * curves[f"{family}_gap"], f"k{line}", lw=1.8, label=label)
     axis.axhline(0, color="k", lw=0.8)
-    axis.set(xlim=(-5, 5), xlabel="z: weight, in σ from its mean")
+    axis.set(xlim=(-5, 5), xticks=Z_TICKS, xlabel="z: weight, in σ from its mean")
 
 
 def starts(axis: Axes, records: Sequence[Record], method: str) -> None:
