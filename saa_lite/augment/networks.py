@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from saa_lite.augment.axes import Axis
-from saa_lite.augment.build import Builder
+from saa_lite.augment.builder import Builder
 from saa_lite.augment.network import Deepened
 from saa_lite.models.inverted import InvertedBlock, InvertedNet
 from saa_lite.models.resnet import BasicBlock, CifarResNet

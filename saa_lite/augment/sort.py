@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from saa_lite.augment.axes import Axis
@@ -127,7 +127,7 @@ def norms_of(unit: WideConv | WideDepthwise, n: int) -> Iterator[Wide]:
         if first is None:
             continue
         rest = norm.rest if first is norm.target else None
-        for name, fresh in (("weight", 1.0), ("bias", 0.0)) + STATISTICS:
+        for name, fresh in (("weight", 1.0), ("bias", 0.0), *STATISTICS):
             tail = None if rest is None else getattr(rest, name)
             yield Wide(present([(getattr(first, name), 0, 0), (tail, n, 0)]), 0, fresh)
 
