@@ -9,7 +9,6 @@ from saa_lite.augment.config import AugmentConfig
 from saa_lite.augment.network import AugmentedNet
 from saa_lite.augment.networks import WIDENERS
 from saa_lite.errors import UsageError
-from saa_lite.nn import ShiftPSConv2d
 
 
 def augment(target: nn.Module, config: AugmentConfig | None = None) -> AugmentedNet:
@@ -33,8 +32,6 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
     if widen is None:
         listed = ", ".join(known.__name__ for known in WIDENERS)
         raise UsageError(f"target must be one of {listed}; got {type(target).__name__}")
-    if any(isinstance(part, ShiftPSConv2d) for part in target.modules()):
-        raise UsageError("shift-ps layers store no weight to share; use conv='shift'")
     net, builder = copy.deepcopy(target), Builder(chosen)
     widen(net, builder)
     return AugmentedNet(net, chosen, builder.axes, [block for block in builder.blocks if block])

@@ -8,8 +8,9 @@ Within a homogeneous network this changes nothing but the order. In a hybrid one
 changes sides changes its operator too, and the function jumps.
 """
 
+import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -140,20 +141,34 @@ def permute(wide: Wide, order: Tensor, optimizer: Optimizer | None) -> None:
     if not wide.blocks:
         return
     reorder(wide, order)
-    if optimizer is None:
-        return
-    states = [optimizer.state.get(block.tensor, {}) for block in wide.blocks]
-    for name in sorted({key for state in states for key in state}):
-        moments = []
-        for block, state in zip(wide.blocks, states, strict=True):
-            value = state.get(name)
-            if value is None:  # this block has had no gradient yet
-                value = state[name] = torch.zeros_like(block.tensor)
-            if not isinstance(value, Tensor) or value.shape != block.tensor.shape:
-                break  # a step count
-            moments.append(Block(value, block.row, block.column))
-        else:
-            reorder(Wide(moments, wide.dim), order)
+    if optimizer is not None:
+        for moments in moments_of(wide, optimizer):
+            reorder(moments, order)
+
+
+def moments_of(wide: Wide, optimizer: Optimizer) -> list[Wide]:
+    """The optimiser's tensors of the same shape as the blocks, in the same places.
+
+    A block that has had no gradient yet gets the state of one whose gradients were all 0.
+    """
+    known = next((s for b in wide.blocks if (s := optimizer.state.get(b.tensor))), None)
+    if known is None:
+        return []
+    for block in wide.blocks:
+        if not optimizer.state.get(block.tensor):
+            optimizer.state[block.tensor] = {k: blank(v, block.tensor) for k, v in known.items()}
+    names = [k for k, value in known.items() if isinstance(value, Tensor) and value.dim()]
+    return [
+        Wide([b._replace(tensor=optimizer.state[b.tensor][name]) for b in wide.blocks], wide.dim)
+        for name in names
+    ]
+
+
+def blank(value: Any, parameter: Tensor) -> Any:
+    """A moment of ``parameter`` that is still 0, or a copy of a step count."""
+    if isinstance(value, Tensor) and value.dim():
+        return torch.zeros_like(parameter)
+    return copy.deepcopy(value)
 
 
 @torch.no_grad()
