@@ -13,7 +13,7 @@ from saa_lite.augment.axes import Axis
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 from saa_lite.models import create_model
-from saa_lite.nn import AdderConv2d, make_conv
+from saa_lite.nn import AdderConv2d, attach_adaptive_lr, make_conv
 from saa_lite.ops import adder_conv2d
 
 X = torch.randn(4, 5, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -87,6 +87,8 @@ def test_norm_statistics_in_wide_order() -> None:
 
 def test_gradients_from_both_passes() -> None:
     net = model("adder")
+    attached = attach_adaptive_lr(torch.optim.SGD(net.parameters()), net)
+    assert len(attached) == 8  # the target's slices, nothing else
     net.train()
     gradients = []
     for configuration in (None, net.largest):

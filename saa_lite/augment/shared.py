@@ -32,8 +32,9 @@ class SharedWeight(nn.Module):
         self.layer = layer
         self.remap = remap
         self.apart = remap is not None or viewed
-        self.adaptive_lr = getattr(layer, "adaptive_lr", "off")
-        if self.apart and self.adaptive_lr == "step":
+        # Not called adaptive_lr: attach_adaptive_lr() looks for layers with an attribute of that name.
+        self.normalised = getattr(layer, "adaptive_lr", "off")
+        if self.apart and self.normalised == "step":
             self._layer().adaptive_lr = "off"  # normalised in finish(), not at W
         self._generated: Tensor | None = None
         self._leaf: Tensor | None = None
@@ -50,7 +51,7 @@ class SharedWeight(nn.Module):
         if self._leaf is not None:
             return self._leaf
         weight = self._generate()
-        if self.apart and self.adaptive_lr == "step" and torch.is_grad_enabled():
+        if self.apart and self.normalised == "step" and torch.is_grad_enabled():
             # Outside of begin() … finish() there is one pass, where both places are the same.
             return adaptive_gradient(weight, self._layer().eta)
         return weight
@@ -79,7 +80,7 @@ class SharedWeight(nn.Module):
         if leaf is None or leaf.grad is None or generated is None:
             return
         gradient = leaf.grad
-        if self.adaptive_lr == "step":
+        if self.normalised == "step":
             gradient = gradient * (adaptive_scale(gradient, self._layer().eta) * loss_scale)
         generated.backward(gradient)
 
