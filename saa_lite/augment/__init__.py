@@ -1,1 +1,20 @@
 """Hybrid layers, weight remapping and what trains a tiny network inside a larger one."""
+
+from saa_lite.augment.axes import Configuration
+from saa_lite.augment.build import augment
+from saa_lite.augment.config import AugmentConfig, Mutation
+from saa_lite.augment.export import export
+from saa_lite.augment.method import AugmentedTraining
+from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.sort import sort_channels
+
+__all__ = [
+    "AugmentConfig",
+    "AugmentedNet",
+    "AugmentedTraining",
+    "Configuration",
+    "Mutation",
+    "augment",
+    "export",
+    "sort_channels",
+]

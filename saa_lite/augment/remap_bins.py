@@ -41,7 +41,7 @@ class BinsRemap(Remap):
         )
 
     def extra_repr(self) -> str:
-        return f"bins={self.coefficients.numel()}, scale={self.scale:.4g}"
+        return f"bins={self.coefficients.numel()}"
 
     @torch.no_grad()
     def fit(self, weight: Tensor, target: Tensor) -> "BinsRemap":

@@ -1,16 +1,20 @@
 """The one training loop, evaluation, checkpoints, batch-norm re-estimation."""
 
+from saa_lite.train.backward import backward_pass
 from saa_lite.train.batch_norm import reestimate_batch_norm
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saa_lite.train.checks import DivergenceError
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluate, evaluation_mode
 from saa_lite.train.loop import train
+from saa_lite.train.method import Method
 from saa_lite.train.schedule import learning_rate
 
 __all__ = [
     "DivergenceError",
+    "Method",
     "TrainConfig",
+    "backward_pass",
     "evaluate",
     "evaluation_mode",
     "has_checkpoint",

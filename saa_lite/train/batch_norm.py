@@ -21,6 +21,7 @@ def reestimate_batch_norm(
 ) -> None:
     """Replace running mean and variance by their plain average over ``batches``.
 
+    A norm that no batch passes through (the unused part of a wide network) keeps what it had.
     Every batch counts the same (``momentum=None``, a cumulative average), so a small last batch
     counts too much: leave it out. While estimating, only batch norm is in training mode, dropout
     is off. Weights, modes and momenta are afterwards what they were.
@@ -37,6 +38,7 @@ def reestimate_batch_norm(
         raise UsageError("batches must hold at least one batch to estimate statistics from")
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
+    before = [{k: v.clone() for k, v in norm.named_buffers()} for norm in norms]
     with evaluation_mode(model):
         for norm in norms:
             norm.reset_running_stats()
@@ -46,5 +48,7 @@ def reestimate_batch_norm(
             for batch in chain([first], iterator):
                 model(batch if isinstance(batch, Tensor) else batch[1])
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
+            for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
                 norm.momentum = momentum
+                if not norm.num_batches_tracked:
+                    norm.load_state_dict(buffers, strict=False)

@@ -7,7 +7,6 @@ generator state, and a resumed run computes the same bits as one that was never 
 machine, device and thread count; on the CPU, as GPU kernels add in no fixed order).
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from saa_lite.data import ImageSet
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.interrupt import stop_on_interrupt
+from saa_lite.train.method import Method
 from saa_lite.train.optimizer import set_learning_rate
 from saa_lite.train.run import Run, seed_step
 
@@ -33,6 +32,7 @@ def train(
     test_set: ImageSet,
     config: TrainConfig,
     *,
+    method: Method | None = None,
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
     checkpoint_every: int = 0,
@@ -42,6 +42,7 @@ def train(
     """Train ``model`` in place; return one dict per epoch. It is left in evaluation mode.
 
     Args:
+        method: what a step does beside the plain one, see :class:`saa_lite.train.Method`.
         checkpoint: folder to save to after each epoch, and to resume from if it holds a run.
         checkpoint_every: save also after every so many steps of an epoch; 0 does not.
         progress: show a bar over all steps; a run that is already finished has none.
@@ -50,7 +51,8 @@ def train(
     Returns:
         Dicts with ``epoch`` (from 1), ``lr`` (of the first step), ``train_loss`` (with smoothing
         and augmentation, averaged while the weights moved), ``train_accuracy``, ``test_loss``
-        (None if not finite), ``test_accuracy``, ``seconds`` (wall time). Accuracies are in 0..1.
+        (None if not finite), ``test_accuracy``, ``seconds`` (wall time), and loss and accuracy of
+        every further pass of the method. Accuracies are in 0..1.
 
     Raises:
         UsageError: model, sets, device and configuration do not fit together.
@@ -59,7 +61,7 @@ def train(
         DivergenceError: the loss is no longer finite; the last checkpoint is still sound.
         KeyboardInterrupt: Ctrl-C, after saving the finished steps.
     """
-    run = Run(model, train_set, test_set, config, device=device, folder=checkpoint)
+    run = Run(model, train_set, test_set, config, method=method, device=device, folder=checkpoint)
     steps = len(run.batches)
     done, total = run.epoch * steps + run.step, config.epochs * steps
     with (
@@ -69,6 +71,7 @@ def train(
     ):
         while run.epoch < config.epochs:
             started = time.perf_counter()
+            run.method.begin_epoch(run)
             model.train()
             for _ in train_steps(run):
                 bar.update()
@@ -96,24 +99,9 @@ def train_steps(run: Run) -> Iterator[None]:
 
 
 def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
-    """One update. Returns float64 [3]: summed loss, right answers, images."""
-    config, device = run.config, images.device.type
+    """One update. Returns float64 [3] per pass: summed loss, right answers, images."""
     run.optimizer.zero_grad()
-    totals = torch.zeros(3, dtype=torch.float64, device=images.device)
-    half = torch.float16 if device == "cuda" else torch.bfloat16
-    largest = math.ceil(config.batch_size / config.accumulate)
-    # Never a micro-batch of one image, which batch norm could not normalise.
-    pieces = min(math.ceil(len(labels) / largest), len(labels) // 2)
-    for x, y in zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
-        with torch.autocast(device, half, enabled=config.amp):
-            logits = run.model(x)
-            loss = F.cross_entropy(
-                logits, y, label_smoothing=config.label_smoothing, reduction="sum"
-            )
-        # Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
-        run.scaler.scale(loss / len(labels)).backward()
-        right = (logits.argmax(1) == y).sum()
-        totals += torch.stack([loss.detach().double(), right.double(), right.new_tensor(len(y))])
+    totals = run.method.backward(run, images, labels)
     run.scaler.step(run.optimizer)  # adder gradients are normalised in here, once per step
     run.scaler.update()
     return totals

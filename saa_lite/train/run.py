@@ -18,6 +18,7 @@ from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_chec
 from saa_lite.train.checks import check_finite, check_fits, check_training, resolve_device
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluate
+from saa_lite.train.method import Method
 from saa_lite.train.optimizer import make_optimizer
 from saa_lite.train.schedule import learning_rate
 
@@ -29,7 +30,8 @@ class Run:
 
     Attributes:
         epoch, step: what comes next, both from 0.
-        sums: float64 [3] on the device: training loss, right answers and images of this epoch.
+        sums: float64 [3 · passes] on the device: training loss, right answers and images of this
+            epoch.
         seconds: time this epoch took before it was interrupted.
         history: one dict per finished epoch.
     """
@@ -43,11 +45,13 @@ class Run:
         *,
         device: torch.device | str,
         folder: Path | None,
+        method: Method | None = None,
     ) -> None:
         check_training(model, train_set, test_set, config)
         if folder is not None:
             check_writable(folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
+        self.method = method if method is not None else Method()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.batches = make_batches(train_set, config, self.device)
@@ -58,9 +62,11 @@ class Run:
         scaled = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.epoch, self.step, self.seconds = 0, 0, 0.0
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = 3 * len(self.method.passes)
+        self.sums = torch.zeros(sums, dtype=torch.float64, device=self.device)
         self.history: list[dict[str, Any]] = []
-        self.folder, self.settings = folder, settings_of(config, train_set, test_set)
+        self.folder = folder
+        self.settings = settings_of(config, train_set, test_set) | self.method.settings(model)
         if folder is not None and has_checkpoint(folder):
             self._resume(folder)
 
@@ -78,7 +84,7 @@ class Run:
         if self.folder is None:
             return
         sums: list[float] = self.sums.tolist()
-        check_finite(sums[0], self.epoch + 1, self.config)
+        check_finite(sum(sums), self.epoch + 1, self.config)
         state = {
             "config": self.settings,
             "config_hash": config_hash(self.settings),
@@ -108,7 +114,9 @@ class Run:
 
     def finish_epoch(self, test_set: ImageSet, started: float) -> None:
         """Test the model, note the epoch's results, begin the next epoch, save."""
-        row = self._averages() | self._test(test_set)
+        row = self._averages()
+        self.method.before_test(self)
+        row |= self._test(test_set)
         row["seconds"] = self.seconds + time.perf_counter() - started
         self.history.append(row)
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
@@ -117,14 +125,12 @@ class Run:
 
     def _averages(self) -> dict[str, Any]:
         """Training loss and accuracy of the finished epoch, per image."""
-        loss, correct, images = self.sums.tolist()
-        check_finite(loss, self.epoch + 1, self.config)
-        return {
-            "epoch": self.epoch + 1,
-            "lr": self.rate(0),
-            "train_loss": loss / images,
-            "train_accuracy": correct / images,
-        }
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.rate(0)}
+        for name, sums in zip(self.method.passes, self.sums.view(-1, 3).tolist(), strict=True):
+            loss, correct, images = sums
+            check_finite(loss, self.epoch + 1, self.config)
+            row |= {f"{name}_loss": loss / images, f"{name}_accuracy": correct / images}
+        return row
 
     def _test(self, test_set: ImageSet) -> dict[str, Any]:
         tested = evaluate(

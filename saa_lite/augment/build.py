@@ -1,0 +1,37 @@
+"""Wrap augmentation around a network: ``augment(target, config)``."""
+
+import copy
+
+from torch import nn
+
+from saa_lite.augment.builder import Builder
+from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.networks import WIDENERS
+from saa_lite.errors import UsageError
+
+
+def augment(target: nn.Module, config: AugmentConfig | None = None) -> AugmentedNet:
+    """A wide model around a copy of ``target``, which computes what it did before.
+
+    With a remapping or mutation the target's multiplication-free weights are drawn anew, as those
+    of a convolution; otherwise all of its parameters keep their values. New parameters are drawn
+    from torch's global generator.
+
+    Args:
+        target: a ResNet for small images or a network of inverted blocks
+            (:mod:`saa_lite.augment.networks`), with operator ``"conv"`` (then this is NetAug),
+            ``"adder"`` or ``"shift"``.
+        config: default :class:`AugmentConfig`.
+
+    Raises:
+        UsageError: another network or operator.
+    """
+    chosen = config if config is not None else AugmentConfig()
+    widen = WIDENERS.get(type(target))
+    if widen is None:
+        listed = ", ".join(known.__name__ for known in WIDENERS)
+        raise UsageError(f"target must be one of {listed}; got {type(target).__name__}")
+    net, builder = copy.deepcopy(target), Builder(chosen)
+    widen(net, builder)
+    return AugmentedNet(net, chosen, builder.axes, [block for block in builder.blocks if block])

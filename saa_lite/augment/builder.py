@@ -1,0 +1,119 @@
+"""Replace layers by wide ones: what each network's plan is carried out with."""
+
+from typing import Any
+
+from torch import nn
+
+from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.depthwise import WideDepthwise, WideLinear
+from saa_lite.augment.remap import SCALE, Remap, make_remap
+from saa_lite.augment.unit import WideConv
+from saa_lite.errors import UsageError
+from saa_lite.nn import AdderConv2d, ShiftConv2d
+
+OPERATORS = (nn.Conv2d, AdderConv2d, ShiftConv2d)
+
+
+class Builder:
+    """Replaces layers by wide ones, and remembers which widths and blocks there are."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.config = config
+        self.axes: list[Axis] = []
+        self.blocks: list[list[WideConv]] = [[]]
+
+    def fixed(self, width: int) -> Axis:
+        """Image channels, classes: a width that is never augmented."""
+        return Axis("", width)
+
+    def width(self, name: str, target: int) -> Axis:
+        """A block's output."""
+        return self._enter(Axis(name, target, self.config.width))
+
+    def inner(self, name: str, target: int, parent: Axis) -> Axis:
+        """The middle of a block."""
+        return self._enter(Axis(name, target, self.config.expand, parent))
+
+    def begin_block(self) -> None:
+        """The convolutions from here on mutate together, after those before."""
+        if self.blocks[-1]:
+            self.blocks.append([])
+
+    def conv(self, owner: nn.Module, conv: str, norm: str, inputs: Axis, outputs: Axis) -> None:
+        """Widen the convolution and the norm that ``owner`` calls one after the other."""
+        layer, behind = self._pair(owner, conv, norm)
+        unit = WideConv(layer, behind, inputs, outputs, **self._options(layer))
+        setattr(owner, conv, unit)
+        if unit.mutates:
+            self.blocks[-1].append(unit)
+
+    def depthwise(self, owner: nn.Module, conv: str, norm: str, axis: Axis) -> None:
+        """Widen a depthwise convolution and its norm."""
+        layer, behind = self._pair(owner, conv, norm)
+        setattr(owner, conv, WideDepthwise(layer, behind, axis))
+
+    def linear(self, owner: nn.Module, name: str, inputs: Axis) -> None:
+        """Widen the input of a classifier."""
+        layer = getattr(owner, name)
+        if type(layer) is not nn.Linear:
+            raise UsageError(f"the classifier must be an nn.Linear; got {type(layer).__name__}")
+        setattr(owner, name, WideLinear(layer, inputs))
+
+    def _enter(self, axis: Axis) -> Axis:
+        self.axes.append(axis)
+        return axis
+
+    def _pair(self, owner: nn.Module, conv: str, norm: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """Both layers; the norm moves into the wide layer and leaves an identity behind."""
+        layer, behind = getattr(owner, conv), getattr(owner, norm)
+        if type(layer) not in OPERATORS or type(behind) is not nn.BatchNorm2d:
+            found = f"{type(layer).__name__} and {type(behind).__name__}"
+            raise UsageError(
+                "a layer to be augmented must be a conv, adder or shift convolution before a batch "
+                f"norm (conv='conv', 'adder' or 'shift' of create_model); got {found}"
+            )
+        if layer.bias is not None or layer.padding_mode != "zeros":
+            raise UsageError("a layer to be augmented must have no bias and zero padding")
+        setattr(owner, norm, nn.Identity())
+        return layer, behind
+
+    def _options(self, layer: nn.Conv2d) -> dict[str, Any]:
+        """Options of a wide layer; a layer that stays multiplicative has none."""
+        if type(layer) is nn.Conv2d:
+            return {}
+        config = self.config
+        mutates = config.mutation is not None
+        if mutates or config.remap is not None:
+            nn.Conv2d.reset_parameters(layer)  # W starts as what it is: a convolution's weight
+        default = "norm" if isinstance(layer, AdderConv2d) else "sum"
+        return {
+            "reading": config.reading,
+            "combine": config.combine or default,
+            "remap": remap_for(layer, config.remap),
+            "mutates": mutates,
+        }
+
+
+def remap_for(layer: nn.Conv2d, name: str | None) -> Remap | None:
+    """A fresh remapping for one layer.
+
+    An adder layer keeps the map's own scale, that of its inputs. In a shift layer the map keeps
+    the scale of the stored weights (b = σ/√2), as ±2^p lies between 2^pmin and 1; the analytic
+    map that does so is ``"shift"``.
+
+    Raises:
+        UsageError: ``"shift"`` in an adder layer.
+    """
+    if name is None or name == "none":
+        return None
+    options: dict[str, Any] = {"kernel_size": layer.kernel_size} if name == "matrix" else {}
+    if not isinstance(layer, ShiftConv2d):
+        if name == "shift":
+            raise UsageError("remap='shift' rounds to ±2^p: it is for shift targets")
+        return make_remap(name, **options)
+    if name in ("analytic", "shift"):
+        return make_remap("shift", bits=layer.bits)
+    if name != "bins":
+        options["scale"] = float(layer.weight.detach().std()) * SCALE
+    return make_remap(name, **options)

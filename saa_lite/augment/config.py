@@ -1,0 +1,101 @@
+"""What is augmented and how, checked where it is written down."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from saa_lite.augment.remap import REMAPS
+from saa_lite.errors import UsageError, check_choice
+
+READINGS = ("block", "output", "input", "free")
+COMBINES = ("norm", "scale", "sum")
+IMPORTANCES = ("weight", "remapped")
+
+# NetAug's official lists for MobileNetV2 and for MCUNet.
+WIDTH = (1.0, 1.8, 2.6)
+EXPAND = (1.0, 1.6, 2.2, 2.8)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Block mutation: blocks start as convolutions and turn multiplication-free (Fig. 4).
+
+    Our reading: block j, counted from the input, turns in epoch ``start + j·every`` (from 0),
+    blended over ``blend`` epochs. In the i-th of them (from 0) the multiplication-free share is
+    (i + 1)/(blend + 1), afterwards 1; ``blend=0`` flips it at once, ``every=0`` all blocks
+    together.
+    """
+
+    start: int
+    every: int = 0
+    blend: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("start", "every", "blend"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise UsageError(f"{name} must be an integer of at least 0; got {value!r}")
+
+    def share(self, block: int, epoch: int) -> float:
+        """Multiplication-free share of a block, 0..1."""
+        done = epoch - self.start - block * self.every + 1
+        return min(max(done / (self.blend + 1), 0.0), 1.0)
+
+    def last_epoch(self, blocks: int) -> int:
+        """The first epoch (from 0) in which all blocks are multiplication-free."""
+        return self.start + (blocks - 1) * self.every + self.blend
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The wide network around a target.
+
+    Attributes:
+        width, expand: multiples of block widths and of the channels inside blocks; each begins
+            with 1 (NetAug's lists for MobileNetV2; its MCUNet has width (1, 1.6, 2.2)).
+        depth: extra residual blocks after each stage: identity shortcut, stride 1,
+            multiplicative, active only in the augmented pass.
+        reading: which part of a hybrid layer is multiplication-free. With n of the outputs and m
+            of the inputs the target's: ``"block"`` outputs :n from inputs :m (default);
+            ``"output"`` outputs :n from all inputs; ``"input"`` all outputs from inputs :m;
+            ``"free"`` everything, the control with multiplication-free width. The sources settle
+            none of them.
+        combine: how a multiplication-free and a multiplicative addend meet: ``"norm"`` each
+            behind its own batch norm; ``"scale"`` the former divided by √(m·d²), one norm;
+            ``"sum"`` as they are. None: ``"norm"`` for adder, ``"sum"`` for shift targets.
+        remap: None, or a name of :data:`saa_lite.augment.remap.REMAPS`: the target's weights are
+            then generated from a shared convolution weight.
+        mutation: None, or the schedule from convolution to the target's operator.
+        importance: L1 norm of the consuming weights as stored (NetAug) or as ``"remapped"``.
+    """
+
+    width: tuple[float, ...] = WIDTH
+    expand: tuple[float, ...] = EXPAND
+    depth: int = 0
+    reading: str = "block"
+    combine: str | None = None
+    remap: str | None = None
+    mutation: Mutation | None = None
+    importance: str = "weight"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "expand"):
+            _check_multiples(name, getattr(self, name))
+        if type(self.depth) is not int or self.depth < 0:
+            raise UsageError(f"depth must be an integer of at least 0; got {self.depth!r}")
+        check_choice("reading", self.reading, READINGS)
+        check_choice("combine", self.combine, (None, *COMBINES))
+        check_choice("remap", self.remap, (None, *REMAPS))
+        check_choice("importance", self.importance, IMPORTANCES)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Plain JSON values by field name."""
+        return asdict(self) | {"width": list(self.width), "expand": list(self.expand)}
+
+
+def _check_multiples(name: str, given: object) -> None:
+    numbers = isinstance(given, tuple) and all(
+        isinstance(x, int | float) and math.isfinite(x) for x in given
+    )
+    if not numbers or not given or given[0] != 1 or list(given) != sorted(set(given)):  # type: ignore[index, call-overload]
+        raise UsageError(f"{name} must be a tuple of ascending multiples from 1 on; got {given!r}")

@@ -1,0 +1,65 @@
+"""The target alone: a plain network with frozen weights, nothing of the augmentation left."""
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from saa_lite.augment.depthwise import WideDepthwise, WideLinear
+from saa_lite.augment.network import AugmentedNet, Deepened
+from saa_lite.augment.unit import WideConv
+from saa_lite.errors import UsageError
+from saa_lite.nn import ShiftConv2d
+from saa_lite.ops.shift import shift_quantize
+
+
+def export(model: AugmentedNet) -> nn.Module:
+    """The target as the network that :func:`saa_lite.models.create_model` builds.
+
+    Same class, same tensor names and shapes, so its ``state_dict`` loads into a fresh network and
+    its file is as large as that of the same network trained alone. Weights of multiplication-free
+    layers are constants: R(W), and ±2^p in shift layers. Its outputs are those of ``model``, bit
+    for bit. ``model`` is left as it was; nothing in the result requires gradients.
+
+    Raises:
+        UsageError: some block has not finished its mutation.
+    """
+    if any(share != 1 for share in model.mutated.tolist()):
+        raise UsageError(
+            "every block must have mutated before export; multiplication-free shares are "
+            f"{model.mutated.tolist()}"
+        )
+    net = copy.deepcopy(model.net)
+    for owner in list(net.modules()):
+        _restore(owner)
+    return net.requires_grad_(False)
+
+
+def _restore(owner: nn.Module) -> None:
+    """Put plain layers and norms where ``owner`` holds wide ones."""
+    children: Any = owner._modules
+    for name, child in list(children.items()):
+        if isinstance(child, Deepened):
+            children[name] = child.block
+        elif isinstance(child, WideLinear):
+            children[name] = child.layer
+        elif isinstance(child, (WideConv, WideDepthwise)):
+            children[name] = _plain_layer(child)
+            _put_norm_back(owner, name, child.norm.target)
+
+
+def _plain_layer(unit: WideConv | WideDepthwise) -> nn.Conv2d:
+    layer = unit.layer
+    if isinstance(unit, WideConv) and unit.is_free:
+        layer.weight.data = unit.shared.frozen()
+        if unit.shared.normalised == "step":
+            layer.adaptive_lr = "step"  # type: ignore[assignment]
+    if isinstance(layer, ShiftConv2d):
+        layer.weight.data = shift_quantize(layer.weight.data, layer.bits)
+    return layer
+
+
+def _put_norm_back(owner: nn.Module, conv: str, norm: nn.BatchNorm2d) -> None:
+    """The norm stood right behind its convolution, where an identity keeps its place."""
+    names = list(owner._modules)
+    owner._modules[names[names.index(conv) + 1]] = norm

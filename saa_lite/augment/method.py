@@ -1,0 +1,135 @@
+"""Training a target inside its augmented model: L = L(target) + α·L(augmented).
+
+After NetAug's official code: the target's pass, then that of a drawn configuration, each with its
+own backward pass, so that only one graph is held at a time; then one optimiser step. Labels are
+the only teacher of both.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.shared import SharedWeight
+from saa_lite.augment.sort import sort_channels
+from saa_lite.data.seeds import generator_for
+from saa_lite.errors import UsageError
+from saa_lite.train import Method, backward_pass, reestimate_batch_norm
+from saa_lite.train.run import Run
+
+CONFIGURATION_STREAM = 2  # beside order, augmentation and dropout
+
+
+class AugmentedTraining(Method):
+    """Give it to :func:`saa_lite.train.train` with an :class:`AugmentedNet`.
+
+    Args:
+        alpha: weight of the augmented loss. 0 skips the pass: plain training, bit for bit.
+        width_epochs: share of the epochs in which widths are drawn; in the rest only expansion
+            and depth are. NetAug: 0.5.
+        sort: order channels by importance at the start of each epoch in which widths are drawn.
+        batch_norm_images: training images, at most, that re-estimate the target's statistics
+            before each test; 16,000 in NetAug's code, 0 leaves the shared ones.
+
+    The configuration of a step is a function of (seed, epoch, step), like everything random here:
+    a checkpoint holds the three and so the generator.
+
+    Raises:
+        UsageError: a value outside its range; in training, another model, or a mutation that does
+            not end before the last epoch.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        width_epochs: float = 1.0,
+        sort: bool = False,
+        batch_norm_images: int = 16_000,
+    ) -> None:
+        if not 0 <= alpha < float("inf"):
+            raise UsageError(f"alpha must be a finite number of at least 0; got {alpha!r}")
+        if not 0 <= width_epochs <= 1:
+            raise UsageError(f"width_epochs must be from 0 to 1; got {width_epochs!r}")
+        self.alpha, self.width_epochs, self.sort = alpha, width_epochs, sort
+        self.batch_norm_images = batch_norm_images
+        self.passes = ("train", "augmented") if alpha else ("train",)
+        self._shared: list[SharedWeight] = []
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        names = ("alpha", "width_epochs", "sort", "batch_norm_images")
+        own = {name: getattr(self, name) for name in names}
+        return {"augmentation": own | check_model(model).config.as_settings()}
+
+    def begin_epoch(self, run: Run) -> None:
+        model = check_model(run.model)
+        check_mutation(model, run.config.epochs)
+        self._shared = [part for part in model.modules() if isinstance(part, SharedWeight)]
+        model.set_epoch(run.epoch)
+        if self.sort and run.step == 0 and self._draws_width(run):
+            sort_channels(model, run.optimizer)
+
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        for shared in self._shared:
+            shared.begin()
+        totals = backward_pass(run, images, labels)
+        if self.alpha:
+            with check_model(run.model).configured(self.configuration(run)):
+                augmented = backward_pass(run, images, labels, self.alpha)
+            totals = torch.cat([totals, augmented])
+        scale = float(run.scaler.get_scale()) if run.scaler.is_enabled() else 1.0
+        for shared in self._shared:
+            shared.finish(scale)
+        return totals
+
+    def configuration(self, run: Run) -> Any:
+        """What the augmented pass of the present step runs."""
+        generator = generator_for(run.config.seed, run.epoch, run.step, CONFIGURATION_STREAM)
+        return check_model(run.model).draw(generator, width=self._draws_width(run))
+
+    def before_test(self, run: Run) -> None:
+        if not self.alpha or not self.batch_norm_images:
+            return  # only the target's own pass has touched the statistics
+        count = max(1, self.batch_norm_images // run.config.batch_size)
+        reestimate_batch_norm(run.model, whole_batches(run, count))
+
+    def _draws_width(self, run: Run) -> bool:
+        return run.epoch < self.width_epochs * run.config.epochs
+
+
+def whole_batches(run: Run, count: int) -> Iterator[Tensor]:
+    """The first ``count`` batches of the epoch; a smaller last one would count too much."""
+    size = min(run.config.batch_size, len(run.batches.labels))
+    for _, images, _ in islice(run.batches.epoch(run.epoch), count):
+        if len(images) == size:
+            yield images
+
+
+def check_model(model: nn.Module) -> AugmentedNet:
+    """The model, if it is an augmented one.
+
+    Raises:
+        UsageError: it is not an augmented one.
+    """
+    if not isinstance(model, AugmentedNet):
+        raise UsageError(
+            "AugmentedTraining trains the model that saa_lite.augment.augment() returns; got "
+            f"{type(model).__name__}"
+        )
+    return model
+
+
+def check_mutation(model: AugmentedNet, epochs: int) -> None:
+    """A run must end multiplication-free, or nothing could be exported."""
+    mutation = model.config.mutation
+    if mutation is None:
+        return
+    last = mutation.last_epoch(len(model.mutating))
+    if last > epochs - 1:
+        raise UsageError(
+            f"mutation of {len(model.mutating)} blocks ends in epoch {last + 1}, but there are "
+            f"only {epochs}"
+        )

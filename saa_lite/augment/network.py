@@ -1,0 +1,124 @@
+"""The augmented model: a target network and everything that is wrapped around it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.augment.axes import Axis, Configuration, draw
+from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.unit import WideConv
+
+
+class Deepened(nn.Module):
+    """A block of the target, and extra blocks that run only while :attr:`active` counts them."""
+
+    def __init__(self, block: nn.Module, extra: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.block = block
+        self.extra = nn.ModuleList(extra)
+        self.active = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block(x)
+        for block in self.extra[: self.active]:
+            x = block(x)
+        return x
+
+
+class AugmentedNet(nn.Module):
+    """Images [B,C,H,W] → logits [B,classes] of the target, or of a drawn configuration::
+
+        model = augment(create_model("resnet20", conv="adder"), AugmentConfig())
+        target = model(images)
+        with model.configured(model.draw(generator)):
+            augmented = model(images)
+        plain = export(model)
+
+    Attributes:
+        net: the target network, its layers replaced by wide ones.
+        axes: parents before children, the order in which widths are set and drawn.
+        mutating: the layers that mutate, block by block from the input.
+        mutated: buffer [blocks], multiplication-free share of each; goes into checkpoints.
+    """
+
+    mutated: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        config: AugmentConfig,
+        axes: Sequence[Axis],
+        mutating: Sequence[Sequence[WideConv]],
+    ) -> None:
+        super().__init__()
+        self.net, self.config = net, config
+        self.axes = tuple(axes)
+        self.mutating = tuple(tuple(block) for block in mutating)
+        shares = torch.zeros(len(mutating)) if config.mutation else torch.ones(len(mutating))
+        self.register_buffer("mutated", shares)
+        self.register_load_state_dict_post_hook(lambda module, _: module._read_shares())
+        self._read_shares()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    @property
+    def deepened(self) -> dict[str, Deepened]:
+        """Blocks with extra ones behind them, by name."""
+        return {k: m for k, m in self.net.named_modules() if isinstance(m, Deepened)}
+
+    @property
+    def largest(self) -> Configuration:
+        """All that there is."""
+        multiples = {axis.name: axis.multiples[-1] for axis in self.axes}
+        return Configuration(multiples, {k: len(m.extra) for k, m in self.deepened.items()})
+
+    def draw(self, generator: torch.Generator, *, width: bool = True) -> Configuration:
+        """One configuration, uniformly.
+
+        Args:
+            generator: on the CPU; nothing else is drawn from.
+            width: False keeps block widths at the target's (NetAug's ``min_w``).
+        """
+        multiples = {
+            axis.name: draw(axis, generator, fixed=not (width or axis.is_inner))
+            for axis in self.axes
+        }
+        depths = {
+            name: int(torch.randint(len(block.extra) + 1, (), generator=generator))
+            for name, block in self.deepened.items()
+        }
+        return Configuration(multiples, depths)
+
+    def activate(self, configuration: Configuration | None) -> None:
+        """Run as ``configuration`` from now on; None is the target."""
+        for axis in self.axes:
+            axis.activate(1.0 if configuration is None else configuration.multiples[axis.name])
+        for name, block in self.deepened.items():
+            block.active = 0 if configuration is None else configuration.depths[name]
+
+    @contextmanager
+    def configured(self, configuration: Configuration) -> Iterator[None]:
+        """Run as ``configuration`` inside, as the target afterwards."""
+        self.activate(configuration)
+        try:
+            yield
+        finally:
+            self.activate(None)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Bring block mutation to where it stands in ``epoch`` (from 0)."""
+        mutation = self.config.mutation
+        if mutation is not None:
+            shares = [mutation.share(j, epoch) for j in range(len(self.mutating))]
+            self.mutated.copy_(torch.tensor(shares))
+            self._read_shares()
+
+    def _read_shares(self) -> Any:
+        """Numbers instead of tensors in the layers: reading a tensor would wait for the GPU."""
+        for block, share in zip(self.mutating, self.mutated.tolist(), strict=True):
+            for unit in block:
+                unit.share = share

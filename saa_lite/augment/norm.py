@@ -1,0 +1,86 @@
+"""Batch norm over some of the channels of a wide layer.
+
+The statistics of the target's channels are shared by target and augmented pass, as in NetAug. The
+two passes have different statistics, so the shared running ones are wrong for the target until
+:func:`saa_lite.train.reestimate_batch_norm` measures them again.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Part = tuple[nn.BatchNorm2d, int]  # the norm, and how many of its first channels take part
+
+
+class WideNorm(nn.Module):
+    """The target's batch norm and those of the augmentation.
+
+    Attributes:
+        target: norm of channels :n, the one that is exported.
+        rest: norm of the channels behind them.
+        cross: norm of the multiplicative addend to the multiplication-free channels, if that
+            addend has its own.
+        conv: norm of channels :n while the block is still a convolution, if it mutates.
+    """
+
+    def __init__(self, target: nn.BatchNorm2d, largest: int) -> None:
+        super().__init__()
+        self.target = target
+        extra = largest - target.num_features
+        self.rest = like(target, extra) if extra else None
+        self.cross: nn.BatchNorm2d | None = None
+        self.conv: nn.BatchNorm2d | None = None
+
+    def forward(self, x: Tensor, start: int = 0, *, as_conv: bool = False) -> Tensor:
+        """x [B,C,H,W] holds channels ``start`` … of the layer; ``start`` is 0 or n."""
+        n, stop = self.target.num_features, start + x.shape[1]
+        first = self.conv if as_conv and self.conv is not None else self.target
+        parts: list[Part] = [(first, min(stop, n))] if start == 0 else []
+        if stop > n:
+            assert self.rest is not None
+            parts.append((self.rest, stop - n))
+        return normalise(x, parts)
+
+
+def like(norm: nn.BatchNorm2d, channels: int) -> nn.BatchNorm2d:
+    """A fresh batch norm with the options of ``norm``."""
+    options = (norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    return nn.BatchNorm2d(channels, *options)
+
+
+def normalise(x: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Batch norm of x [B,C,H,W] whose channels belong to ``parts`` in turn.
+
+    One call for all parts: joining small vectors of statistics is cheaper than joining maps.
+    """
+    if len(parts) == 1 and parts[0][0].num_features == parts[0][1]:
+        return parts[0][0](x)
+    lead = parts[0][0]
+    mean, var = (_joined(parts, name).detach() for name in ("running_mean", "running_var"))
+    gamma, beta = (_joined(parts, name) for name in ("weight", "bias"))
+    momentum = lead.momentum
+    if momentum is None:  # cumulative, as nn.BatchNorm2d
+        momentum = 1.0 / (int(lead.num_batches_tracked or 0) + 1)
+    out = F.batch_norm(x, mean, var, gamma, beta, lead.training, momentum, lead.eps)
+    if lead.training:
+        _store(parts, mean, var)
+    return out
+
+
+def _joined(parts: Sequence[Part], name: str) -> Tensor:
+    return torch.cat([getattr(norm, name)[:count] for norm, count in parts])
+
+
+@torch.no_grad()
+def _store(parts: Sequence[Part], mean: Tensor, var: Tensor) -> None:
+    start = 0
+    for norm, count in parts:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        norm.running_mean[:count] = mean[start : start + count]
+        norm.running_var[:count] = var[start : start + count]
+        norm.num_batches_tracked += 1
+        start += count

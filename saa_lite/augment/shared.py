@@ -1,0 +1,89 @@
+"""One stored weight, read as a convolution, a shift or an adder weight.
+
+Reviewers of ShiftAddAug could not tell whether multiplication-free weights are stored. Reviewer
+1's reading, which we adopt: one weight W is; the multiplication-free layer's weights R(W) are
+generated from it in every step, and frozen to constants when the target is exported.
+
+Gradients of both passes of a step meet at R(W), which is a leaf for that long. There AdderNet's
+adaptive learning rate normalises them, over the target's slice, and only then the chain rule takes
+them on to W. Normalising at W would also rescale what W receives as a convolution.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.augment.remap import Remap
+from saa_lite.nn.adaptive_lr import adaptive_gradient, adaptive_scale
+
+
+class SharedWeight(nn.Module):
+    """The weight of ``layer`` and what its operator reads.
+
+    Args:
+        layer: the target's own layer; its ``weight`` is the stored W.
+        remap: W → the operator's weight, or None where that is W itself.
+        viewed: whether W is also read as a convolution, so that R(W) must be kept apart from it.
+    """
+
+    def __init__(self, layer: nn.Conv2d, remap: Remap | None, viewed: bool) -> None:
+        super().__init__()
+        self.layer = layer
+        self.remap = remap
+        self.apart = remap is not None or viewed
+        # Not called adaptive_lr: attach_adaptive_lr() looks for layers with an attribute of that name.
+        self.normalised = getattr(layer, "adaptive_lr", "off")
+        if self.apart and self.normalised == "step":
+            self._layer().adaptive_lr = "off"  # normalised in finish(), not at W
+        self._generated: Tensor | None = None
+        self._leaf: Tensor | None = None
+
+    def _layer(self) -> Any:
+        return self.layer
+
+    def conv(self) -> Tensor:
+        """W [n, m, kh, kw] itself."""
+        return self.layer.weight
+
+    def free(self) -> Tensor:
+        """R(W), the weight of the multiplication-free operator."""
+        if self._leaf is not None:
+            return self._leaf
+        weight = self._generate()
+        if self.apart and self.normalised == "step" and torch.is_grad_enabled():
+            # Outside of begin() … finish() there is one pass, where both places are the same.
+            return adaptive_gradient(weight, self._layer().eta)
+        return weight
+
+    def frozen(self) -> Tensor:
+        """R(W) as a constant."""
+        return self._generate().detach().clone()
+
+    def remapped(self, other: Tensor) -> Tensor:
+        """R of further weights of the same layer, measured with W's mean and deviation."""
+        if self.remap is None:
+            return other
+        stored = self.layer.weight.detach().float()
+        return self.remap(other, mean=stored.mean(), std=stored.std(correction=0))
+
+    def begin(self) -> None:
+        """Generate R(W) once for all passes of a step."""
+        if self.apart:
+            self._generated = self._generate()
+            self._leaf = self._generated.detach().requires_grad_()
+
+    def finish(self, loss_scale: float = 1.0) -> None:
+        """Normalise the gradient that R(W) collected and hand it on to W."""
+        leaf, generated = self._leaf, self._generated
+        self._leaf = self._generated = None
+        if leaf is None or leaf.grad is None or generated is None:
+            return
+        gradient = leaf.grad
+        if self.normalised == "step":
+            gradient = gradient * (adaptive_scale(gradient, self._layer().eta) * loss_scale)
+        generated.backward(gradient)
+
+    def _generate(self) -> Tensor:
+        weight = self.layer.weight
+        return weight.view_as(weight) if self.remap is None else self.remap(weight)

@@ -1,0 +1,167 @@
+"""Hybrid layers: a target layer and its batch norm, with a multiplicative rest around them.
+
+ShiftAddAug, Fig. 1, draws one wide weight whose first n channels are multiplication-free. Inputs
+have first channels too, and no source says which operator connects which (reviewer 4's question).
+Every reading is a rectangle of W: outputs :p from inputs :q are multiplication-free, the rest is a
+convolution, see :attr:`saa_lite.augment.AugmentConfig.reading`. With ``"block"``::
+
+    y[:n] = MF(x[:m]; R(W[:n, :m])) + Conv(x[m:]; W[:n, m:])
+    y[n:] = Conv(x; W[n:, :])
+
+At the target's widths all readings are MF(x; R(W[:n, :m])), the target itself.
+
+W is stored in the blocks of this picture: ``layer.weight`` W[:n, :m], ``right`` W[:n, m:] and
+``below`` W[n:, :]. So target and optimiser see the very parameter that they would see alone, and
+nothing of the augmentation has to be cut out of anything.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saa_lite.augment.axes import Axis
+from saa_lite.augment.norm import WideNorm, like, normalise
+from saa_lite.augment.remap import Remap
+from saa_lite.augment.shared import SharedWeight
+
+View = Callable[[Tensor, bool], Tensor]  # (stored block, is it the target's) → what is read
+
+
+class WideConv(nn.Module):
+    """A k×k convolution of any operator and the norm behind it: [B,C,H,W] → [B,C',H',W'].
+
+    The channels of the input tell how many inputs are active, ``outputs`` how many outputs.
+
+    Args:
+        layer, norm: of the target; both stay what they are.
+        reading, combine: see :class:`saa_lite.augment.AugmentConfig`.
+        remap: for the multiplication-free weights, or None.
+        mutates: start as a convolution; :attr:`share` leads from 0 to 1.
+
+    Attributes:
+        share: multiplication-free share of the output, 0 before mutation, 1 after it.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        norm: nn.BatchNorm2d,
+        inputs: Axis,
+        outputs: Axis,
+        *,
+        reading: str = "block",
+        combine: str = "norm",
+        remap: Remap | None = None,
+        mutates: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.reading, self.combine, self.mutates = reading, combine, mutates
+        self.is_free = type(layer) is not nn.Conv2d
+        self.share = 1.0
+        self.shared = SharedWeight(layer, remap, mutates)
+        self.norm = WideNorm(norm, outputs.largest)
+        self.right, self.below = draw_around(layer, inputs.largest, outputs.largest)
+        if self.is_free and combine == "norm" and self.right is not None:
+            channels = outputs.largest if reading == "input" else outputs.target
+            self.norm.cross = like(norm, channels)
+        if mutates:
+            self.norm.conv = like(norm, outputs.target)
+
+    @property
+    def layer(self) -> nn.Conv2d:
+        """The target's layer."""
+        return self.shared.layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_free or self.share == 0:
+            return self._as_conv(x)
+        free = self._hybrid(x)
+        if self.share == 1:
+            return free
+        return torch.lerp(self._as_conv(x), free, self.share)
+
+    def _as_conv(self, x: Tensor) -> Tensor:
+        """Everything multiplicative: NetAug's layer, and a mutating block before its turn."""
+        rows = self.outputs.active
+        if (x.shape[1], rows) == (self.inputs.target, self.outputs.target) and not self.is_free:
+            return self.norm(self.layer(x))  # the target, exactly as it would run alone
+        y = self._convolve(x, self.weight(0, rows, 0, x.shape[1]))
+        return self.norm(y, as_conv=True)
+
+    def _hybrid(self, x: Tensor) -> Tensor:
+        """The rectangle :p, :q multiplication-free, what is right of it and below it not."""
+        rows, columns = self.outputs.active, x.shape[1]
+        p = self.outputs.target if self.reading in ("block", "output") else rows
+        q = self.inputs.target if self.reading in ("block", "input") else columns
+        y = self._add_cross(self._free(x, p, q), x, p, q)
+        if p == rows:
+            return y
+        below = self._convolve(x, self.weight(p, rows, 0, columns))
+        return torch.cat([y, self.norm(below, p)], 1)
+
+    def _free(self, x: Tensor, p: int, q: int) -> Tensor:
+        """MF(x[:q]; R(W[:p, :q])), before any norm."""
+        operate = self.layer._conv_forward
+        if (p, q) == (self.outputs.target, self.inputs.target):
+            weight = self.shared.free()
+        else:
+            weight = self._assemble(0, p, 0, q, self._remapped)
+        return operate(x if q == x.shape[1] else x[:, :q], weight, None)
+
+    def _add_cross(self, free: Tensor, x: Tensor, p: int, q: int) -> Tensor:
+        """Norm of the multiplication-free addend and Conv(x[q:]; W[:p, q:]) together."""
+        if q == x.shape[1]:
+            return self.norm(free)
+        cross = self._convolve(x[:, q:], self.weight(0, p, q, x.shape[1]))
+        if self.norm.cross is not None:
+            return self.norm(free) + normalise(cross, [(self.norm.cross, p)])
+        if self.combine == "scale":
+            free = free / math.sqrt(q * math.prod(self.layer.kernel_size))
+        return self.norm(free + cross)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        layer = self.layer
+        return F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)
+
+    def weight(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """W[top:bottom, left:right] as a convolution reads it."""
+        return self._assemble(top, bottom, left, right, lambda block, _: block)
+
+    def _remapped(self, block: Tensor, is_target: bool) -> Tensor:
+        return self.shared.free() if is_target else self.shared.remapped(block)
+
+    def _assemble(self, top: int, bottom: int, left: int, right: int, view: View) -> Tensor:
+        """Join the blocks of W, each seen through ``view``. ``top`` is 0 or n, ``left`` 0 or m."""
+        n, m = self.outputs.target, self.inputs.target
+        rows = []
+        if top < n:
+            row = []
+            if left < m:
+                row.append(view(self.layer.weight, True)[:, :right])
+            if right > m:
+                assert self.right is not None
+                row.append(view(self.right, False)[:, : right - m])
+            rows.append(torch.cat(row, 1) if len(row) > 1 else row[0])
+        if bottom > n:
+            assert self.below is not None
+            rows.append(view(self.below[: bottom - n], False)[:, left:right])
+        return torch.cat(rows) if len(rows) > 1 else rows[0]
+
+
+def draw_around(
+    layer: nn.Conv2d, columns: int, rows: int
+) -> tuple[nn.Parameter | None, nn.Parameter | None]:
+    """Blocks right of and below a layer's weight, of a fresh [rows, columns, kh, kw] convolution.
+
+    ``nn.Conv2d``'s initialisation with the fan of the widest layer, which is NetAug's.
+    """
+    n, m, *kernel = layer.weight.shape
+    wide = torch.empty(rows, columns, *kernel).to(layer.weight)
+    nn.init.kaiming_uniform_(wide, a=math.sqrt(5))
+    right = nn.Parameter(wide[:n, m:].clone()) if columns > m else None
+    below = nn.Parameter(wide[n:].clone()) if rows > n else None
+    return right, below

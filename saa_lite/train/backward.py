@@ -1,0 +1,37 @@
+"""Forward and backward pass over one batch, in micro-batches if asked."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from saa_lite.train.run import Run
+
+
+def backward_pass(run: "Run", images: Tensor, labels: Tensor, weight: float = 1.0) -> Tensor:
+    """Add the gradient of ``weight`` times the batch's mean loss to every parameter.
+
+    Returns:
+        float64 [3]: summed loss (not weighted), right answers, images.
+    """
+    config, device = run.config, images.device.type
+    totals = torch.zeros(3, dtype=torch.float64, device=images.device)
+    half = torch.float16 if device == "cuda" else torch.bfloat16
+    largest = math.ceil(config.batch_size / config.accumulate)
+    # Never a micro-batch of one image, which batch norm could not normalise.
+    pieces = min(math.ceil(len(labels) / largest), len(labels) // 2)
+    for x, y in zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+        with torch.autocast(device, half, enabled=config.amp):
+            logits = run.model(x)
+            loss = F.cross_entropy(
+                logits, y, label_smoothing=config.label_smoothing, reduction="sum"
+            )
+        # Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
+        scaled = loss / len(labels) if weight == 1.0 else loss * (weight / len(labels))
+        run.scaler.scale(scaled).backward()
+        right = (logits.argmax(1) == y).sum()
+        totals += torch.stack([loss.detach().double(), right.double(), right.new_tensor(len(y))])
+    return totals

@@ -1,0 +1,139 @@
+"""Augmented training through the one loop: α = 0, resume, records, re-estimation."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from augment_samples import CONFIG, images, model, small_target, train
+from train_samples import StoppedError, assert_same_run
+
+from saa_lite.augment import AugmentedTraining, Mutation, export
+from saa_lite.errors import CheckpointError, UsageError
+from saa_lite.train import loop
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kind", ["conv", "shift", "adder"])
+def test_alpha_0_is_plain_training(kind: str) -> None:
+    plain = small_target(kind)
+    history = train(plain)
+    wide = model(kind, depth=1)
+    augmented = train(wide, AugmentedTraining(alpha=0))
+    for left, right in zip(history, augmented, strict=True):
+        assert left | {"seconds": 0} == right | {"seconds": 0}
+    alone = export(wide)
+    for name, value in small_target(kind).state_dict().items():
+        trained = plain.state_dict()[name]
+        if kind == "shift" and trained.dim() == 4 and "stage" in name:
+            continue  # the export holds ±2^p; compared below by what they compute
+        assert torch.equal(alone.state_dict()[name], trained), name
+        moved = trained.dtype != torch.int64 and trained.numel() > 4
+        assert not moved or not torch.equal(trained, value), name
+    with torch.no_grad():
+        assert torch.equal(alone.eval()(images()), plain.eval()(images()))
+
+
+def test_alpha_changes_the_target_and_both_passes_are_recorded() -> None:
+    finals = []
+    for alpha in (0.0, 0.5, 1.0):
+        wide = model()
+        history = train(wide, AugmentedTraining(alpha=alpha))
+        assert ("augmented_loss" in history[0]) == (alpha > 0)
+        finals.append(wide.net.stage1[0].conv1.layer.weight.detach().clone())
+    assert history[-1]["augmented_loss"] != history[-1]["train_loss"] > 0
+    assert 0 <= history[-1]["augmented_accuracy"] <= 1
+    assert len({value.sum().item() for value in finals}) == 3
+
+
+STATEFUL = {
+    "plain": ({}, {}),
+    "everything": (
+        {
+            "kind": "adder",
+            "remap": "analytic",
+            "depth": 1,
+            "mutation": Mutation(start=0, every=1, blend=0),
+        },
+        {"sort": True, "width_epochs": 0.7, "batch_norm_images": 16},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STATEFUL)
+def test_killed_and_resumed_gives_the_same_bits(case: str, tmp_path: Path, monkeypatch) -> None:
+    options, settings = STATEFUL[case]
+    config = replace(CONFIG, epochs=3)
+
+    def run(seed: int, folder: Path | None):
+        net = model(seed=seed, **options)
+        return net, train(net, AugmentedTraining(**settings), config, folder, checkpoint_every=1)
+
+    whole = run(0, None)
+    original, steps = loop.train_step, 0
+
+    def stop_in_second_epoch(*arguments):
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise StoppedError
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stop_in_second_epoch)
+        with pytest.raises(StoppedError):
+            run(0, tmp_path)
+    resumed = run(9, tmp_path)  # other weights: everything comes from the checkpoint
+    assert_same_run(whole, resumed)
+    with torch.no_grad():
+        x = images()
+        assert torch.equal(export(whole[0]).eval()(x), export(resumed[0]).eval()(x))
+
+
+def test_another_augmentation_is_refused(tmp_path: Path) -> None:
+    train(model(), AugmentedTraining(), folder=tmp_path)
+    with pytest.raises(CheckpointError, match="augmentation"):
+        train(model(), AugmentedTraining(alpha=0.5), folder=tmp_path)
+
+
+def test_statistics_are_the_targets_own_when_tested() -> None:
+    """The passes share running statistics; before a test the target's are measured alone."""
+    shared, measured = (model(seed=0) for _ in range(2))
+    train(shared, AugmentedTraining(batch_norm_images=0))
+    train(measured, AugmentedTraining(batch_norm_images=32))
+    left, right = shared.net.conv1.norm, measured.net.conv1.norm
+    assert torch.equal(left.target.weight, right.target.weight)  # training is not touched
+    assert not torch.equal(left.target.running_mean, right.target.running_mean)
+    assert torch.equal(left.rest.running_mean, right.rest.running_mean)
+
+
+def test_mutation_ends_multiplication_free() -> None:
+    wide = model("adder", mutation=Mutation(start=0, every=0, blend=1))
+    train(wide, AugmentedTraining())
+    assert wide.mutated.tolist() == [1, 1, 1]
+    export(wide)
+    late = model("adder", mutation=Mutation(start=0, every=1, blend=1))
+    with pytest.raises(UsageError, match="ends in epoch 4"):
+        train(late, AugmentedTraining())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"alpha": -1.0}, "alpha must be"), ({"width_epochs": 2.0}, "width_epochs must be")],
+)
+def test_refused_settings(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        AugmentedTraining(**options)
+
+
+def test_only_augmented_models() -> None:
+    with pytest.raises(UsageError, match="got CifarResNet"):
+        train(small_target(), AugmentedTraining())
