@@ -1,0 +1,1 @@
+"""Quantisation of trained networks: adder layers on one shared scale, and convolutions."""
