@@ -42,6 +42,21 @@ class _Round(torch.autograd.Function):
         return gradients[0]
 
 
+def replace_straight(values: Tensor, replacement: Tensor) -> Tensor:
+    """``replacement``, whose gradient goes to ``values`` (same shape) as it is."""
+    return _Replace.apply(values, replacement)
+
+
+class _Replace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, replacement: Tensor) -> Tensor:
+        return replacement.view_as(replacement)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
 @dataclass(frozen=True)
 class Grid:
     """The values (c − zero)·step for the codes c = low … high.
