@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from saa_lite.data import Batches, ImageSet, load_dataset, normalization
 from saa_lite.nn import AdderConv2d, AdderLinear
+from saa_lite.quantize.adder_layers import TWINS
 from saa_lite.quantize.calibrate import InputRange
-from saa_lite.quantize.layers import TWINS
 from saa_lite.quantize.schemes import grouped
 from saa_lite.train import TrainConfig, evaluate, train
 

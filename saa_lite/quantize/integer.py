@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops import adder_conv2d_u8, adder_torch
-from saa_lite.quantize.copying import copy_of
-from saa_lite.quantize.layers import (
+from saa_lite.quantize.adder_layers import (
     QuantizedAdder,
     QuantizedAdderConv2d,
     QuantizedAdderLinear,
 )
+from saa_lite.quantize.copying import copy_of
 
 PATHS = ("bytes", "int32")
 BYTE = 255

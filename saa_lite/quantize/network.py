@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from tqdm.auto import tqdm
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.quantize import layers as shared
+from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import nearest
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, images_of
 from saa_lite.quantize.copying import copy_of
