@@ -78,7 +78,7 @@ class Grid:
 
         NaN stays NaN.
         """
-        return ((values / self.step).round() + self.zero).clamp(self.low, self.high)
+        return (values / self.step + self.zero).clamp(self.low, self.high).round()
 
     def values(self, codes: Tensor) -> Tensor:
         """What the codes stand for."""
@@ -89,13 +89,13 @@ class Grid:
         return self.values(self.codes(values))
 
     def straight(self, values: Tensor) -> Tensor:
-        """:meth:`nearest` with a gradient: 1 for values within the grid, 0 for clamped ones.
+        """:meth:`nearest` with a gradient: 1 between the ends of the grid, 0 beyond.
 
         Autograd gives the step the gradient of LSQ (Esser et al., ICLR 2020, eq. 3) where it is
         a trained parameter, without LSQ's own scale of it.
         """
-        codes = round_straight(values / self.step) + self.zero
-        return self.values(codes.clamp(self.low, self.high))
+        within = (values / self.step + self.zero).clamp(self.low, self.high)
+        return self.values(round_straight(within))
 
 
 def signed_codes(bits: int) -> tuple[int, int]:
