@@ -237,6 +237,6 @@ def test_wrong_networks_and_batches_are_named() -> None:
         quantize(broken, images)
     idle = nn.Sequential(AdderConv2d(3, 4, 3))
     idle.spare = AdderConv2d(3, 4, 3)
-    idle.forward = lambda x: idle[0](x)
+    idle.forward = idle[0]
     with pytest.raises(UsageError, match="layer 'spare' was not called"):
         quantize(idle, images)
