@@ -42,7 +42,8 @@ def adder_network(seed: int = 0) -> nn.Module:
 def trained(seed: int = 0) -> nn.Module:
     """Shared by the tests: quantize() copies it, nothing else may change it."""
     network = adder_network(seed)
-    train(network, digits("train"), digits("test"), CONFIG, progress=False)
+    with torch.enable_grad():  # also when a test without gradients asks first
+        train(network, digits("train"), digits("test"), CONFIG, progress=False)
     return network
 
 

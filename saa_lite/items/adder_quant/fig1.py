@@ -115,15 +115,17 @@ def _quantized(
     sets: tuple[ImageSet, ImageSet],
     images: list[Tensor],
 ) -> Iterator[Record]:
-    options = {
-        "method": unit.method,
-        "bits": settings.bits,
-        "groups": settings.groups,
-        "alpha": settings.alpha,
-    }
     endings = {"": True, "_without_reestimation": False}
     for ending, reestimate in endings.items():
-        network = quantize(model, images, reestimate=reestimate, **options)
+        network = quantize(
+            model,
+            images,
+            method=unit.method,
+            bits=settings.bits,
+            groups=settings.groups,
+            alpha=settings.alpha,
+            reestimate=reestimate,
+        )
         accuracy = _accuracy(network, sets, unit)
         yield unit.record(f"accuracy{ending}", 100 * accuracy, "%")
         if not reestimate:  # statistics of batch norm leave this layer's input as calibrated
