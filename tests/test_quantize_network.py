@@ -235,8 +235,7 @@ def test_wrong_networks_and_batches_are_named() -> None:
     broken[0].weight.data[0, 0, 0, 0] = torch.nan
     with pytest.raises(UsageError, match="weight of layer '0' must hold finite numbers"):
         quantize(broken, images)
-    idle = nn.Sequential(AdderConv2d(3, 4, 3))
+    idle = OwnNetwork()
     idle.spare = AdderConv2d(3, 4, 3)
-    idle.forward = idle[0]
     with pytest.raises(UsageError, match="layer 'spare' was not called"):
         quantize(idle, images)
