@@ -37,6 +37,16 @@ METRICS: dict[str, tuple[str, ...]] = {
         "simplified_overhead",
         "network_overhead",
     ),
+    "adder-quant/fig1": (
+        "accuracy",
+        "accuracy_without_reestimation",
+        "weight_range",
+        "input_range",
+        "weight_entropy",
+        "input_entropy",
+        "weights_clamped",
+        "inputs_clamped",
+    ),
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
     "shiftaddaug/fig2": (

@@ -1,0 +1,129 @@
+"""What inputs of layers look like: ranges measured on calibration images.
+
+The range r_x is a quantile of |x| instead of its maximum, so that a few outliers do not stretch the
+codes of all others (outlier clamp). Nie et al. state it in two ways. Supplement: X̃[round(α(n − 1))]
+of the sorted |x|. Released code: X̃[int((round(nα) − 1)·α)], where α acts twice (α = 0.9997 gives
+the quantile 0.9994). Both take the greatest over the batches, and at least 0.001.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from saa_lite.errors import UsageError
+from saa_lite.train import evaluation_mode
+
+QUANTILES = ("supplement", "code")
+SMALLEST_RANGE = 1e-3  # released code
+
+
+@dataclass
+class InputRange:
+    """What one layer has read so far.
+
+    Attributes:
+        bound: r_x, the quantile of |x|, greatest over the batches; 0 before the first.
+        least, greatest: of all x.
+    """
+
+    bound: float = 0.0
+    least: float = math.inf
+    greatest: float = -math.inf
+
+    @property
+    def signed(self) -> bool:
+        """Whether any input was negative."""
+        return self.least < 0
+
+
+def images_of(batch: Any) -> Tensor:
+    """The images of a batch: itself, or the first tensor of a tuple such as (images, labels).
+
+    Raises:
+        TypeError: it holds no tensor.
+    """
+    if isinstance(batch, Tensor):
+        return batch
+    if isinstance(batch, (tuple, list)):
+        for part in batch:
+            if isinstance(part, Tensor):
+                return part
+    raise TypeError(
+        "a calibration batch must be a tensor of images or a tuple that holds one; "
+        f"got {type(batch).__name__}"
+    )
+
+
+def quantile_index(count: int, alpha: float, rule: str = "supplement") -> int:
+    """Which of ``count`` sorted values is the quantile, from 0."""
+    if rule == "supplement":
+        return round(alpha * (count - 1))
+    return max(0, int((round(count * alpha) - 1) * alpha))
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module,
+    names: Iterable[str],
+    batches: Sequence[Tensor],
+    alpha: float,
+    rule: str = "supplement",
+    progress: bool = False,
+) -> dict[str, InputRange]:
+    """Run the batches through the model in evaluation mode and measure the named layers' inputs.
+
+    Args:
+        batches: images, as the model takes them.
+        alpha, rule: the quantile, see above.
+
+    Raises:
+        UsageError: a layer read nothing, or something that is not a finite number.
+    """
+    ranges = {name: InputRange() for name in names}
+    with evaluation_mode(model), _measured(model, ranges, alpha, rule):
+        for images in tqdm(batches, disable=not progress, desc="calibrate", unit="batch"):
+            model(images)
+    for name, found in ranges.items():
+        if found.bound == 0:
+            raise UsageError(
+                f"layer {name!r} was not called by the calibration batches, so its range is unknown"
+            )
+    return ranges
+
+
+@contextmanager
+def _measured(
+    model: nn.Module, ranges: dict[str, InputRange], alpha: float, rule: str
+) -> Iterator[None]:
+    handles = []
+    for name, found in ranges.items():
+
+        def note(
+            layer: nn.Module, args: Any, kwargs: Any, name: str = name, found: InputRange = found
+        ) -> None:
+            _widen(found, name, args[0] if args else kwargs["input"], alpha, rule)
+
+        layer = model.get_submodule(name)
+        handles.append(layer.register_forward_pre_hook(note, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _widen(found: InputRange, name: str, input: Tensor, alpha: float, rule: str) -> None:
+    values = input.detach().float().flatten()
+    if values.numel() == 0 or not bool(values.isfinite().all()):
+        raise UsageError(f"layer {name!r} must read finite numbers to be calibrated; it did not")
+    index = quantile_index(len(values), alpha, rule)
+    bound = values.abs().kthvalue(index + 1).values.item()
+    found.bound = max(found.bound, bound, SMALLEST_RANGE)
+    found.least = min(found.least, values.min().item())
+    found.greatest = max(found.greatest, values.max().item())

@@ -1,0 +1,188 @@
+"""``quantize()``: a trained network and a few batches of images in, a quantised copy out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from tqdm.auto import tqdm
+
+from saa_lite.errors import UsageError, check_choice
+from saa_lite.quantize import adder_layers as shared
+from saa_lite.quantize import nearest
+from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, images_of
+from saa_lite.quantize.copying import copy_of
+from saa_lite.quantize.schemes import GROUPED, QSSF, Scheme, grouped, qssf
+from saa_lite.quantize.uniform import MOST_BITS, check_bits
+from saa_lite.train import reestimate_batch_norm
+
+METHODS = ("nearest", *QSSF, *GROUPED)
+LAYERS = ("adder", "all")
+EDGES = ("8-bit", "float")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of :func:`quantize`, checked."""
+
+    method: str
+    bits: int
+    groups: int
+    alpha: float
+    quantile: str
+    qssf_inputs: str
+    compensate: bool
+    reestimate: bool
+    layers: str
+    edges: str
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, METHODS)
+        check_bits("bits", self.bits)
+        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
+            raise UsageError(f"groups must be an integer of at least 1; got {self.groups!r}")
+        number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
+        if not number or not 0 < self.alpha <= 1:
+            raise UsageError(f"alpha must be a number above 0 and at most 1; got {self.alpha!r}")
+        check_choice("quantile", self.quantile, QUANTILES)
+        check_choice("qssf_inputs", self.qssf_inputs, ("signed", "unsigned"))
+        check_choice("layers", self.layers, LAYERS)
+        check_choice("edges", self.edges, EDGES)
+        for name in ("compensate", "reestimate"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be True or False; got {getattr(self, name)!r}")
+
+
+def quantize(
+    model: nn.Module,
+    calibration_batches: Iterable[Any],
+    *,
+    method: str = "redistribution",
+    bits: int = 4,
+    groups: int = 4,
+    alpha: float = 0.9992,
+    quantile: str = "supplement",
+    qssf_inputs: str = "signed",
+    compensate: bool = True,
+    reestimate: bool = True,
+    layers: str = "adder",
+    edges: str = "8-bit",
+    progress: bool = False,
+) -> nn.Module:
+    """Return a copy of ``model`` whose adder layers have ``bits`` bits, in evaluation mode.
+
+    Post-training quantisation ends here. For quantisation-aware training hand the copy to
+    :func:`saa_lite.train.train`: in training mode its layers pass gradients straight through.
+    The state of the copy fits another network quantised with the same ``method``, ``bits`` and
+    ``groups``. Stem, classifier and norms stay in full precision, as in the released code; shift
+    and binary layers have a quantisation of their own and stay as they are. Layer objects keep
+    names, hooks and shared use; their class changes.
+
+    Args:
+        model: any network, with layers of :mod:`saa_lite.nn` and the plain ones of ``torch.nn``.
+        calibration_batches: normalised images [B, C, H, W], or tuples that hold them, such as
+            those of a ``DataLoader`` or of ``Batches.epoch``. They are kept in memory.
+        method: ``"nearest"`` (:mod:`~saa_lite.quantize.nearest`); ``"qssf-weights"``,
+            ``"qssf-activations"``, ``"qssf-both"``; ``"redistribution"``; ``"non-negative"``
+            (:mod:`~saa_lite.quantize.schemes`).
+        bits: 2 to 8, of inputs and weights.
+        groups: of filters with a scale of their own; a layer with fewer filters has fewer.
+            Only for ``"redistribution"`` and ``"non-negative"``.
+        alpha: quantile of |x| that the codes of the inputs reach; 1 is the maximum.
+        quantile: which reading of it, ``"supplement"`` or ``"code"``
+            (:mod:`~saa_lite.quantize.calibrate`).
+        qssf_inputs: ``"signed"`` or ``"unsigned"``, see :func:`~saa_lite.quantize.schemes.qssf`.
+        compensate: add the constants that make the weight clamp lossless.
+        reestimate: afterwards, take the statistics of batch norm anew from the same batches, as
+            the released code does. This absorbs any constant per channel, so it hides whether
+            ``compensate`` was on.
+        layers: ``"all"`` also rounds ``nn.Conv2d`` and ``nn.Linear`` to nearest.
+        edges: the first and the last layer that multiplies, where ``layers="all"``: ``"8-bit"``
+            (AdaRound, BRECQ, QDrop) or ``"float"``.
+        progress: show a bar per pass over the batches.
+
+    Raises:
+        TypeError: ``model`` is no module, or a batch holds no tensor.
+        UsageError: an option out of range, no batch, no layer to quantise, a layer that no batch
+            reaches or that is parametrised (``weight_norm``, pruning), or inputs or weights that
+            are not finite.
+    """
+    options = Options(
+        method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
+    )
+    quantized = copy_of(model, "quantize")
+    batches = [images_of(batch) for batch in calibration_batches]
+    if not batches:
+        raise UsageError("calibration_batches must hold at least one batch of images; got none")
+    chosen = _chosen(quantized, options.layers)
+    ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
+    edge_names = _edges(quantized, chosen)
+    for name, found in ranges.items():
+        layer = quantized.get_submodule(name)
+        if type(layer) in shared.TWINS and method != "nearest":
+            _share_scale(layer, found, options)
+        elif name not in edge_names or edges == "8-bit":
+            _round(layer, found, MOST_BITS if name in edge_names else bits)
+    if reestimate:
+        bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
+        reestimate_batch_norm(quantized, bar)
+    return quantized.eval()
+
+
+def _chosen(model: nn.Module, which: str) -> list[str]:
+    """Names of the layers to quantise, in definition order, shared ones once."""
+    kinds = tuple(nearest.TWINS if which == "all" else shared.TWINS)
+    names = []
+    for name, layer in model.named_modules():
+        plain = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
+        if plain not in kinds:
+            continue
+        _check_weight(name, layer)
+        names.append(name)
+    if not names:
+        raise UsageError(
+            "the network has no adder layer to quantise; layers='all' also takes nn.Conv2d and "
+            "nn.Linear"
+            if which == "adder"
+            else "the network has no nn.Conv2d, nn.Linear or adder layer to quantise"
+        )
+    return names
+
+
+def _check_weight(name: str, layer: nn.Module) -> None:
+    if "weight" not in layer._parameters:
+        raise UsageError(
+            f"the weight of layer {name!r} is parametrised (weight_norm, pruning, …); remove the "
+            "parametrisation before quantising"
+        )
+    weight = layer._parameters["weight"]
+    assert weight is not None, "convolutions and linear maps have a weight"
+    if not bool(weight.isfinite().all()):
+        raise UsageError(f"the weight of layer {name!r} must hold finite numbers; it does not")
+
+
+def _edges(model: nn.Module, chosen: list[str]) -> set[str]:
+    """The first and the last of the chosen layers, where those multiply."""
+    ends = {chosen[0], chosen[-1]}
+    return {name for name in ends if type(model.get_submodule(name)) not in shared.TWINS}
+
+
+@torch.no_grad()
+def _share_scale(layer: Any, found: InputRange, options: Options) -> None:
+    scheme = _scheme(layer.weight.detach(), found, options)
+    layer.__class__ = shared.TWINS[type(layer)]
+    layer.quantize(scheme, options.compensate)
+
+
+def _scheme(weight: Tensor, found: InputRange, options: Options) -> Scheme:
+    method, bits = options.method, options.bits
+    if method in QSSF:
+        return qssf(weight, found, bits, method, options.qssf_inputs)
+    return grouped(weight, found, bits, method, options.groups)
+
+
+def _round(layer: Any, found: InputRange, bits: int) -> None:
+    layer.__class__ = nearest.TWINS[type(layer)]
+    layer.quantize(found, bits)
