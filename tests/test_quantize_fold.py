@@ -26,7 +26,6 @@ def test_every_network_keeps_its_outputs_and_loses_its_norms(name: str) -> None:
     torch.manual_seed(0)
     model, images = settle_norms(build(name)), images_for(name, 2)
     folded = fold_batch_norm(model, images)
-    assert relative_error(model, folded, images) < 1e-5
     assert relative_error(model, folded, images_for(name, 2)) < 1e-5
     assert norms(folded) == []
     assert name == "deit_tiny" or norms(model) != []  # the given network is untouched
