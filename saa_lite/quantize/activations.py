@@ -1,0 +1,84 @@
+"""A layer's input on one grid, whose step can be learned, with quantisation dropped at random."""
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.quantize.affine import Grid, search_grid
+
+
+def round_through(values: Tensor) -> Tensor:
+    """Nearest whole numbers; the gradient passes as if nothing had been rounded."""
+    return values + (values.round() - values).detach()
+
+
+class InputQuantizer(nn.Module):
+    """One step and offset for a whole tensor, unsigned codes of ``bits`` bits.
+
+    The step is ``initial_step``·``scale``. Its gradient is that of LSQ (ICLR 2020, eq. 3), which
+    straight-through rounding gives by itself; LSQ's factor on it does nothing under Adam. Learning
+    the relative ``scale`` rather than the step is our reading: the papers' learning rate fits the
+    activations of ImageNet networks, and others have other magnitudes.
+
+    Attributes:
+        enabled: hand the input through if False.
+        keep: probability that an element is quantised; below 1 only while a method learns.
+    """
+
+    initial_step: Tensor
+    zero: Tensor
+
+    def __init__(self, grid: Grid, bits: int) -> None:
+        super().__init__()
+        self.bits, self.enabled, self.keep = bits, True, 1.0
+        self.register_buffer("initial_step", grid.step.reshape(()))
+        self.register_buffer("zero", grid.zero.reshape(()))
+        self.scale = nn.Parameter(torch.ones_like(self.initial_step), requires_grad=False)
+
+    @property
+    def step(self) -> Tensor:
+        """Scalar; never 0 or negative, wherever learning went."""
+        return self.initial_step * self.scale.clamp_min(0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.enabled:
+            return x
+        step = self.step
+        codes = (round_through(x / step) + self.zero).clamp(0, 2**self.bits - 1)
+        quantized = (codes - self.zero) * step
+        if self.keep == 1.0:
+            return quantized
+        return torch.where(torch.rand_like(x) < self.keep, quantized, x)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, enabled={self.enabled}"
+
+
+class InputSample:
+    """Range of a layer's inputs over all batches, and some of the values.
+
+    Drawn from the torch generator, so the caller seeds it.
+    """
+
+    PER_BATCH = 8192
+
+    def __init__(self) -> None:
+        self.low: Tensor | None = None
+        self.high: Tensor | None = None
+        self.values: list[Tensor] = []
+
+    def add(self, x: Tensor) -> None:
+        low, high = x.aminmax()
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
+        flat = x.flatten()
+        if len(flat) > self.PER_BATCH:
+            flat = flat[torch.randint(len(flat), (self.PER_BATCH,), device=x.device)]
+        self.values.append(flat)
+
+    def quantizer(self, bits: int) -> InputQuantizer:
+        """The grid of the least mean |error|^2.4 on the sample."""
+        assert self.low is not None
+        assert self.high is not None
+        row = torch.cat(self.values)[None]  # [1, n]
+        grid = search_grid(row, bits, self.low.view(1, 1), self.high.view(1, 1))
+        return InputQuantizer(grid, bits)

@@ -1,0 +1,196 @@
+"""Post-training quantisation of convolutional networks: the methods adder networks are set against.
+
+Batch norm is folded first. Weights get codes of ``weight_bits`` bits on a grid for each filter,
+inputs of layers codes of ``activation_bits`` bits on one grid for each layer. The first and the
+last layer keep 8 bits in both, as in BRECQ's and QDrop's released code. What the methods then do
+is in :mod:`~saa_lite.quantize.adaround`, :mod:`~saa_lite.quantize.brecq` and
+:mod:`~saa_lite.quantize.qdrop`; ``"nearest"`` does nothing more.
+
+Our reading: what is quantised is the input of every layer, as in AdderNet quantisation, so that
+adder and convolutional networks are treated alike; BRECQ's and QDrop's code quantises what leaves
+an activation or a block, and with that also what a shortcut carries.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from saa_lite.data.seeds import mix
+from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn import KINDS
+from saa_lite.nn.factory import CONVS, LINEARS
+from saa_lite.quantize.activations import InputSample
+from saa_lite.quantize.adaround import ADAROUND
+from saa_lite.quantize.brecq import BRECQ
+from saa_lite.quantize.calls import ordered_layers, trace_calls
+from saa_lite.quantize.fold import fold_batch_norm
+from saa_lite.quantize.layers import install, store_weights
+from saa_lite.quantize.qdrop import QDROP
+from saa_lite.quantize.recipe import Recipe
+from saa_lite.quantize.reconstruction import CACHE_BATCH, Pair, UnitReport, run_phase
+from saa_lite.quantize.units import find_blocks
+
+RECIPES = {
+    "nearest": Recipe("layer", ()),
+    "adaround": ADAROUND,
+    "brecq": BRECQ,
+    "qdrop": QDROP,
+}
+END_BITS = 8
+
+
+def quantize_convolution(
+    model: nn.Module,
+    calibration: Tensor,
+    method: str = "nearest",
+    *,
+    weight_bits: int = 4,
+    activation_bits: int | None = 4,
+    eight_bit_ends: bool = True,
+    iterations: int = 1000,
+    blocks: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    on_unit: Callable[[UnitReport], None] | None = None,
+) -> nn.Module:
+    """A quantised copy of ``model``, in evaluation mode and frozen; ``model`` stays as it is.
+
+    Args:
+        model: a network of ``nn.Conv2d`` and ``nn.Linear`` layers; it stays on its device.
+        calibration: normalised training images [N,C,H,W]; the papers take 1,024.
+        method: ``"nearest"``, ``"adaround"``, ``"brecq"`` or ``"qdrop"``.
+        weight_bits: 2 to 8.
+        activation_bits: 2 to 8; None leaves activations in full precision.
+        eight_bit_ends: keep the first and the last layer at 8 bits.
+        iterations: per layer or block, 32 images each; the papers take 20,000. Learning rates
+            rise as this falls, see :class:`~saa_lite.quantize.recipe.Phase`.
+        blocks: names of modules that BRECQ and QDrop take as blocks; default: see
+            :func:`~saa_lite.quantize.units.find_blocks`.
+        seed: of everything random; the same gives the same bits on one machine.
+        progress: show a bar over all iterations.
+        on_unit: called with what :func:`~saa_lite.quantize.reconstruction.run_phase` says of each
+            finished layer or block.
+
+    Raises:
+        UsageError: an argument out of range; a network without such layers, with a layer that is
+            used twice in a pass, or with layers of other operators; batch norms that cannot be
+            folded.
+    """
+    _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
+    images = calibration.to(next(model.parameters()).device)
+    reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
+    calls = trace_calls(reference, images[:2])
+    layers = ordered_layers(reference, calls)
+    recipe = RECIPES[method]
+    units = (
+        layers if recipe.granularity == "layer" else find_blocks(reference, calls, layers, blocks)
+    )
+    quantized = _nearest(
+        reference,
+        layers,
+        images,
+        seed,
+        _bits(layers, weight_bits, eight_bit_ends),
+        _bits(layers, activation_bits, eight_bit_ends),
+    )
+    phases = [p for p in recipe.phases if p.learns_rounding or activation_bits is not None]
+    counts = [max(1, round(iterations * phase.share)) for phase in phases]
+    with tqdm(total=len(units) * sum(counts), disable=not progress or not phases) as bar:
+        for position, (phase, count) in enumerate(zip(phases, counts, strict=True)):
+            pair, stream = Pair(reference, quantized), mix(seed, position)
+            run_phase(pair, units, images, phase, count, stream, bar, on_unit)
+    store_weights(quantized)
+    return quantized
+
+
+def _nearest(
+    reference: nn.Module,
+    layers: list[str],
+    images: Tensor,
+    seed: int,
+    weight_bits: dict[str, int],
+    input_bits: dict[str, int],
+) -> nn.Module:
+    """The network rounded to nearest, on grids found in full precision."""
+    quantized = copy.deepcopy(reference)
+    samples = _sample_inputs(reference, list(input_bits), images, seed)
+    install(quantized, weight_bits, samples, input_bits)
+    return quantized
+
+
+def _bits(layers: list[str], bits: int | None, eight_bit_ends: bool) -> dict[str, int]:
+    """Layer → bits."""
+    if bits is None:
+        return {}
+    ends = (layers[0], layers[-1]) if eight_bit_ends else ()
+    return {name: END_BITS if name in ends else bits for name in layers}
+
+
+@torch.no_grad()
+def _sample_inputs(
+    model: nn.Module, layers: list[str], images: Tensor, seed: int
+) -> dict[str, InputSample]:
+    """What the layers are given on all images."""
+    samples = {name: InputSample() for name in layers}
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda module, given, sample=samples[name]: sample.add(given[0])
+        )
+        for name in layers
+    ]
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(mix(seed))
+        for batch in images.split(CACHE_BATCH) if layers else ():
+            model(batch)
+    for handle in handles:
+        handle.remove()
+    return samples
+
+
+def _check_arguments(
+    model: object,
+    calibration: object,
+    method: str,
+    weight_bits: object,
+    activation_bits: object,
+    iterations: object,
+) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    check_choice("method", method, RECIPES)
+    _check_integer("weight_bits", weight_bits, 2, 8)
+    if activation_bits is not None:
+        _check_integer("activation_bits", activation_bits, 2, 8)
+    _check_integer("iterations", iterations, 1, None)
+    _check_images(calibration)
+    _check_operators(model)
+
+
+def _check_integer(argument: str, given: object, least: int, most: int | None) -> None:
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    if not whole or given < least or (most is not None and given > most):  # type: ignore[operator]
+        limits = f"{least} to {most}" if most is not None else f"at least {least}"
+        raise UsageError(f"{argument} must be an integer of {limits}; got {given!r}")
+
+
+def _check_images(calibration: object) -> None:
+    if not isinstance(calibration, Tensor) or not calibration.is_floating_point():
+        given = calibration.dtype if isinstance(calibration, Tensor) else type(calibration).__name__
+        raise UsageError(f"calibration must be a tensor of normalised images; got {given}")
+    if calibration.ndim != 4 or len(calibration) < 2:
+        shape = tuple(calibration.shape)
+        raise UsageError(f"calibration must hold two images [N,C,H,W] or more; got shape {shape}")
+
+
+def _check_operators(model: nn.Module) -> None:
+    others = {table[kind]: kind for table in (CONVS, LINEARS) for kind in KINDS if kind != "conv"}
+    for name, module in model.named_modules():
+        if type(module) in others:
+            raise UsageError(
+                "quantize_convolution takes networks of nn.Conv2d and nn.Linear; layer "
+                f"{name!r} is of kind {others[type(module)]!r}"
+            )

@@ -1,0 +1,101 @@
+"""Batch norm folded into the layer before it.
+
+In evaluation batch norm is a factor and a summand per channel, y ↦ γ(y − μ)/√(σ² + ε) + β. Behind a
+convolution or linear layer both go into its weight and bias. Which norm stands behind which layer
+is seen in a pass, where the norm reads the very tensor that the layer, or a max pooling behind it,
+put out. Maxima commute with factors that are not negative, so a norm behind a max pooling is
+folded only if all its factors are at least 0; otherwise it stays.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from saa_lite.errors import UsageError
+from saa_lite.quantize.calls import Call, trace_calls, used_once
+
+TOLERANCE = 1e-3  # of the largest output; float32 rounding stays a hundred times below
+
+
+@torch.no_grad()
+def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of ``model`` in evaluation mode, with ``nn.Identity`` in place of folded norms.
+
+    Norms that follow no convolution or linear layer stay, as do those without running statistics
+    and those between layers that are used more than once.
+
+    Args:
+        images: [B,C,H,W], a few images that the network can be run on.
+
+    Raises:
+        UsageError: folding changed the outputs. That happens when the network reads a layer's
+            output also elsewhere than in its norm.
+    """
+    folded = copy.deepcopy(model).eval()
+    expected = folded(images)
+    pairs = _pairs(folded, trace_calls(folded, images))
+    for layer, norm in pairs.items():
+        _fold(folded.get_submodule(layer), folded.get_submodule(norm))
+        parent, _, child = norm.rpartition(".")
+        setattr(folded.get_submodule(parent), child, nn.Identity())
+    _check_same(folded(images), expected, pairs)
+    return folded
+
+
+def _pairs(model: nn.Module, calls: list[Call]) -> dict[str, str]:
+    """Layer → norm, for every norm that can be folded."""
+    once = used_once(calls)
+    makers = {id(call.output): name for name, call in once.items() if _may_make(model, name)}
+    pairs = {}
+    for name, call in once.items():
+        norm = model.get_submodule(name)
+        if not isinstance(norm, _BatchNorm) or norm.running_var is None:
+            continue
+        maker = makers.get(id(call.input), "")
+        if maker and isinstance(model.get_submodule(maker), nn.MaxPool2d):
+            increasing = bool((_factor(norm) >= 0).all())
+            maker = makers.get(id(once[maker].input), "") if increasing else ""
+        if maker and _channels(model.get_submodule(maker)) == norm.num_features:
+            pairs[maker] = name
+    return pairs
+
+
+def _may_make(model: nn.Module, name: str) -> bool:
+    return type(model.get_submodule(name)) in (nn.Conv2d, nn.Linear, nn.MaxPool2d)
+
+
+def _channels(layer: nn.Module) -> int:
+    return layer.weight.shape[0] if isinstance(layer.weight, Tensor) else 0
+
+
+def _factor(norm: _BatchNorm) -> Tensor:
+    """float64 [T]."""
+    assert norm.running_var is not None
+    deviation = (norm.running_var.double() + norm.eps).sqrt()
+    return (1.0 if norm.weight is None else norm.weight.double()) / deviation
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    assert isinstance(norm, _BatchNorm)
+    assert norm.running_mean is not None
+    factor, weight = _factor(norm), layer.weight
+    bias = 0.0 if layer.bias is None else layer.bias.double()
+    shift = 0.0 if norm.bias is None else norm.bias.double()
+    moved = (bias - norm.running_mean.double()) * factor + shift
+    shape = (-1, *[1] * (weight.ndim - 1))
+    layer.weight = nn.Parameter((weight.double() * factor.view(shape)).to(weight.dtype))
+    layer.bias = nn.Parameter(moved.to(weight.dtype))
+
+
+def _check_same(outputs: object, expected: object, pairs: dict[str, str]) -> None:
+    if not isinstance(outputs, Tensor) or not isinstance(expected, Tensor):
+        raise UsageError(f"model must return one tensor; got {type(outputs).__name__}")
+    error = (outputs - expected).abs().max()
+    if not error <= TOLERANCE * expected.abs().max() + TOLERANCE:
+        raise UsageError(
+            f"folding {len(pairs)} batch norms changed the outputs by up to {float(error):.2g}; "
+            "the output of a layer before a batch norm must be read by that norm alone"
+        )

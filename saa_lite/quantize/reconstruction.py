@@ -1,0 +1,185 @@
+"""Unit by unit, bring the quantised network's outputs near the full-precision ones."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from tqdm.auto import tqdm
+
+from saa_lite.data.seeds import mix
+from saa_lite.quantize.calls import inputs_of, outputs_of
+from saa_lite.quantize.fisher import fisher_weights
+from saa_lite.quantize.layers import input_quantizers, quantized_layers, set_modes
+from saa_lite.quantize.recipe import BATCH, ROUNDING_TRAVEL, ROUNDING_WEIGHT, Phase
+from saa_lite.quantize.rounding import annealed_beta, rectified_sigmoid, regulariser
+
+CACHE_BATCH = 64  # images at a time when inputs and outputs are collected
+
+UnitReport = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The full-precision network and the copy that is being quantised."""
+
+    reference: nn.Module
+    quantized: nn.Module
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one unit is to learn from, each [N, …].
+
+    Attributes:
+        inputs: from the quantised network; exact: from the full-precision one, if it is needed.
+        targets: outputs of the full-precision unit; weights: of their errors, mean 1.
+    """
+
+    inputs: Tensor
+    exact: Tensor | None
+    targets: Tensor
+    weights: Tensor | None
+
+    def batch(self, indices: Tensor, keep: float) -> Tensor:
+        """Inputs [B, …], each element with probability ``keep`` the quantised network's."""
+        given = self.inputs[indices]
+        if self.exact is None:
+            return given
+        return torch.where(torch.rand_like(given) < keep, given, self.exact[indices])
+
+    def error(self, outputs: Tensor, indices: Tensor, power: float) -> Tensor:
+        """|error|^power summed over dimension 1, mean over the rest (as in the released codes)."""
+        errors = (outputs - self.targets[indices]).abs().pow(power)
+        if self.weights is not None:
+            errors = errors * self.weights[indices]
+        return errors.sum(1).mean()
+
+
+def run_phase(
+    pair: Pair,
+    units: list[str],
+    images: Tensor,
+    phase: Phase,
+    iterations: int,
+    seed: int,
+    bar: tqdm,
+    on_unit: Callable[[UnitReport], None] | None = None,
+) -> None:
+    """Optimise all ``units`` of ``pair.quantized`` in place, in order.
+
+    Units whose rounding is not learned yet compute in full precision, those already learned with
+    their codes.
+
+    Args:
+        units: names in the order in which the network calls them.
+        seed: of the batches and drops; the caller's generator is untouched.
+        bar: moves on by one at each iteration.
+        on_unit: called with each finished unit's ``unit`` (name), ``error_before`` and
+            ``error`` (mean squared error of the output with nearest rounding or the steps before,
+            and in the end), ``undecided`` (share of roundings that were not yet 0 or 1).
+    """
+    if phase.learns_rounding:
+        set_modes(pair.quantized, "off")
+    for quantizer in input_quantizers(pair.quantized):
+        quantizer.enabled = phase.quantizes_inputs
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        for position, name in enumerate(units):
+            torch.manual_seed(mix(seed, position))
+            bar.set_description(name or "network")
+            unit = pair.quantized.get_submodule(name)
+            set_modes(unit, "hard")
+            samples = collect(pair, name, images, phase)
+            before = mean_squared_error(unit, samples)
+            undecided = optimise(unit, samples, phase, iterations, bar)
+            after = mean_squared_error(unit, samples)
+            bar.set_postfix(error=f"{after:.3g}", nearest=f"{before:.3g}")
+            if on_unit:
+                on_unit(
+                    {"unit": name, "error_before": before, "error": after, "undecided": undecided}
+                )
+
+
+def collect(pair: Pair, name: str, images: Tensor, phase: Phase) -> Samples:
+    """Run both networks up to the unit ``name``, and beyond it if errors are weighted."""
+    exact = weights = None
+    if phase.keep < 1:
+        exact = inputs_of(pair.reference, name, images, CACHE_BATCH)
+    if phase.weighted:
+        weights = fisher_weights(pair.reference, pair.quantized, name, images, CACHE_BATCH)
+    inputs = inputs_of(pair.quantized, name, images, CACHE_BATCH)
+    targets = outputs_of(pair.reference, name, images, CACHE_BATCH)
+    return Samples(inputs, exact, targets, weights)
+
+
+def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, bar: tqdm) -> float:
+    """Learn the rounding and the activation steps of one unit; returns the undecided share."""
+    roundings = _soften(unit) if phase.learns_rounding else []
+    steps = _free_steps(unit) if phase.learns_steps else []
+    _set_keep(unit, phase.keep)
+    rounding_rate, step_rate = ROUNDING_TRAVEL / iterations, phase.step_travel / iterations
+    groups = [
+        {"params": roundings, "lr": rounding_rate},
+        {"params": steps, "lr": step_rate},
+    ]
+    optimizer = Adam(group for group in groups if group["params"])
+    for iteration in range(iterations):
+        if steps:
+            cosine = (1 + math.cos(math.pi * iteration / iterations)) / 2
+            optimizer.param_groups[-1]["lr"] = step_rate * cosine
+        indices = torch.randint(len(samples.inputs), (BATCH,)).to(samples.inputs.device)
+        outputs = unit(samples.batch(indices, phase.keep))
+        loss = samples.error(outputs, indices, phase.power)
+        beta = annealed_beta(iteration, iterations) if roundings else None
+        if beta is not None:
+            parts = [regulariser(rectified_sigmoid(v), beta) for v in roundings]
+            loss = loss + ROUNDING_WEIGHT * torch.stack(parts).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        bar.update()
+    _set_keep(unit, 1.0)
+    for step in steps:
+        step.requires_grad_(False)
+    return _harden(unit) if roundings else 0.0
+
+
+@torch.no_grad()
+def mean_squared_error(unit: nn.Module, samples: Samples) -> float:
+    """Of the unit's outputs on the quantised network's inputs, per number."""
+    total = 0.0
+    for given, target in zip(
+        samples.inputs.split(CACHE_BATCH), samples.targets.split(CACHE_BATCH), strict=True
+    ):
+        total += float((unit(given) - target).square().double().sum())
+    return total / samples.targets.numel()
+
+
+def _soften(unit: nn.Module) -> list[nn.Parameter]:
+    return [layer.weight_quantizer.soften(layer.weight) for layer in quantized_layers(unit)]
+
+
+def _harden(unit: nn.Module) -> float:
+    """Undecided share over all weights of the unit, just before they are decided."""
+    undecided = total = 0.0
+    for layer in quantized_layers(unit):
+        undecided += layer.weight_quantizer.undecided() * layer.weight.numel()
+        total += layer.weight.numel()
+        layer.weight_quantizer.harden(layer.weight)
+    return undecided / total
+
+
+def _free_steps(unit: nn.Module) -> list[nn.Parameter]:
+    scales = [quantizer.scale for quantizer in input_quantizers(unit)]
+    for scale in scales:
+        scale.requires_grad_()
+    return scales
+
+
+def _set_keep(unit: nn.Module, keep: float) -> None:
+    for quantizer in input_quantizers(unit):
+        quantizer.keep = keep

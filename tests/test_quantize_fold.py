@@ -1,0 +1,79 @@
+"""Batch-norm folding: the same function, exactly."""
+
+import pytest
+import torch
+from model_samples import NAMES, build, images_for
+from convolution_samples import settle_norms, small_network
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from saa_lite.errors import UsageError
+from saa_lite.quantize import fold_batch_norm
+
+
+def norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+@torch.no_grad()
+def relative_error(model: nn.Module, folded: nn.Module, images: Tensor) -> float:
+    expected = model(images)
+    return float((folded(images) - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_keeps_its_outputs_and_loses_its_norms(name: str) -> None:
+    torch.manual_seed(0)
+    model, images = settle_norms(build(name)), images_for(name, 2)
+    folded = fold_batch_norm(model, images)
+    assert relative_error(model, folded, images_for(name, 2)) < 1e-5
+    assert norms(folded) == []
+    assert name == "deit_tiny" or norms(model) != []  # the given network is untouched
+
+
+def test_negative_factor_behind_max_pooling_stays() -> None:
+    model = settle_norms(build("vgg_small"))
+    pooled = model.layers[0]  # convolution, pooling, norm, activation
+    pooled.norm.weight.data[3] *= -1
+    images = images_for("vgg_small", 2)
+    folded = fold_batch_norm(model, images)
+    assert norms(folded) == [folded.layers[0].norm]
+    assert relative_error(model, folded, images) < 1e-5
+
+
+def test_negative_factor_without_pooling_is_folded() -> None:
+    model = settle_norms(small_network())
+    model[0][1].weight.data.neg_()
+    images = torch.randn(2, 1, 8, 8)
+    folded = fold_batch_norm(model, images)
+    assert norms(folded) == []
+    assert relative_error(model, folded, images) < 1e-5
+
+
+def test_a_norm_before_its_layer_stays() -> None:
+    model = settle_norms(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3)))
+    folded = fold_batch_norm(model, torch.randn(2, 3, 8, 8))
+    assert len(norms(folded)) == 1
+
+
+def test_batch_statistics_are_not_folded() -> None:
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    folded = fold_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 3), norm), torch.randn(2, 3, 8, 8))
+    assert len(norms(folded)) == 1
+
+
+class ReadTwice(nn.Module):
+    """Reads a layer's output in its norm and beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x + self.norm(x)
+
+
+def test_an_output_read_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="folding 1 batch norms changed the outputs by up to"):
+        fold_batch_norm(settle_norms(ReadTwice()), torch.randn(2, 3, 8, 8))
