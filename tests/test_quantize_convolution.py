@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from model_samples import build, images_for
 from convolution_samples import accuracy, calibration, settle_norms, small_network, trained_network
+from model_samples import build, images_for
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from model_samples import NAMES, build, images_for
 from convolution_samples import settle_norms, small_network
+from model_samples import NAMES, build, images_for
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 

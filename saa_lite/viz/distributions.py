@@ -153,7 +153,9 @@ def densities(axis: Axes, curves: Columns, method: str) -> None:
     """Start and trained on a log scale, with both maximum-likelihood fits to the trained."""
     z = curves["z"]
     axis.plot(z, _shown(curves["initial"]), color=START_COLOUR, lw=1.5, label="at the start")
-    axis.plot(z, _shown(curves["trained"]), color=COLOURS[method], lw=3, label="trained (in colour)")
+    axis.plot(
+        z, _shown(curves["trained"]), color=COLOURS[method], lw=3, label="trained (in colour)"
+    )
     gaussian = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     for (line, label), density in zip(FITS.values(), (gaussian, curves["laplace"]), strict=True):
         axis.plot(z, density, f"k{line}", lw=1.5, label=label)
