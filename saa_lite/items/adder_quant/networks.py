@@ -51,6 +51,9 @@ class Training:
     crop_padding: int = 4
     flip: bool = True
     nesterov: bool = True
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    warmup_epochs: float = 0.0
     calibration_batches: int = 10
 
     def shared(self) -> dict[str, object]:
@@ -71,6 +74,9 @@ class Training:
             crop_padding=self.crop_padding,
             flip=self.flip,
             nesterov=self.nesterov,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            warmup_epochs=self.warmup_epochs,
             seed=seed,
         )
 
