@@ -42,7 +42,9 @@ def test_a_network_is_trained_once_and_found_again() -> None:
     assert checkpoint.stat().st_mtime_ns == written
     for name, value in first.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value)
-    assert first.accuracy() == again.accuracy()
+    assert torch.equal(first.logits(), again.logits())
+    right = first.logits().argmax(1) == first.test_set.labels
+    assert first.accuracy(first.logits()) == 2 * right.sum()
     names = {network_name(TINY, kind, seed) for kind in ("conv", "adder") for seed in (0, 1)}
     assert len({*names, network_name(replace(TINY, epochs=2), "adder", 0)}) == 5
 
@@ -74,9 +76,13 @@ def test_sweep_runs_records_and_draws() -> None:
     item, settings = get_item(ITEM), replace(PROFILES["smoke"], seeds=2)
     records = run_item(item, QUIET, settings=settings)
     methods = {FULL, *(method_of(alpha) for alpha in settings.alphas)}
+    metrics = {*PROTOCOLS, "logit_error"}
     assert {(r.method, r.metric, r.seed) for r in records} == {
-        (method, metric, seed) for method in methods for metric in PROTOCOLS for seed in (0, 1)
+        (method, metric, seed) for method in methods for metric in metrics for seed in (0, 1)
     }
+    errors = {r.method: r.value for r in records if r.metric == "logit_error" and not r.seed}
+    assert errors.pop(FULL) == 0
+    assert all(0 < error < 100 for error in errors.values())
     assert len(run_item(item, QUIET, settings=settings)) == len(records)
     published = load_published(ITEM, related=True)
     assert item.draw is not None
@@ -95,7 +101,9 @@ def test_published_rows_are_found() -> None:
     assert rows == [method_of(alpha) for alpha in (0.9985, 0.999, 0.9995, 1.0)]
     settings = replace(PROFILES["smoke"], tuned_epochs=0)
     found = run_item(get_item(ITEM), QUIET, settings=settings)
-    assert {record.metric for record in found} == set(PROTOCOLS) - {"accuracy_trained"}
+    assert {record.metric for record in found} == {
+        *PROTOCOLS, "logit_error",
+    } - {"accuracy_trained"}  # fmt: skip
     record = next(record for record in found if record.metric == "accuracy")
     number = load_published(ITEM)[0]
     on_cifar = replace(record, model="resnet20", dataset="cifar100", method=number.row)

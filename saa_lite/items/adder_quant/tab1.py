@@ -59,7 +59,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 def _accuracy(unit: Unit, settings: Settings) -> Record:
     network = trained_network(settings, unit.context, unit.method, unit.seed)
-    return unit.record("accuracy", network.accuracy(), "%")
+    return unit.record("accuracy", network.accuracy(network.logits()), "%")
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
