@@ -11,6 +11,8 @@ from saa_lite.items.adder_quant.networks import (
     Training,
     keep_network,
     network_name,
+    tracked_network,
+    tracked_networks,
     tracked_path,
     trained_network,
     training_folder,
@@ -67,6 +69,10 @@ def test_tracked_networks_come_first_and_say_when_they_are_others() -> None:
     weight = network.model.layer1.conv.weight
     assert torch.equal(found.layer1.conv.weight, weight.half().float())
     assert path.stat().st_size < 0.6 * 4 * sum(p.numel() for p in found.parameters())
+    (name,) = tracked_networks()
+    alone = tracked_network(name)  # no images at hand
+    assert not alone.training
+    assert torch.equal(alone.layer1.conv.weight, found.layer1.conv.weight)
     path.rename(tracked_path(network_name(TINY, "conv", 0)))
     with pytest.raises(CheckpointError, match="is of another model"):
         trained_network(TINY, QUIET, "conv", 0)

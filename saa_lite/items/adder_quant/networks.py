@@ -186,10 +186,34 @@ def keep_network(network: Network, settings: Training, kind: str, seed: int) -> 
         for name, value in network.model.state_dict().items()
     }
     path = tracked_path(network_name(settings, kind, seed))
-    write_container(
-        path, tensors, {"recipe": settings.recipe(), "layers": layers_of(network.model)}
-    )
+    document = {
+        "recipe": settings.recipe(),
+        "layers": layers_of(network.model),
+        "create_model": [
+            settings.model, network.train_set.num_classes, kind, False,
+            network.train_set.in_channels,
+        ],
+    }  # fmt: skip
+    path.unlink(missing_ok=True)  # else it would be kept beside the new one
+    write_container(path, tensors, document)
     return path
+
+
+def tracked_networks() -> list[str]:
+    """Names of the networks that come with the project."""
+    return sorted(path.stem for path in tracked_path("").parent.glob("*.safetensors"))
+
+
+def tracked_network(name: str) -> nn.Module:
+    """One of them, in evaluation mode; needs no images.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    _, document = read_container(tracked_path(name))
+    model = create_model(*document["create_model"])
+    _load(model, tracked_path(name))
+    return model.eval()
 
 
 def _load(model: nn.Module, path: Path) -> None:
