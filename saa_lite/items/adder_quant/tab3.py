@@ -130,7 +130,7 @@ def _measure(
 ) -> Iterator[Record]:
     """``exact`` are the logits in full precision with statistics taken anew."""
     fresh, old = (_copy(network.model, images, settings, alpha, new) for new in (True, False))
-    logits = network.logits(fresh)
+    logits = exact if alpha is None else network.logits(fresh)
     yield unit.record("accuracy", network.accuracy(logits), "%")
     yield unit.record("logit_error", logit_error(logits, exact), "%")
     old_accuracy = network.accuracy(network.logits(old))
