@@ -11,7 +11,7 @@ from saa_lite.data import Batches, normalization
 from saa_lite.items.adder_quant.tab3 import PROTOCOLS
 from saa_lite.published import load_published
 from saa_lite.quantize import quantize
-from saa_lite.records import Record
+from saa_lite.records import Record, config_hash
 from saa_lite.viz import adder_quant as panels
 from saa_lite.viz.alpha_sweep import sweep_figure
 from saa_lite.viz.panel import numbers_line, png
@@ -90,7 +90,7 @@ def record(method: str, metric: str, seed: int, value: float) -> Record:
     return Record(
         item="adder-quant/tab3", metric=metric, value=value, unit="%", method=method,
         model="resnet20", dataset="cifar100", seed=seed, profile="laptop", epochs=10, device="here",
-        versions={}, config_hash="x", commit="unknown", seconds=1.0, peak_memory_mb=1.0,
+        versions={}, config_hash=config_hash({}), commit="unknown", seconds=1.0, peak_memory_mb=1.0,
         settings={},
     )  # fmt: skip
 
