@@ -99,7 +99,8 @@ def scorecard_text() -> str:
 
 def scorecard_markdown() -> str:
     """The scorecard as Markdown: items, claims and a summary."""
-    return f"{markdown_table(_item_cells())}\n{markdown_table(_without(claim_rows(), 'id'))}\n{summary()}\n"
+    claims = _without(claim_rows(), "id")
+    return f"{markdown_table(_item_cells())}\n{markdown_table(claims)}\n{summary()}\n"
 
 
 def scorecard_file() -> str:
