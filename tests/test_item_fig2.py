@@ -230,7 +230,7 @@ def test_one_layer_shows_both_fits() -> None:
     figure = pictures.layer_figure(curves, "adder")
     left, right = figure.axes
     fitted = {line.get_label(): line.get_ydata() for line in left.get_lines()}
-    trained, laplace = fitted["trained"], fitted["Laplace fit"]
+    trained, laplace = fitted["trained (in colour)"], fitted["Laplace fit"]
     middle = len(trained) // 2
     assert trained[middle] == pytest.approx(laplace[middle], rel=0.15)
     assert trained[middle] > 1.3 * fitted["Gaussian fit"][middle]

@@ -114,8 +114,8 @@ def hand_figure(weights: Values, family: str, centre: float, width: float) -> Fi
     figure, (left, right) = panels(1, 2, height=3.3)
     span = 5 * weights.std()
     x = np.linspace(-span, span, 401)
-    look = {"histtype": "stepfilled", "color": "#cccccc", "label": "weights"}
-    left.hist(weights, bins=80, range=(-span, span), density=True, **look)
+    bins = np.linspace(-span, span, 81).tolist()  # values beyond are left out
+    left.hist(weights, bins, density=True, histtype="stepfilled", color="#cccccc", label="weights")
     left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
     left.set(xlabel="weight", ylabel="density")
     widths = np.geomspace(0.3, 3, 60) * weights.std()
