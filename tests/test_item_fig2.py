@@ -91,6 +91,26 @@ def test_starts_have_the_shape_and_width_that_they_say(method: str) -> None:
     assert not torch.equal(laplace, weights("laplace", seed=4))
 
 
+def test_shares_of_the_start_are_taken_out_and_put_back() -> None:
+    start, change = SAMPLES["gaussian"], SAMPLES["laplace"]
+    end = 0.4 * start + change
+    assert starts.left_share(start, end) == pytest.approx(0.4, abs=0.01)
+    kept = starts.left_share(start, end)
+    torch.testing.assert_close(starts.with_share(start, end, kept), end)
+    alone = starts.with_share(start, end, 0.0)
+    assert starts.left_share(start, alone) == pytest.approx(0, abs=1e-9)
+    assert distributions.laplace_advantage(alone) == pytest.approx(0.072, abs=5e-3)
+    assert distributions.laplace_advantage(starts.with_share(start, end, 9.0)) < -0.04
+
+
+def test_the_dot_lies_on_the_line_of_the_chosen_method() -> None:
+    curves = fig2.curve_table(*(SAMPLES[name] for name in ("gaussian", "laplace")))
+    lines = {"conv": (0.0, -0.02), "adder": (0.04, 0.0)}
+    figure = pictures.leftover_figure(curves, "adder", (0.0, 2.0), lines, 0.5)
+    dot = next(line for line in figure.axes[1].get_lines() if line.get_marker() == "o")
+    assert dot.get_xydata().tolist() == [pytest.approx([0.5, 0.03])]
+
+
 def test_unknown_starts_are_named() -> None:
     model = create_model("lenet5_bn", 10, in_channels=1)
     complaint = "start must be one of 'own', 'laplace', 'narrow'; got 'wide'"
@@ -230,7 +250,7 @@ def test_one_layer_shows_both_fits() -> None:
     figure = pictures.layer_figure(curves, "adder")
     left, right = figure.axes
     fitted = {line.get_label(): line.get_ydata() for line in left.get_lines()}
-    trained, laplace = fitted["trained"], fitted["Laplace fit"]
+    trained, laplace = fitted["trained (in colour)"], fitted["Laplace fit"]
     middle = len(trained) // 2
     assert trained[middle] == pytest.approx(laplace[middle], rel=0.15)
     assert trained[middle] > 1.3 * fitted["Gaussian fit"][middle]

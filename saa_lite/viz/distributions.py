@@ -83,7 +83,7 @@ def layer_marks(axis: Axes, tables: Sequence[Rows], method: str) -> None:
         sizes = _column(tables[0], "weights")
         labels = [f"{i}\n{size:,.0f}" for i, size in zip(place, sizes, strict=True)]
         axis.set_xticks(place, labels, fontsize=8)
-        axis.set_xlabel("layer, and how many weights it has")
+        axis.set_xlabel("layer, its number of weights")
 
 
 @styled
@@ -104,6 +104,35 @@ def layer_figure(curves: Rows, method: str) -> Figure:
 
 
 @styled
+def leftover_figure(
+    curves: Rows,
+    method: str,
+    shares: Sequence[float],
+    advantages: Mapping[str, Sequence[float]],
+    share: float,
+) -> Figure:
+    """What is left with another share of the start: its densities, the advantage over all shares.
+
+    Args:
+        curves: rows over z with the columns that :func:`densities` draws.
+        shares, advantages: the line of each method; ``share`` is where ``method`` gets its dot.
+    """
+    figure, (left, right) = panels(1, 2, height=3.3)
+    densities(left, mean_curves([curves]), method)
+    left.set(ylabel="density", xlabel="z: weight, in σ from its mean")
+    for name, line in advantages.items():
+        mine = name == method
+        right.plot(shares, line, color=COLOURS[name], lw=3 if mine else 1.5, label=LABELS[name])
+    height = float(np.interp(share, shares, advantages[method]))
+    right.plot(share, height, "o", color=COLOURS[method], ms=10, mec="k")
+    _references(right)
+    right.set(xlim=(shares[0], 1.25 * shares[-1]), xlabel="share of the start that is left")
+    right.set_ylabel(ADVANTAGE_LABEL)
+    legend_below(figure, (left, right))
+    return figure
+
+
+@styled
 def hand_figure(weights: Values, family: str, centre: float, width: float) -> Figure:
     """A fit by hand: the density over the histogram, and its likelihood among other widths.
 
@@ -114,8 +143,8 @@ def hand_figure(weights: Values, family: str, centre: float, width: float) -> Fi
     figure, (left, right) = panels(1, 2, height=3.3)
     span = 5 * weights.std()
     x = np.linspace(-span, span, 401)
-    look = {"histtype": "stepfilled", "color": "#cccccc", "label": "weights"}
-    left.hist(weights, bins=80, range=(-span, span), density=True, **look)
+    bins = np.linspace(-span, span, 81).tolist()  # values beyond are left out
+    left.hist(weights, bins, density=True, histtype="stepfilled", color="#cccccc", label="weights")
     left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
     left.set(xlabel="weight", ylabel="density")
     widths = np.geomspace(0.3, 3, 60) * weights.std()
