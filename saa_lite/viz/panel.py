@@ -4,6 +4,7 @@
 and used without a notebook. ipywidgets and IPython are imported only when a panel is shown.
 """
 
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,24 +44,30 @@ def panel(
 ) -> None:
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
+    Numbers and picture stand still and change their contents at once, so nothing flickers.
+
     Args:
         draw: pure function of one argument per control.
         controls: argument name → :class:`Slider` or :class:`Choice`.
         numbers: function of the same arguments whose values are printed above the figure.
-        height: of the output area, fixed so that the page does not jump.
+        height: of numbers and figure, fixed so that the page does not jump.
     """
     import ipywidgets as widgets  # noqa: PLC0415  (absent where nobody looks at notebooks)
-    from IPython.display import Image, display  # noqa: PLC0415
+    from IPython.display import Image, clear_output, display  # noqa: PLC0415
+
+    natural = {"align_self": "flex-start", "max_width": "100%"}
+    text, picture = widgets.HTML(), widgets.Image(format="png", layout=natural)
 
     def show(**state: Any) -> None:
-        if numbers is not None:
-            print(numbers_line(numbers(**state)))
-        display(Image(png(draw(**state))))
+        clear_output()  # holds nothing but the error of an earlier position
+        line = "" if numbers is None else numbers_line(numbers(**state))
+        picture.value = png(draw(**state))
+        text.value = f'<pre style="white-space: pre-wrap">{html.escape(line)}</pre>'
 
     made = {name: _widget(name, control) for name, control in controls.items()}
-    output = widgets.interactive_output(show, made)
-    output.layout.height = height
-    display(widgets.VBox([*made.values(), output]))
+    errors = widgets.interactive_output(show, made)
+    shown = widgets.VBox([text, picture, errors], layout={"height": height})
+    display(widgets.VBox([*made.values(), shown]))
     start = default_state(controls)
     print(NOTE)
     if numbers is not None:

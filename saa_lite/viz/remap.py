@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor, nn
 
@@ -195,6 +196,8 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     middle.set(title=f"after the map: {map}", xlabel=USED)
     for axis, top in ((left, 2 / spread), (middle, 2 / scale)):
         axis.set(yscale="log", ylim=(top / 2e4, top))
+        axis.yaxis.set_minor_locator(NullLocator())  # each tick takes its time
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(loc="upper right", fontsize=8)
     quantiles(right, after, scale, limit)
     return figure
