@@ -188,7 +188,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     density(left, before, place, width, SOURCE)
     x = np.linspace(place - width, place + width, 201)
     left.plot(x, stats.norm.pdf(x, place, spread), "k--", linewidth=1, label="normal")
-    left.set(title=f"{layer}, as trained", xlabel="shared weight w", ylabel="density")
+    left.set(title=f"the layer: {layer}", xlabel="shared weight w", ylabel="density")
     limit = 10 * scale
     density(middle, after, 0.0, limit, TARGET)
     v = np.linspace(-limit, limit, 201)
