@@ -145,14 +145,21 @@ def trained_shape(axis: Axes, records: Sequence[Record], method: str) -> None:
 
 
 def accuracies(axis: Axes, records: Sequence[Record]) -> None:
-    """Test accuracy of an adder network on the lent weights, one point per seed."""
-    for place, method in enumerate(METHODS):
-        values = [r.value for r in records if (r.metric, r.method) == ("accuracy", method)]
-        axis.bar(place, np.mean(values), color=METHOD_COLOURS[method], alpha=0.5, width=0.6)
-        spread = place + 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2)
-        axis.plot(spread, values, "o", color=METHOD_COLOURS[method], markersize=4)
-        axis.text(place, 3, f"{np.mean(values):.1f}", ha="center", fontsize=9)
-    axis.set_xticks(range(len(METHODS)), [NAMES[method] for method in METHODS])
-    axis.set(ylim=(0, 100), ylabel="test accuracy (%)")
+    """Test accuracy of an adder network on lent weights, by their spread: seeds and their mean."""
+    for method in METHODS:
+        runs = [r for r in records if (r.metric, r.method) == ("best_accuracy", method)]
+        look = {"color": METHOD_COLOURS[method], "label": NAMES[method]}
+        if method == "none":
+            spreads = [r.value for r in records if (r.metric, r.method) == ("std", method)]
+            axis.plot(spreads, [r.value for r in runs], "o", markersize=4, **look)
+            continue
+        scans = [[(row["std"], row["accuracy"]) for row in run.log or []] for run in runs]
+        x, y = np.array(scans, float).transpose(2, 1, 0)
+        axis.plot(x, y, "o", markersize=4, alpha=0.5, color=METHOD_COLOURS[method])
+        axis.plot(x.mean(1), y.mean(1), linewidth=2, **look)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(ylim=(0, 102), ylabel="test accuracy (%)")
+    axis.set(xlabel="standard deviation of the lent weights")
     axis.set_title("Lent to an adder network, frozen")
-    axis.grid(visible=False, axis="x")
+    axis.legend(loc="lower right", fontsize=8)
