@@ -72,6 +72,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "kurtosis",
         "std",
         "accuracy",
+        "best_accuracy",
     ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }
