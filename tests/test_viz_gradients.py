@@ -75,6 +75,9 @@ def test_steps_of_the_full_gradient_end_at_the_input() -> None:
 def test_panel_s_text_comes_from_the_numbers_function() -> None:
     assert default_state(CONTROLS) == {"x": 1.5, "kind": "clip"}
     assert numbers_line({"Y": -2.0, "dY/dx": 1}) == "Y = -2.0000   dY/dx = +1.0000"
+    lines = numbers_line({f"number {i}": i for i in range(9)}).split("\n")
+    assert [line.count("=") for line in lines] == [4, 4, 1]
+    assert max(map(len, lines)) <= 96
 
 
 @pytest.fixture

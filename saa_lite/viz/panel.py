@@ -36,6 +36,7 @@ class Choice:
 Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
 Numbers = Callable[..., Mapping[str, float]]
+GAP, LINE = "   ", 96  # of printed numbers; JupyterLab breaks longer lines inside of words
 NOTE = "The same start position as a still picture, for readers without a kernel:"
 
 
@@ -44,7 +45,7 @@ def panel(
 ) -> None:
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
-    Numbers and picture stand still and change their contents at once, so nothing flickers.
+    One line of numbers and one picture stay on the page and change their contents: no flicker.
 
     Args:
         draw: pure function of one argument per control.
@@ -81,8 +82,14 @@ def default_state(controls: Controls) -> dict[str, float | str]:
 
 
 def numbers_line(numbers: Mapping[str, float]) -> str:
-    """``name = value`` pairs on one line, with four decimals."""
-    return "   ".join(f"{name} = {value:+.4f}" for name, value in numbers.items())
+    """``name = value`` pairs with four decimals, on one line or as many as they need."""
+    lines = [""]
+    for name, value in numbers.items():
+        pair = f"{name} = {value:+.4f}"
+        if lines[-1] and len(lines[-1]) + len(GAP) + len(pair) > LINE:
+            lines.append("")
+        lines[-1] += GAP * bool(lines[-1]) + pair
+    return "\n".join(lines)
 
 
 def png(figure: Figure) -> bytes:
@@ -100,11 +107,13 @@ def _widget(name: str, control: Slider | Choice) -> Any:
         row = widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
         # ipywidgets leaves the classes off that put a label in line with those of sliders.
         return row.add_class("jupyter-widgets").add_class("widget-inline-hbox")
+    decimals = len(f"{control.step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
         value=control.value,
         min=control.low,
         max=control.high,
         step=control.step,
+        readout_format=f".{decimals}f",
         continuous_update=False,
         layout={"width": "480px"},
         **label,

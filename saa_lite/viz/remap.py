@@ -89,7 +89,7 @@ def remap_numbers(
         "F(w)": float(stats.norm.cdf(w)),
         "mapped": at.v,
         "kurtosis before": kurtosis(at.before),
-        "after": kurtosis(at.after),
+        "kurtosis after": kurtosis(at.after),
         "KL to Laplace": binned_kl_to_laplace(at.after, at.scale),
         "round trip": _rms(back - at.before) / sigma,
         "±2^p error": _rms(shift_quantize(smooth, int(bits)) - smooth) / sigma,
@@ -102,7 +102,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
     at = follow(mu, sigma, b, bits, w, map)
     figure = Figure(figsize=(WIDTH, 4.7))
     grid = figure.add_gridspec(
-        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.99, bottom=0.11, top=0.93,
+        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.98, bottom=0.11, top=0.93,
         wspace=0.28, hspace=0.16,
     )  # fmt: skip
     limit = SOURCE_LIMIT if map == "shift" else TARGET_LIMIT
@@ -168,7 +168,7 @@ def layer_numbers(
     before, after, scale = _layer(weights, layer, map, b)
     return {
         "std before": float(before.std(correction=0)),
-        "after": float(after.std(correction=0)),
+        "std after": float(after.std(correction=0)),
         "kurtosis before": kurtosis(before),
         "kurtosis after": kurtosis(after),
         "KL to Laplace": binned_kl_to_laplace(after, scale),
