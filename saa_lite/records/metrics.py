@@ -74,6 +74,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "kurtosis",
         "std",
         "accuracy",
+        "best_accuracy",
     ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor, nn
 
@@ -88,7 +89,7 @@ def remap_numbers(
         "F(w)": float(stats.norm.cdf(w)),
         "mapped": at.v,
         "kurtosis before": kurtosis(at.before),
-        "after": kurtosis(at.after),
+        "kurtosis after": kurtosis(at.after),
         "KL to Laplace": binned_kl_to_laplace(at.after, at.scale),
         "round trip": _rms(back - at.before) / sigma,
         "±2^p error": _rms(shift_quantize(smooth, int(bits)) - smooth) / sigma,
@@ -101,7 +102,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
     at = follow(mu, sigma, b, bits, w, map)
     figure = Figure(figsize=(WIDTH, 4.7))
     grid = figure.add_gridspec(
-        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.99, bottom=0.11, top=0.93,
+        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.98, bottom=0.11, top=0.93,
         wspace=0.28, hspace=0.16,
     )  # fmt: skip
     limit = SOURCE_LIMIT if map == "shift" else TARGET_LIMIT
@@ -167,7 +168,7 @@ def layer_numbers(
     before, after, scale = _layer(weights, layer, map, b)
     return {
         "std before": float(before.std(correction=0)),
-        "after": float(after.std(correction=0)),
+        "std after": float(after.std(correction=0)),
         "kurtosis before": kurtosis(before),
         "kurtosis after": kurtosis(after),
         "KL to Laplace": binned_kl_to_laplace(after, scale),
@@ -187,7 +188,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     density(left, before, place, width, SOURCE)
     x = np.linspace(place - width, place + width, 201)
     left.plot(x, stats.norm.pdf(x, place, spread), "k--", linewidth=1, label="normal")
-    left.set(title=f"{layer}, as trained", xlabel="shared weight w", ylabel="density")
+    left.set(title=f"the layer: {layer}", xlabel="shared weight w", ylabel="density")
     limit = 10 * scale
     density(middle, after, 0.0, limit, TARGET)
     v = np.linspace(-limit, limit, 201)
@@ -195,6 +196,8 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     middle.set(title=f"after the map: {map}", xlabel=USED)
     for axis, top in ((left, 2 / spread), (middle, 2 / scale)):
         axis.set(yscale="log", ylim=(top / 2e4, top))
+        axis.yaxis.set_minor_locator(NullLocator())  # each tick takes its time
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(loc="upper right", fontsize=8)
     quantiles(right, after, scale, limit)
     return figure
