@@ -219,6 +219,7 @@ def test_each_claim_reads_its_own_start_and_side() -> None:
         "adder-above-conv": REPRODUCED,
         "control-trained": REPRODUCED,
         "control-forgets": REPRODUCED,
+        "control-narrow-conv": CONTRADICTED,
         "control-narrow": CONTRADICTED,
     }
 
