@@ -87,7 +87,8 @@ def test_norm_statistics_in_wide_order() -> None:
 
 def test_gradients_from_both_passes() -> None:
     net = model("adder")
-    attached = attach_adaptive_lr(torch.optim.SGD(net.parameters()), net)
+    optimizer = torch.optim.SGD(net.parameters())
+    attached = attach_adaptive_lr(optimizer, net)
     assert len(attached) == 8  # the target's slices, nothing else
     net.train()
     gradients = []

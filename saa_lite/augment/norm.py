@@ -73,14 +73,18 @@ def _joined(parts: Sequence[Part], name: str) -> Tensor:
     return torch.cat([getattr(norm, name)[:count] for norm, count in parts])
 
 
-@torch.no_grad()
 def _store(parts: Sequence[Part], mean: Tensor, var: Tensor) -> None:
+    """Put joined statistics back into their norms.
+
+    Through ``data``, as batch norm's own update: a norm that is used twice in one pass (a block
+    that is being blended) has saved them for a backward pass, which does not read them.
+    """
     start = 0
     for norm, count in parts:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         assert norm.num_batches_tracked is not None
-        norm.running_mean[:count] = mean[start : start + count]
-        norm.running_var[:count] = var[start : start + count]
-        norm.num_batches_tracked += 1
+        norm.running_mean.data[:count] = mean[start : start + count]
+        norm.running_var.data[:count] = var[start : start + count]
+        norm.num_batches_tracked.data += 1
         start += count

@@ -32,7 +32,7 @@ class SharedWeight(nn.Module):
         self.layer = layer
         self.remap = remap
         self.apart = remap is not None or viewed
-        # Not called adaptive_lr: attach_adaptive_lr() looks for layers with an attribute of that name.
+        # Not called adaptive_lr, which is how attach_adaptive_lr() knows an adder layer.
         self.normalised = getattr(layer, "adaptive_lr", "off")
         if self.apart and self.normalised == "step":
             self._layer().adaptive_lr = "off"  # normalised in finish(), not at W

@@ -109,7 +109,7 @@ class WideConv(nn.Module):
         if (p, q) == (self.outputs.target, self.inputs.target):
             weight = self.shared.free()
         else:
-            weight = self._assemble(0, p, 0, q, self._remapped)
+            weight = self.as_free(p, q)
         return operate(x if q == x.shape[1] else x[:, :q], weight, None)
 
     def _add_cross(self, free: Tensor, x: Tensor, p: int, q: int) -> Tensor:
@@ -130,6 +130,11 @@ class WideConv(nn.Module):
     def weight(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         """W[top:bottom, left:right] as a convolution reads it."""
         return self._assemble(top, bottom, left, right, lambda block, _: block)
+
+    def as_free(self, bottom: int, right: int | None = None) -> Tensor:
+        """W[:bottom, :right] as the multiplication-free operator reads it."""
+        columns = self.inputs.largest if right is None else right
+        return self._assemble(0, bottom, 0, columns, self._remapped)
 
     def _remapped(self, block: Tensor, is_target: bool) -> Tensor:
         return self.shared.free() if is_target else self.shared.remapped(block)
@@ -155,13 +160,19 @@ class WideConv(nn.Module):
 def draw_around(
     layer: nn.Conv2d, columns: int, rows: int
 ) -> tuple[nn.Parameter | None, nn.Parameter | None]:
-    """Blocks right of and below a layer's weight, of a fresh [rows, columns, kh, kw] convolution.
-
-    ``nn.Conv2d``'s initialisation with the fan of the widest layer, which is NetAug's.
-    """
+    """Blocks right of and below a layer's weight, of one fresh [rows, columns, …] convolution."""
     n, m, *kernel = layer.weight.shape
     wide = torch.empty(rows, columns, *kernel).to(layer.weight)
-    nn.init.kaiming_uniform_(wide, a=math.sqrt(5))
+    draw_wide(wide, columns)
     right = nn.Parameter(wide[:n, m:].clone()) if columns > m else None
     below = nn.Parameter(wide[n:].clone()) if rows > n else None
     return right, below
+
+
+def draw_wide(weight: Tensor, columns: int) -> None:
+    """Draw part of a convolution that has ``columns`` inputs per group.
+
+    ``nn.Conv2d``'s initialisation with the fan of the widest layer, which is NetAug's.
+    """
+    bound = 1 / math.sqrt(columns * math.prod(weight.shape[2:]))
+    nn.init.uniform_(weight, -bound, bound)

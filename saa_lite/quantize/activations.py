@@ -56,7 +56,8 @@ class InputQuantizer(nn.Module):
 class InputSample:
     """Range of a layer's inputs over all batches, and some of the values.
 
-    Drawn from the torch generator, so the caller seeds it.
+    Which values depends on nothing but the number of inputs: methods and seeds that are compared
+    start from the same grid.
     """
 
     PER_BATCH = 8192
@@ -65,6 +66,7 @@ class InputSample:
         self.low: Tensor | None = None
         self.high: Tensor | None = None
         self.values: list[Tensor] = []
+        self.generator = torch.Generator().manual_seed(0)
 
     def add(self, x: Tensor) -> None:
         low, high = x.aminmax()
@@ -72,7 +74,8 @@ class InputSample:
         self.high = high if self.high is None else torch.maximum(self.high, high)
         flat = x.flatten()
         if len(flat) > self.PER_BATCH:
-            flat = flat[torch.randint(len(flat), (self.PER_BATCH,), device=x.device)]
+            chosen = torch.randint(len(flat), (self.PER_BATCH,), generator=self.generator)
+            flat = flat[chosen.to(x.device)]
         self.values.append(flat)
 
     def quantizer(self, bits: int) -> InputQuantizer:
