@@ -18,7 +18,7 @@ from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import fig2, starts
 from saa_lite.models import create_model
-from saa_lite.records import Record, config_hash
+from saa_lite.records import Record, config_hash, measured_records
 from saa_lite.records.metrics import METRICS
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 from saa_lite.viz import distributions as pictures
@@ -219,6 +219,7 @@ def test_each_claim_reads_its_own_start_and_side() -> None:
         "adder-above-conv": REPRODUCED,
         "control-trained": REPRODUCED,
         "control-forgets": REPRODUCED,
+        "control-narrow-conv": CONTRADICTED,
         "control-narrow": CONTRADICTED,
     }
 
@@ -228,6 +229,25 @@ def test_a_smaller_budget_reaches_direction_at_most(change: dict[str, Any]) -> N
     claim = next(c for c in WEIGHTS if c.id.endswith(":conv-gauss"))
     assert judge(claim, measured({"own conv": -0.03}, **change)).verdict == DIRECTION
     assert judge(claim, []).verdict == NOT_RUN
+
+
+@pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.parametrize("method", fig2.METHODS)
+def test_tracked_starts_are_drawn_again(method: str, start: str) -> None:
+    found = [
+        record for record in measured_records("shiftaddaug/fig2")
+        if record.method == method and record.settings["start"] == start
+        and record.metric == "laplace_advantage_initial"
+    ]  # fmt: skip
+    assert {"digits", "cifar100"} <= {record.dataset for record in found}
+    for record in found:
+        torch.manual_seed(record.seed)
+        classes, channels = {"digits": (10, 1), "cifar100": (100, 3)}[record.dataset]
+        model = create_model(record.model, classes, method, in_channels=channels)
+        starts.restart(model, record.model, start, record.seed)
+        layers = starts.layer_weights(model, record.model)
+        again = fig2.over_layers(fig2.layer_table(layers, layers), "laplace_advantage")
+        assert again == pytest.approx(record.value, abs=1e-6)
 
 
 def test_a_fit_by_hand_misses_nothing_at_the_best_choice() -> None:

@@ -128,7 +128,8 @@ def leftover_figure(
     _references(right)
     right.set(xlim=(shares[0], 1.25 * shares[-1]), xlabel="share of the start that is left")
     right.set_ylabel(ADVANTAGE_LABEL)
-    legend_below(figure, (left, right))
+    right.legend(loc="lower left")  # no line comes there: what training added has no short tails
+    legend_below(figure, (left,))
     return figure
 
 
@@ -148,10 +149,14 @@ def hand_figure(weights: Values, family: str, centre: float, width: float) -> Fi
     left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
     left.set(xlabel="weight", ylabel="density")
     widths = np.geomspace(0.3, 3, 60) * weights.std()
+    chosen = _likelihood(weights, family, centre, width)
+    highest = chosen
     for name, (line, _) in zip(FAMILIES, FITS.values(), strict=True):
         found = [_likelihood(weights, name, centre, each) for each in widths]
+        highest = max(highest, *found)
         right.plot(widths, found, f"k{line}", lw=2 if name == family else 1, label=name)
-    right.plot(width, _likelihood(weights, family, centre, width), "o", color="#d62728", ms=9)
+    right.plot(width, chosen, "o", color="#d62728", ms=9)
+    right.set_ylim(min(chosen, highest - 1) - 0.1, highest + 0.1)
     right.set(xlabel="width", ylabel="log-likelihood\nper weight (nats)")
     right.set_title("dot: your choice", fontsize=10)
     legend_below(figure, (left, right))

@@ -97,9 +97,14 @@ WEIGHTS = (
         _one(METRIC, "conv", "below", "laplace"),
     ),
     _control(
+        "narrow-conv",
+        "convolution weights are nearer to a Gaussian also where they start a tenth as wide, so "
+        "that the start is forgotten: below 0",
+        _one(METRIC, "conv", "below", "narrow"),
+    ),
+    _control(
         "narrow",
-        "adder minus convolution stays above 0 where both start a tenth as wide, so that the start "
-        "is forgotten",
+        "adder minus convolution stays above 0 where both start a tenth as wide",
         _adder_minus_conv("narrow"),
     ),
 )
