@@ -3,7 +3,18 @@
 from saa_lite.errors import RecordError
 from saa_lite.records.record import Record
 
+AUGMENTED = (
+    "accuracy",
+    "test_loss",
+    "train_accuracy",
+    "augmented_accuracy",
+    "least_lead",
+    "export_difference",
+)
 METRICS: dict[str, tuple[str, ...]] = {
+    "shiftaddaug/claim-cifar100": AUGMENTED,
+    "shiftaddaug-supp/fig1": AUGMENTED,
+    "shiftaddaug-supp/tab2": AUGMENTED,
     "addernet-impacts/eq-gradients": (
         "relative_error",
         "sign_cosine_slope",
