@@ -169,7 +169,7 @@ def _harden(unit: nn.Module) -> float:
     for layer in quantized_layers(unit):
         undecided += layer.weight_quantizer.undecided() * layer.weight.numel()
         total += layer.weight.numel()
-        layer.weight_quantizer.harden(layer.weight)
+        layer.weight_quantizer.harden()
     return undecided / total
 
 
