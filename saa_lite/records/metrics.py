@@ -40,6 +40,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "adder-quant/fig1": (
         "accuracy",
         "accuracy_without_reestimation",
+        "accuracy_8_bits",
         "weight_range",
         "input_range",
         "weight_entropy",
@@ -47,8 +48,9 @@ METRICS: dict[str, tuple[str, ...]] = {
         "weights_clamped",
         "inputs_clamped",
     ),
-    "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation"),
+    "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation", "accuracy"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
+    "adder-quant/tab3": ("accuracy", "accuracy_without_reestimation", "accuracy_trained"),
     "shiftaddaug/fig2": (
         "accuracy",
         "laplace_advantage",
