@@ -62,6 +62,21 @@ METRICS: dict[str, tuple[str, ...]] = {
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation", "accuracy"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
     "adder-quant/tab3": ("accuracy", "accuracy_without_reestimation", "accuracy_trained"),
+    "adder-quant/tab4": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_8_bits",
+        "change_6_bits",
+        "change_4_bits",
+    ),
+    "adder-quant/tab5": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_4_bits",
+        "change_3_bits",
+        "logit_error_4_bits",
+        "logit_error_3_bits",
+    ),
     "shiftaddaug/fig2": (
         "accuracy",
         "laplace_advantage",

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from saa_lite.items.adder_quant.networks import Network, Training, trained_network
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.interval import t_interval
+from saa_lite.items.interval import signed_mean
 from saa_lite.items.select import one_configuration
 from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
@@ -160,15 +160,7 @@ def _cells(records: Sequence[Record], method: str) -> Iterator[str]:
         seeds = sorted(seed for name, seed in value if name == method)
         yield f"{sum(value[method, seed] for seed in seeds) / len(seeds):.2f} %"
         costs = tuple(value[method, seed] - value[FULL, seed] for seed in seeds)
-        yield "—" if method == FULL else _interval(costs)
-
-
-def _interval(costs: tuple[float, ...]) -> str:
-    mean = sum(costs) / len(costs)
-    if len(costs) < 2:
-        return f"{mean:+.2f}"
-    low, high = t_interval(costs)
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+        yield "—" if method == FULL else signed_mean(costs)
 
 
 def matches(number: PublishedNumber, record: Record) -> bool:
