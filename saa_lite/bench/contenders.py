@@ -125,7 +125,8 @@ def limit_of(kernel: str) -> str:
 def _shift_kernel(shape: Shape) -> Call:
     numbers, codes = _shift_tensors(shape)
     numbers = numbers.contiguous(memory_format=torch.channels_last)
-    geometry = *((value, value) for value in shape.geometry), (1, 1)
+    stride, padding = shape.geometry
+    geometry = (stride, stride), (padding, padding), (1, 1)
     output = shift_conv2d_i8(numbers, *codes, *shape.geometry, bits=BITS)
 
     def call() -> Tensor:
