@@ -89,6 +89,8 @@ METRICS: dict[str, tuple[str, ...]] = {
         "gaussian_distance_initial",
         "laplace_distance",
         "laplace_distance_initial",
+        "change_advantage",
+        "change_width",
         "laplace_gain",
         "layers_laplace",
         "pooled_advantage",
