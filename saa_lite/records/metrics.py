@@ -52,6 +52,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy",
         "accuracy_without_reestimation",
         "accuracy_8_bits",
+        "logit_error",
         "weight_range",
         "input_range",
         "weight_entropy",
@@ -61,7 +62,12 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation", "accuracy"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
-    "adder-quant/tab3": ("accuracy", "accuracy_without_reestimation", "accuracy_trained"),
+    "adder-quant/tab3": (
+        "accuracy",
+        "logit_error",
+        "accuracy_without_reestimation",
+        "accuracy_trained",
+    ),
     "adder-quant/tab4": (
         "accuracy",
         "accuracy_reestimated",
