@@ -39,12 +39,12 @@ def fresh_accuracy(network: Network, images: Sequence[Tensor]) -> float:
     """Test accuracy in % of the full-precision network with statistics from ``images``."""
     fresh = deepcopy(network.model)
     reestimate_batch_norm(fresh, images)
-    return network.accuracy(fresh)
+    return network.accuracy(network.logits(fresh))
 
 
 def full_precision(unit: Unit, network: Network, images: Sequence[Tensor]) -> Iterator[Record]:
     """As trained, and with statistics of batch norm from the calibration images."""
-    yield unit.record("accuracy", network.accuracy(), "%")
+    yield unit.record("accuracy", network.accuracy(network.logits()), "%")
     yield unit.record("accuracy_reestimated", fresh_accuracy(network, images), "%")
 
 

@@ -79,7 +79,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
                     groups=settings.groups,
                     alpha=settings.alpha,
                 )
-                change = network.accuracy(copied) - before
+                change = network.accuracy(network.logits(copied)) - before
                 yield unit.record(change_metric(bits), change, "points")
 
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from saa_lite.data import Batches, normalization
 from saa_lite.items.adder_quant.changes import (
     change_metric,
     full_precision,
@@ -31,7 +30,7 @@ from saa_lite.items.adder_quant.changes import (
     unit_of,
     values_of,
 )
-from saa_lite.items.adder_quant.networks import Network, Training, trained_network
+from saa_lite.items.adder_quant.networks import Network, Training, logit_error, trained_network
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.table import Table
@@ -119,13 +118,14 @@ def _measure(unit: Unit, settings: Settings, network: Network) -> Iterator[Recor
     before = deepcopy(network.model)
     if ADDER.get(unit.method, False):
         reestimate_batch_norm(before, images)
-    exact, accuracy = logits(network, before), network.accuracy(before)
+    exact = network.logits(before)
+    accuracy = network.accuracy(exact)
     for bits in settings.bits:
         copied = quantized(unit, settings, network.model, images, bits)
         change, error = metrics_of(bits)
-        yield unit.record(change, network.accuracy(copied) - accuracy, "points")
-        wrong = (logits(network, copied) - exact).square().sum() / exact.square().sum()
-        yield unit.record(error, 100 * wrong.item(), "%")
+        found = network.logits(copied)
+        yield unit.record(change, network.accuracy(found) - accuracy, "points")
+        yield unit.record(error, logit_error(found, exact), "%")
 
 
 def quantized(
@@ -151,15 +151,6 @@ def quantized(
         seed=unit.seed,
         progress=unit.context.progress,
     )
-
-
-@torch.no_grad()
-def logits(network: Network, model: nn.Module) -> Tensor:
-    """float64 [N, classes] on the test images; in evaluation mode."""
-    mean, std = normalization(network.train_set)
-    batches = Batches(network.test_set, 250, mean=mean, std=std, device=network.device)
-    found = [model.eval()(images) for _, images, _ in batches.epoch(0)]
-    return torch.cat(found).double().cpu()
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
