@@ -59,7 +59,7 @@ class Settings:
     epochs: int
     adder_epochs: int
     seeds: int
-    stds: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    stds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     batch_size: int = 64
     crop_padding: int = 2
 
