@@ -129,12 +129,15 @@ def quantize(
             _round(layer, found, MOST_BITS if name in edge_names else bits)
     if reestimate:
         bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
-        _reestimate(quantized, bar)
+        reestimate_statistics(quantized, bar)
     return quantized.eval()
 
 
-def _reestimate(quantized: nn.Module, batches: Iterable[Tensor]) -> None:
-    """With sums of integers where there are some: the same bits several times as fast."""
+def reestimate_statistics(quantized: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Take batch norm's statistics anew, in place: ``reestimate`` after the fact.
+
+    With sums of integers where there are some: the same bits several times as fast.
+    """
     if not any(isinstance(layer, shared.QuantizedAdder) for layer in quantized.modules()):
         reestimate_batch_norm(quantized, batches)
         return

@@ -4,7 +4,7 @@ The second quantises the whole network anew at every move, so its accuracy is a 
 pictures are of one layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from saa_lite.quantize import lossless_clamp, quantize, to_integer
+from saa_lite.quantize import group_filters, lossless_clamp, quantize, to_integer
 from saa_lite.quantize.adder_layers import QuantizedAdder
 from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
 from saa_lite.viz.style import CYCLE, panels, styled
@@ -171,15 +171,39 @@ def _before_and_after(axis: Axes, before: Tensor, after: Sequence[CodeUse], labe
 
 def _ranges(axis: Axes, weight: Tensor, layer: QuantizedAdder, greatest: float) -> None:
     """max|w| per filter, ascending; the range S of its group; the largest input."""
+    _grouped(axis, weight, layer.group_of, layer.bound.tolist())
+    axis.axhline(greatest, color="k", ls=":", label="largest input")
+    axis.set(title="max |w| (dots), range S (lines)")
+    axis.legend(fontsize=8)
+
+
+def _grouped(axis: Axes, weight: Tensor, group_of: Tensor, bounds: Sequence[float]) -> None:
     sizes = weight.abs().flatten(1).amax(1)
     order = sizes.argsort()
     places = np.arange(len(order))
-    group_of = layer.group_of[order]
-    for group, bound in enumerate(layer.bound.tolist()):
-        mine = (group_of == group).numpy()
-        axis.plot(places[mine], sizes[order][mine], "o", color=CYCLE[group % 10], markersize=4)
-        edges = places[mine][[0, -1]] + [-0.5, 0.5]
-        axis.plot(edges, [bound, bound], color=CYCLE[group % 10], lw=2.5)
-    axis.axhline(greatest, color="k", ls=":", label="largest input")
-    axis.set(xlabel="filters, sorted", title="max |w| (dots), range S (lines)", ylim=(0, None))
-    axis.legend(fontsize=8)
+    for group, bound in enumerate(bounds):
+        mine = (group_of[order] == group).numpy()
+        colour = CYCLE[group % 10]
+        axis.plot(places[mine], sizes[order].numpy()[mine], "o", color=colour, markersize=4)
+        if mine.any():
+            ends = places[mine][[0, -1]] + np.array([-0.5, 0.5])
+            axis.plot(ends, [bound, bound], color=colour, lw=2.5)
+    axis.set(xlabel="filters, sorted", ylim=(0, None))
+
+
+@styled
+def groups_figure(weights: Mapping[str, Tensor], groups: int) -> Figure:
+    """max|w| of every filter, sorted, and the greatest of its group, for several layers.
+
+    Args:
+        weights: name → weights [T, ...].
+    """
+    figure, axes = panels(1, len(weights), height=2.9, sharey=True)
+    for axis, (name, weight) in zip(axes, weights.items(), strict=True):
+        sizes = weight.abs().flatten(1).amax(1)
+        labels = group_filters(sizes, groups)
+        bounds = [sizes[labels == group].max().item() for group in range(int(labels.max()) + 1)]
+        _grouped(axis, weight, labels, bounds)
+        axis.set_title(f"{name}, {len(weight)} filters", fontsize=10)
+    axes[0].set_ylabel("max |w| of a filter")
+    return figure

@@ -23,9 +23,9 @@ from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize
+from saa_lite.quantize.network import reestimate_statistics
 from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
 from saa_lite.records import Record
-from saa_lite.train import reestimate_batch_norm
 from saa_lite.viz.code_use import code_use_figure
 
 METHODS = ("qssf-weights", "qssf-activations", "redistribution")
@@ -72,7 +72,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         network = trained_network(settings, context, "adder", seed)
         images = network.calibration(settings)
         fresh = deepcopy(network.model)
-        reestimate_batch_norm(fresh, images)
+        reestimate_statistics(fresh, images)
         exact = network.logits(fresh)
         full = _unit(context, settings, FULL, seed)
         yield full.record("accuracy", network.accuracy(exact), "%")
@@ -108,7 +108,7 @@ def _before(
 def _after(
     unit: Unit, settings: Settings, network: Network, images: list[Tensor], exact: Tensor
 ) -> Iterator[Record]:
-    def quantized(bits: int, reestimate: bool) -> nn.Module:
+    def quantized(bits: int) -> nn.Module:
         return quantize(
             network.model,
             images,
@@ -116,16 +116,19 @@ def _after(
             bits=bits,
             groups=settings.groups,
             alpha=settings.alpha,
-            reestimate=reestimate,
+            reestimate=False,
         )
 
     for bits in settings.more_bits:
-        accuracy = network.accuracy(network.logits(quantized(bits, True)))
-        yield unit.record(f"accuracy_{bits}_bits", accuracy, "%")
-    logits = network.logits(quantized(settings.bits, True))
+        fresh = quantized(bits)
+        reestimate_statistics(fresh, images)
+        yield unit.record(f"accuracy_{bits}_bits", network.accuracy(network.logits(fresh)), "%")
+    old = quantized(settings.bits)  # its layers read what calibration saw
+    fresh = deepcopy(old)
+    reestimate_statistics(fresh, images)
+    logits = network.logits(fresh)
     yield unit.record("accuracy", network.accuracy(logits), "%")
     yield unit.record("logit_error", logit_error(logits, exact), "%")
-    old = quantized(settings.bits, False)  # its layers read what calibration saw
     accuracy = network.accuracy(network.logits(old))
     yield unit.record("accuracy_without_reestimation", accuracy, "%")
     yield from _codes(unit, old, settings.layer, images[0])

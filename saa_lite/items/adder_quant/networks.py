@@ -65,7 +65,8 @@ class Training:
 
     def recipe(self) -> dict[str, object]:
         """The part that the trained network depends on."""
-        names = {field.name for field in fields(Training)} - {"calibration_batches"}
+        names = {field.name for field in fields(Training)}
+        names -= {"test_images", "calibration_batches"}
         return {name: value for name, value in self.shared().items() if name in names}
 
     def config(self, seed: int) -> TrainConfig:
@@ -138,7 +139,8 @@ def trained_network(settings: Training, context: Context, kind: str, seed: int) 
     if tracked_path(name).is_file():
         _load(model.to(context.device), tracked_path(name))
     else:
-        _train(model, train_set, test_set, settings.config(seed), context, training_folder(name))
+        folder = training_folder(name, settings.test_images)
+        _train(model, train_set, test_set, settings.config(seed), context, folder)
     return Network(model.eval(), train_set, test_set, context.device)
 
 
@@ -169,9 +171,9 @@ def network_name(settings: Training, kind: str, seed: int) -> str:
     return f"{kind}-{settings.model}-{dataset}-{config_hash(settings.recipe())[:12]}-{seed}"
 
 
-def training_folder(name: str) -> Path:
-    """Where a network's training keeps its checkpoints (ignored)."""
-    return run_folder(PLACE) / name
+def training_folder(name: str, test_images: int) -> Path:
+    """Where a network's training keeps its checkpoints (ignored), tested on so many images."""
+    return run_folder(PLACE) / f"{name}-tested-on-{test_images}"
 
 
 def tracked_path(name: str) -> Path:

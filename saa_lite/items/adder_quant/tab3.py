@@ -33,8 +33,8 @@ from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.quantize import quantize
+from saa_lite.quantize.network import reestimate_statistics
 from saa_lite.records import Record
-from saa_lite.train import reestimate_batch_norm
 
 FULL = "adder"  # the network before quantisation
 PROTOCOLS = {
@@ -103,7 +103,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
             continue
         network = trained_network(settings, context, "adder", seed)
         images = network.calibration(settings)
-        exact = network.logits(_copy(network.model, images, settings, None, True))
+        exact = network.logits(_copies(network.model, images, settings, None)[1])
         for name in left:
             unit = _unit(context, settings, name, seed)  # its clock starts now
             yield from _measure(unit, settings, network, images, exact, methods[name])
@@ -129,8 +129,8 @@ def _measure(
     alpha: float | None,
 ) -> Iterator[Record]:
     """``exact`` are the logits in full precision with statistics taken anew."""
-    fresh, old = (_copy(network.model, images, settings, alpha, new) for new in (True, False))
-    logits = network.logits(fresh)
+    old, fresh = _copies(network.model, images, settings, alpha)
+    logits = exact if alpha is None else network.logits(fresh)
     yield unit.record("accuracy", network.accuracy(logits), "%")
     yield unit.record("logit_error", logit_error(logits, exact), "%")
     old_accuracy = network.accuracy(network.logits(old))
@@ -142,23 +142,17 @@ def _measure(
         yield unit.record("accuracy_trained", network.accuracy(network.logits(fresh)), "%")
 
 
-def _copy(
-    model: nn.Module, images: list[Tensor], settings: Settings, alpha: float | None, fresh: bool
-) -> nn.Module:
-    """Quantised with the clamp at α, or in full precision where α is None."""
+def _copies(
+    model: nn.Module, images: list[Tensor], settings: Settings, alpha: float | None
+) -> tuple[nn.Module, nn.Module]:
+    """With batch norm as trained, and anew; in full precision where α is None."""
+    old = deepcopy(model)
     if alpha is not None:
-        return quantize(
-            model,
-            images,
-            bits=settings.bits,
-            groups=settings.groups,
-            alpha=alpha,
-            reestimate=fresh,
-        )
-    copied = deepcopy(model)
-    if fresh:
-        reestimate_batch_norm(copied, images)
-    return copied
+        bits, groups = settings.bits, settings.groups
+        old = quantize(model, images, bits=bits, groups=groups, alpha=alpha, reestimate=False)
+    fresh = deepcopy(old)
+    reestimate_statistics(fresh, images)
+    return old, fresh
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
