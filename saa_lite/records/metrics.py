@@ -74,6 +74,9 @@ METRICS: dict[str, tuple[str, ...]] = {
         "change_8_bits",
         "change_6_bits",
         "change_4_bits",
+        "logit_error_8_bits",
+        "logit_error_6_bits",
+        "logit_error_4_bits",
     ),
     "adder-quant/tab5": (
         "accuracy",

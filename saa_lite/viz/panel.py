@@ -15,17 +15,13 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Slider:
-    """A number between ``low`` and ``high``; it acts when released, not while it moves.
-
-    ``digits`` of it are shown behind the point.
-    """
+    """A number between ``low`` and ``high``; it acts when released, not while it moves."""
 
     low: float
     high: float
     step: float
     value: float
     label: str = ""
-    digits: int = 2
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,6 @@ def _widget(name: str, control: Slider | Choice) -> Any:
         step=control.step,
         readout_format=f".{decimals}f",
         continuous_update=False,
-        readout_format=f".{control.digits}f",
         layout={"width": "480px"},
         **label,
     )

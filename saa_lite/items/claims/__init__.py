@@ -2,7 +2,7 @@
 
 from saa_lite.items.claims.adder_quant import ADDER_QUANT
 from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
-from saa_lite.items.claims.adder_quant_changes import CHANGES
+from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
 from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
 from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
 from saa_lite.items.claims.shiftaddaug_remapping import REMAPPING
@@ -15,6 +15,6 @@ CLAIMS = (
     *ADDERNET_IMPACTS,
     *ADDER_QUANT,
     *ADDER_QUANT_ACCURACY,
-    *CHANGES,
+    *ADDER_QUANT_CHANGES,
 )
 """All claims, in the order of the catalogue."""
