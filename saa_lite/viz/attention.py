@@ -94,8 +94,10 @@ def attention_figure(
     return figure
 
 
-def _show(axis: Axes, values: Tensor, title: str, cmap: str = "viridis", **limits: float) -> None:
-    axis.imshow(values.cpu().numpy(), cmap=cmap, **limits)
+def _show(
+    axis: Axes, values: Tensor, title: str, cmap: str = "viridis", vmin: float | None = None
+) -> None:
+    axis.imshow(values.cpu().numpy(), cmap=cmap, vmin=vmin)
     axis.set_title(title, fontsize=9)
     axis.set(xticks=[], yticks=[])
     axis.grid(visible=False)
