@@ -34,16 +34,19 @@ def spread(seconds: list[float]) -> Spread:
 
 
 def interleaved(
-    calls: Mapping[Name, Callable[[], object]], rounds: int, warm_up: int
+    calls: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    warm_up: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
     """Seconds of every call in every round, the calls taking turns; warm-up rounds are dropped."""
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for index in range(warm_up + rounds):
         for name, call in calls.items():
-            started = time.perf_counter()
+            started = clock()
             call()
             if index >= warm_up:
-                times[name].append(time.perf_counter() - started)
+                times[name].append(clock() - started)
     return times
 
 
