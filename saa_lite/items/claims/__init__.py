@@ -5,6 +5,7 @@ from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
 from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
 from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
 from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
+from saa_lite.items.claims.shiftaddaug_augmented import AUGMENTED
 from saa_lite.items.claims.shiftaddaug_remapping import REMAPPING
 from saa_lite.items.claims.shiftaddaug_weights import WEIGHTS
 
@@ -12,6 +13,7 @@ CLAIMS = (
     *WEIGHTS,
     *REMAPPING,
     *SHIFTADDAUG,
+    *AUGMENTED,
     *ADDERNET_IMPACTS,
     *ADDER_QUANT,
     *ADDER_QUANT_ACCURACY,
