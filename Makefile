@@ -42,7 +42,7 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@echo "==> tests (notebooks in the smoke profile included; what cannot run here is listed at the end)"
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --durations=15 --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

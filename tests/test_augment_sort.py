@@ -6,8 +6,10 @@ from augment_samples import images, model, warm_up
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.augment import sort_channels
+from saa_lite.augment import AugmentConfig, augment, sort_channels
 from saa_lite.augment.sort import importance
+from saa_lite.augment.unit import WideConv
+from saa_lite.models.resnet import CifarResNet
 
 LABELS = torch.arange(8) % 4
 
@@ -72,10 +74,33 @@ def test_most_important_first() -> None:
             assert bool((scores.diff() <= 1e-6).all()), axis.name
 
 
+@torch.no_grad()
+def promote_outsiders(net) -> None:
+    """Make every other channel outside of the target the most important one."""
+    for unit in net.modules():
+        if isinstance(unit, WideConv) and unit.inputs.is_inner and unit.right is not None:
+            unit.right[:, ::2] *= 100
+
+
+@pytest.mark.parametrize("measure", ["weight", "remapped"])
+@pytest.mark.parametrize("kind", ["shift", "adder"])
+def test_one_scale_inside_and_outside(kind: str, measure: str) -> None:
+    """A remapped W begins as one convolution, so channels of both sides win about as often."""
+    torch.manual_seed(0)
+    plain = CifarResNet(1, 4, kind, 8)
+    wide = {"width": (1.0,), "expand": (1.0, 2.0), "remap": "analytic", "importance": measure}
+    net = augment(plain, AugmentConfig(**wide))
+    axes = {axis.name: axis for axis in net.axes if axis.is_inner}
+    orders = sort_channels(net)
+    inside = sum(int((orders[k][: a.target] < a.target).sum()) for k, a in axes.items())
+    assert 0.35 < inside / sum(axis.target for axis in axes.values()) < 0.65
+
+
 @pytest.mark.parametrize("kind", ["shift", "adder"])
 @pytest.mark.parametrize("remap", [None, "analytic"])
 def test_hybrid_stays_the_same_within_its_sides_only(kind: str, remap: str | None) -> None:
     net, optimizer = trained(kind, remap=remap, importance="remapped")
+    promote_outsiders(net)
     before = outputs(net)
     sort_channels(net, optimizer, within=True)
     after = outputs(net)

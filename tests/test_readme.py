@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from saa_lite.errors import UsageError
-from saa_lite.report.readme import BLOCKS, marks, updated
+from saa_lite.report.readme import BLOCKS, HEADLINES, marks, updated
+from saa_lite.report.scorecard import claim_rows, scorecard_file
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,3 +46,14 @@ def test_make_targets_it_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_headlines_are_claims() -> None:
+    claims = {row["id"] for row in claim_rows()}
+    assert [name for name in HEADLINES if name not in claims] == []
+
+
+def test_the_whole_scorecard_is_that_of_the_tracked_records() -> None:
+    assert (ROOT / "figures" / "scorecard.md").read_text(encoding="utf-8") == scorecard_file(), (
+        "run: saa-lite figures"
+    )

@@ -43,7 +43,7 @@ class Axis:
     ) -> None:
         self.name, self.target, self.multiples, self.parent = name, target, multiples, parent
         self.active = target
-        self.largest = self.width(multiples[-1], None if parent is None else parent.largest)
+        self.largest: int = self.width(multiples[-1], None if parent is None else parent.largest)
 
     @property
     def is_inner(self) -> bool:

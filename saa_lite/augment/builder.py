@@ -8,7 +8,7 @@ from saa_lite.augment.axes import Axis
 from saa_lite.augment.config import AugmentConfig
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
 from saa_lite.augment.remap import SCALE, Remap, make_remap
-from saa_lite.augment.unit import WideConv
+from saa_lite.augment.unit import WideConv, draw_wide
 from saa_lite.errors import UsageError
 from saa_lite.nn import AdderConv2d, ShiftConv2d
 
@@ -43,7 +43,11 @@ class Builder:
     def conv(self, owner: nn.Module, conv: str, norm: str, inputs: Axis, outputs: Axis) -> None:
         """Widen the convolution and the norm that ``owner`` calls one after the other."""
         layer, behind = self._pair(owner, conv, norm)
-        unit = WideConv(layer, behind, inputs, outputs, **self._options(layer))
+        options = self._options(layer)
+        if options.get("mutates") or options.get("remap"):
+            # W starts as what it is: one convolution's weight, the same scale inside and outside.
+            draw_wide(layer.weight, inputs.largest)
+        unit = WideConv(layer, behind, inputs, outputs, **options)
         setattr(owner, conv, unit)
         if unit.mutates:
             self.blocks[-1].append(unit)
@@ -83,15 +87,12 @@ class Builder:
         if type(layer) is nn.Conv2d:
             return {}
         config = self.config
-        mutates = config.mutation is not None
-        if mutates or config.remap is not None:
-            nn.Conv2d.reset_parameters(layer)  # W starts as what it is: a convolution's weight
         default = "norm" if isinstance(layer, AdderConv2d) else "sum"
         return {
             "reading": config.reading,
             "combine": config.combine or default,
             "remap": remap_for(layer, config.remap),
-            "mutates": mutates,
+            "mutates": config.mutation is not None,
         }
 
 

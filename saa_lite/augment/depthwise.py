@@ -35,8 +35,8 @@ class WideDepthwise(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer
-        geometry = (layer.stride, layer.padding, layer.dilation)
-        return F.conv2d(x, weight, None, *geometry, groups=x.shape[1])
+        stride, padding, dilation = layer.stride, layer.padding, layer.dilation
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
 
 
 class WideLinear(nn.Module):

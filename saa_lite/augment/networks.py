@@ -18,16 +18,17 @@ from saa_lite.models.resnet import BasicBlock, CifarResNet
 
 def widen_resnet(net: CifarResNet, builder: Builder) -> None:
     """Stages share one width from their second block on; the middle of a block is its own."""
-    current = builder.width("stem", net.conv1.out_channels)
-    builder.conv(net, "conv1", "bn1", builder.fixed(net.conv1.in_channels), current)
+    stem: Any = net.conv1
+    current = builder.width("stem", stem.out_channels)
+    builder.conv(net, "conv1", "bn1", builder.fixed(stem.in_channels), current)
     for stage in ("stage1", "stage2", "stage3"):
         blocks: Any = getattr(net, stage)
         for i, block in enumerate(blocks):
             current = widen_basic(block, builder, f"{stage}.{i}", current)
         deepen(blocks, len(blocks) - 1, builder, stage, current, basic_twin)
-    classes = builder.fixed(net.classifier.conv.out_channels)
+    head: Any = net.classifier
     builder.begin_block()
-    builder.conv(net.classifier, "conv", "bn", current, classes)
+    builder.conv(head, "conv", "bn", current, builder.fixed(head.conv.out_channels))
 
 
 def widen_basic(block: Any, builder: Builder, name: str, inputs: Axis) -> Axis:

@@ -6,6 +6,7 @@ two passes have different statistics, so the shared running ones are wrong for t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,14 +74,46 @@ def _joined(parts: Sequence[Part], name: str) -> Tensor:
     return torch.cat([getattr(norm, name)[:count] for norm, count in parts])
 
 
-@torch.no_grad()
 def _store(parts: Sequence[Part], mean: Tensor, var: Tensor) -> None:
+    """Put joined statistics back into their norms.
+
+    Through ``data``, as batch norm's own update: a norm that is used twice in one pass (a block
+    that is being blended) has saved them for a backward pass, which does not read them.
+    """
     start = 0
     for norm, count in parts:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         assert norm.num_batches_tracked is not None
-        norm.running_mean[:count] = mean[start : start + count]
-        norm.running_var[:count] = var[start : start + count]
-        norm.num_batches_tracked += 1
+        norm.running_mean.data[:count] = mean[start : start + count]
+        norm.running_var.data[:count] = var[start : start + count]
+        norm.num_batches_tracked.data += 1
         start += count
+
+
+class _AddFirst(torch.autograd.Function):
+    """In place; the gradient of the addend leaves in the addend's own memory layout."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor) -> Tensor:
+        ctx.channels = first.shape[1]
+        ctx.mark_dirty(x)
+        x[:, : ctx.channels] += first
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        layout = torch.channels_last if is_channels_last(gradient) else torch.contiguous_format
+        return gradient, gradient[:, : ctx.channels].contiguous(memory_format=layout)
+
+
+def add_first(x: Tensor, first: Tensor) -> Tensor:
+    """Add ``first`` [B,C',H,W] to the first channels of x [B,C,H,W], which is overwritten."""
+    added: Tensor = _AddFirst.apply(x, first)
+    return added
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -80,13 +80,15 @@ def importance(model: AugmentedNet, axis: Axis) -> Tensor:
 
 
 def consumed(unit: WideConv, measure: str) -> Tensor:
-    """L1 norm of the columns of a consumer's wide weight."""
-    shape = (0, unit.outputs.largest, 0, unit.inputs.largest)
-    weight = unit.weight(*shape)
+    """L1 norm of the columns of a consumer's wide weight.
+
+    ``"remapped"``: the target's rows as the multiplication-free operator would read them, those
+    columns included that are multiplicative now; otherwise two scales would be compared.
+    """
+    weight = unit.weight(0, unit.outputs.largest, 0, unit.inputs.largest)
     if measure == "remapped" and unit.is_free:
-        n, m = unit.outputs.target, unit.inputs.target
-        weight = weight.clone()
-        weight[:n, :m] = unit.shared.free()
+        n = unit.outputs.target
+        weight = torch.cat([unit.as_free(n), weight[n:]])
     return weight.abs().float().sum((0, 2, 3))
 
 

@@ -3,7 +3,18 @@
 from saa_lite.errors import RecordError
 from saa_lite.records.record import Record
 
+AUGMENTED = (
+    "accuracy",
+    "test_loss",
+    "train_accuracy",
+    "augmented_accuracy",
+    "least_lead",
+    "export_difference",
+)
 METRICS: dict[str, tuple[str, ...]] = {
+    "shiftaddaug/claim-cifar100": AUGMENTED,
+    "shiftaddaug-supp/fig1": AUGMENTED,
+    "shiftaddaug-supp/tab2": AUGMENTED,
     "addernet-impacts/eq-gradients": (
         "relative_error",
         "sign_cosine_slope",
@@ -57,6 +68,24 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy_without_reestimation",
         "accuracy_trained",
     ),
+    "adder-quant/tab4": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_8_bits",
+        "change_6_bits",
+        "change_4_bits",
+        "logit_error_8_bits",
+        "logit_error_6_bits",
+        "logit_error_4_bits",
+    ),
+    "adder-quant/tab5": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_4_bits",
+        "change_3_bits",
+        "logit_error_4_bits",
+        "logit_error_3_bits",
+    ),
     "shiftaddaug/fig2": (
         "accuracy",
         "laplace_advantage",
@@ -69,6 +98,8 @@ METRICS: dict[str, tuple[str, ...]] = {
         "gaussian_distance_initial",
         "laplace_distance",
         "laplace_distance_initial",
+        "change_advantage",
+        "change_width",
         "laplace_gain",
         "layers_laplace",
         "pooled_advantage",
@@ -80,6 +111,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "kurtosis",
         "std",
         "accuracy",
+        "best_accuracy",
     ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }

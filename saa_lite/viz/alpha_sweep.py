@@ -1,5 +1,6 @@
 """Accuracy over the outlier clamp's α, published and measured in panels of their own."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def sweep_figure(
     rows = [number for number in published if not number.related]
     alphas = [float(number.row.removeprefix("alpha ")) for number in rows]
     places = range(len(alphas))
-    left.plot(places, [n.value for n in rows], color=COLOURS["published"], **PUBLISHED)
+    left.plot(places, [n.value or math.nan for n in rows], color=COLOURS["published"], **PUBLISHED)
     left.set(title="Published, CIFAR-100", ylabel="accuracy (%)")
     for colour, (metric, name) in zip(CYCLE, protocols.items(), strict=False):
         _seeds(middle, records, metric, [n.row for n in rows], colour, name)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from saa_lite.items.adder_quant.networks import Network, Training, logit_error, trained_network
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.interval import t_interval
+from saa_lite.items.interval import signed_mean
 from saa_lite.items.select import training_length
 from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
@@ -194,15 +194,7 @@ def _cells(records: Sequence[Record], method: str) -> Iterator[str]:
         costs = tuple(value[method, seed] - value[FULL, seed] for seed in seeds)
         mean = sum(value[method, seed] for seed in seeds) / max(len(seeds), 1)
         yield f"{mean:.2f} %" if seeds else "—"
-        yield _interval(costs) if seeds and method != FULL else "—"
-
-
-def _interval(costs: tuple[float, ...]) -> str:
-    mean = sum(costs) / len(costs)
-    if len(costs) < 2:
-        return f"{mean:+.2f}"
-    low, high = t_interval(costs)
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+        yield signed_mean(costs) if seeds and method != FULL else "—"
 
 
 def matches(number: PublishedNumber, record: Record) -> bool:
