@@ -27,7 +27,7 @@ from saa_lite.quantize.recipe import (
     ROUNDING_WEIGHT,
     Phase,
 )
-from saa_lite.quantize.rounding import annealed_beta, regulariser
+from saa_lite.quantize.rounding import annealed_beta
 
 CACHE_BATCH = 64  # images at a time when inputs and outputs are collected
 
@@ -151,8 +151,8 @@ def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, b
         loss = samples.error(outputs, indices, phase.power)
         beta = annealed_beta(iteration, iterations) if roundings else None
         if beta is not None:
-            charge = sum(regulariser(layer.weight_quantizer.h, beta) for layer in layers)
-            loss = loss + ROUNDING_WEIGHT * charge
+            charges = [layer.weight_quantizer.charge(beta) for layer in layers]
+            loss = loss + ROUNDING_WEIGHT * torch.stack(charges).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -86,6 +86,11 @@ class WeightQuantizer(nn.Module):
         self.h = rectified_sigmoid(self._v())
         return self.grid.values(self._rounded(self.h))
 
+    def charge(self, beta: float) -> Tensor:
+        """The regulariser of the roundings that the last pass used."""
+        assert self.h is not None, "a pass in mode soft comes first"
+        return regulariser(self.h, beta)
+
     def undecided(self) -> float:
         """Share of weights whose h lies more than 0.05 from 0 and from 1."""
         h = rectified_sigmoid(self._v().detach())
