@@ -23,6 +23,9 @@ class Odd(nn.Module):
         return torch.linalg.matrix_exp(self.first(images))
 
 
+READY = nn.Sequential(nn.Conv2d(3, 4, 8, stride=217, bias=False))
+
+
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert cli.main(["count", *arguments]) == 0
     return capsys.readouterr().out
@@ -69,6 +72,9 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, f"{__name__}:Odd", "--resolution", "12")
     assert "Not counted: linalg_matrix_exp in (network)" in text
     assert "Never used: idle" in text
+    assert "one image of 3 × 12 × 12" in text
+    assert text.count("bytes") == 3  # moved, at the peak, and in the note
+    assert "multiply                               768" in printed(capsys, f"{__name__}:READY")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +85,10 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet20", "--num-classes", "0"], "num_classes must be an integer of at least 1"),
         (["resnet20", "--resolution", "0"], "--resolution must be at least 1; got 0"),
         (["lenet5_bn", "--resolution", "8"], "images of at least 32×32; got 8×8"),
+        (["saa_lite.Odd"], "package.module:name"),
+        ([":x"], "must name a module"),
+        ([f"{__name__}:Odd", "--conv", "adder"], "--conv cannot change a network of your own"),
+        ([f"{__name__}:Odd", "--small-input", "--num-classes", "3"], "--num-classes and --small"),
         (["torch:no_such_network"], "must name a module"),
         (["no_such_module:x"], "must name a module"),
     ],
