@@ -1,7 +1,9 @@
 """The benchmark: what it compares computes the same, ratios are those of its times."""
 
 import json
+import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -99,6 +101,21 @@ def test_calls_take_turns_and_warm_up_is_dropped() -> None:
     assert [len(found) for found in times.values()] == [3, 3]
     assert spread([3.0, 1.0, 2.0]) == Spread(2.0, 1.5, 2.5)
     assert spread([4.0]) == Spread(4.0, 4.0, 4.0)
+
+
+def test_short_calls_fill_their_turn_after_one_that_does_not_count() -> None:
+    order: list[str] = []
+
+    def sleepy(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(seconds)
+
+    calls = {"short": partial(sleepy, "short", 2e-3), "long": partial(sleepy, "long", 2e-2)}
+    times = interleaved(calls, rounds=2, warm_up=3, turn=1e-2)
+    again = order[6:].index("long")  # calls of the first turn of "short"
+    assert 3 <= again <= 6
+    assert order[6:] == (["short"] * again + ["long"]) * 2
+    assert max(times["short"]) < min(times["long"])
 
 
 @pytest.mark.parametrize(("seconds", "shared"), [(1e-5, False), (8e-3, True)])

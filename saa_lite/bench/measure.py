@@ -21,6 +21,7 @@ from saa_lite.bench.shapes import SHAPES
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
+TURN = 4e-3  # seconds; a layer in steady state, as torch.utils.benchmark times it
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _comparisons() -> Iterator[tuple[str, Callable[[int], list[Result]]]]:
         for work, calls in (("forward", forward_calls), ("forward + backward", backward_calls)):
 
             def layer(rounds: int, shape=shape, work=work, calls=calls) -> list[Result]:  # type: ignore[no-untyped-def]
-                times = interleaved(calls(shape), rounds, WARM_UP)
+                times = interleaved(calls(shape), rounds, WARM_UP, TURN)
                 return [
                     Result(
                         str(shape), work, name, shape.batch, spread(t), shape.distances,

@@ -45,8 +45,10 @@ RECIPES: dict[str, Recipe] = {
     "adder": Recipe("adder"),
     "aug-adder": Recipe("adder", REMAPPED),
     "netaug": Recipe("conv", {}),
+    "shiftadd": Recipe("shiftadd"),
 }
-METHODS = tuple(RECIPES)
+METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
+"""Those that are compared in accuracy, in the order in which a campaign runs them."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ SAMPLE = 10_000
 FOLLOWED = CYCLE[3]
 SOURCE, TARGET = COLOURS["conv"], COLOURS["adder"]
 SOURCE_LIMIT, TARGET_LIMIT = 0.4, 5.0  # of the axes: fixed, so that scales can be felt
-
+TICKS = {SOURCE_LIMIT: (-0.3, 0, 0.3), TARGET_LIMIT: (-4, 0, 4)}  # few: a tick takes 2 ms to draw
 SAME_RANK = 0.005
 USED = "weight that the layer uses"
 
@@ -117,7 +117,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
         x = np.linspace(-edge, edge, 401)
         axis.plot(x, family.cdf(x), color=colour)
         axis.plot(*path, "--o", color=FOLLOWED, markersize=5, markevery=[1])
-        axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticklabels=[])
+        axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticks=[], yticks=(0, 0.5, 1))
         kept = "same rank" if abs(landed - u) < SAME_RANK else f"here its rank is {landed:.2f}"
         title = f"1. normal ruler: rank {u:.2f}" if column == 0 else f"2. Laplace ruler: {kept}"
         axis.set_title(title, fontsize=10)
@@ -138,7 +138,7 @@ def histogram(axis: Axes, weights: Tensor, limit: float, colour: str, family: An
     top = max(counts.max() / weights.numel(), expected.max())
     axis.stairs(counts / weights.numel() / top, edges, fill=True, color=colour, alpha=0.8)
     axis.stairs(expected / top, edges, color="k", linewidth=0.8)
-    axis.set(xlim=(-limit, limit), yticks=[], ylim=(0, 1.05))
+    axis.set(xlim=(-limit, limit), xticks=TICKS[limit], yticks=[], ylim=(0, 1.05))
 
 
 def curve(axis: Axes, at: Mapped, name: str, limit: float) -> None:
@@ -152,6 +152,7 @@ def curve(axis: Axes, at: Mapped, name: str, limit: float) -> None:
     axis.plot(x, y, line, color=TARGET, markersize=2.5, label=name)
     axis.plot(at.w, at.v, "o", color=FOLLOWED)
     axis.set(xlim=(-SOURCE_LIMIT, SOURCE_LIMIT), ylim=(-limit, limit), xlabel="shared weight w")
+    axis.set(xticks=TICKS[SOURCE_LIMIT], yticks=TICKS[limit])
     axis.set_title("The map", fontsize=10)
     axis.legend(loc="lower right", fontsize=8, markerscale=4)
 
@@ -196,10 +197,13 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     middle.set(title=f"after the map: {map}", xlabel=USED)
     for axis, top in ((left, 2 / spread), (middle, 2 / scale)):
         axis.set(yscale="log", ylim=(top / 2e4, top))
-        axis.yaxis.set_minor_locator(NullLocator())  # each tick takes its time
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(loc="upper right", fontsize=8)
     quantiles(right, after, scale, limit)
+    for axis in (left, middle, right):
+        axis.locator_params(axis="x", nbins=4)
+    right.locator_params(axis="y", nbins=4)
     return figure
 
 

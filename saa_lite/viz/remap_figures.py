@@ -138,7 +138,7 @@ def trained_shape(axis: Axes, records: Sequence[Record], method: str) -> None:
     shapes(axis)
     advantage = np.mean([record.value for record in records])
     axis.annotate(
-        f"Laplace − normal fit\n{advantage:+.3f} nats per weight",
+        f"Laplace − normal fit\n{advantage:+.3f} nats per weight".replace("-", "−"),
         (0.98, 0.96), xycoords="axes fraction", ha="right", va="top", fontsize=8,
     )  # fmt: skip
     axis.set_ylabel("density")
@@ -157,7 +157,7 @@ def accuracies(axis: Axes, records: Sequence[Record]) -> None:
         x, y = np.array(scans, float).transpose(2, 1, 0)
         axis.plot(x, y, "o", markersize=4, alpha=0.5, color=METHOD_COLOURS[method])
         axis.plot(x.mean(1), y.mean(1), linewidth=2, **look)
-    axis.set_xscale("log", base=2)
+    axis.set_xscale("log", base=4)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(ylim=(0, 102), ylabel="test accuracy (%)")
     axis.set(xlabel="standard deviation of the lent weights")

@@ -1,17 +1,24 @@
 """What Tables 4 and 5 print: how much accuracy quantising costs, in points.
 
-A change is the test accuracy of the quantised network minus that of the same network in full
-precision; a loss is negative, as printed. Where batch norm takes its statistics anew after
-quantising, the full-precision network's are taken anew from the same images, too: our reading,
-so that a change is quantisation's alone.
+Per number of bits b, of weights and of activations:
+
+================== ===============================================================================
+change_b_bits      test accuracy of the quantised network minus that of the same network in full
+                   precision; a loss is negative, as printed
+logit_error_b_bits distance of the two networks' logits, see
+                   :func:`~saa_lite.items.adder_quant.networks.logit_error`
+================== ===============================================================================
+
+Where batch norm takes its statistics anew after quantising, the full-precision network's are taken
+anew from the same images, too: our reading, so that a change is quantisation's alone.
 """
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from saa_lite.items.adder_quant.networks import Network, Training
+from saa_lite.items.adder_quant.networks import Network, Training, logit_error
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.interval import signed_mean
 from saa_lite.records import Record
@@ -19,8 +26,18 @@ from saa_lite.train import reestimate_batch_norm
 
 
 def change_metric(bits: int) -> str:
-    """Name of the change at so many bits, of weights and activations."""
+    """Name of the change at so many bits."""
     return f"change_{bits}_bits"
+
+
+def error_metric(bits: int) -> str:
+    """Name of the logits' distance at so many bits."""
+    return f"logit_error_{bits}_bits"
+
+
+def metrics_of(bits: Sequence[int]) -> list[str]:
+    """All numbers of one quantised row."""
+    return [name(b) for b in bits for name in (change_metric, error_metric)]
 
 
 def unit_of(context: Context, settings: Training, method: str, seed: int) -> Unit:
@@ -35,27 +52,40 @@ def unit_of(context: Context, settings: Training, method: str, seed: int) -> Uni
     )
 
 
-def fresh_accuracy(network: Network, images: Sequence[Tensor]) -> float:
-    """Test accuracy in % of the full-precision network with statistics from ``images``."""
+def fresh_copy(network: Network, images: Sequence[Tensor]) -> nn.Module:
+    """The full-precision network with statistics of batch norm from ``images``."""
     fresh = deepcopy(network.model)
     reestimate_batch_norm(fresh, images)
-    return network.accuracy(fresh)
+    return fresh
 
 
 def full_precision(unit: Unit, network: Network, images: Sequence[Tensor]) -> Iterator[Record]:
     """As trained, and with statistics of batch norm from the calibration images."""
-    yield unit.record("accuracy", network.accuracy(), "%")
-    yield unit.record("accuracy_reestimated", fresh_accuracy(network, images), "%")
+    yield unit.record("accuracy", network.accuracy(network.logits()), "%")
+    fresh = network.logits(fresh_copy(network, images))
+    yield unit.record("accuracy_reestimated", network.accuracy(fresh), "%")
+
+
+def compared(
+    unit: Unit, network: Network, quantised: nn.Module, exact: Tensor, bits: int
+) -> Iterator[Record]:
+    """Both numbers; ``exact`` holds the logits in full precision."""
+    found = network.logits(quantised)
+    change = network.accuracy(found) - network.accuracy(exact)
+    yield unit.record(change_metric(bits), change, "points")
+    yield unit.record(error_metric(bits), logit_error(found, exact), "%")
+
+
+def cells(records: Sequence[Record], method: str, bits: int) -> tuple[str, str]:
+    """Mean change with its interval, and mean error of the logits, as tables show them."""
+    change = signed_mean(values_of(records, method, change_metric(bits)))
+    errors = values_of(records, method, error_metric(bits))
+    return f"{change} points", f"{sum(errors) / len(errors):.2f} %"
 
 
 def values_of(records: Sequence[Record], method: str, metric: str) -> tuple[float, ...]:
     """One number per seed."""
     return tuple(r.value for r in records if (r.method, r.metric) == (method, metric))
-
-
-def points(records: Sequence[Record], method: str, bits: int) -> str:
-    """A cell of the tables: mean change with its interval, in points."""
-    return f"{signed_mean(values_of(records, method, change_metric(bits)))} points"
 
 
 def setting_of(records: Sequence[Record]) -> str:

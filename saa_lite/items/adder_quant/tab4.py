@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from saa_lite.items.adder_quant.changes import (
+    cells,
     change_metric,
-    fresh_accuracy,
+    compared,
+    fresh_copy,
     full_precision,
-    points,
+    metrics_of,
     setting_of,
     unit_of,
     values_of,
@@ -58,17 +60,18 @@ PROFILES = {
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Per seed: train, then quantise the same transformer in every way."""
-    wanted = [change_metric(bits) for bits in settings.bits]
+    wanted = metrics_of(settings.bits)
     for seed in range(settings.seeds):
         full = unit_of(context, settings, FULL, seed)
-        done = {name: unit_of(context, settings, name, seed).done(*wanted) for name in METHODS}
-        if full.done("accuracy_reestimated") and all(done.values()):
+        units = {name: unit_of(context, settings, name, seed) for name in METHODS}
+        left = [name for name, unit in units.items() if not unit.done(*wanted)]
+        if not left and full.done("accuracy_reestimated"):
             continue
         network = trained_network(settings, context, "adder", seed)
         images = network.calibration(settings)
         yield from full_precision(full, network, images)
-        before = fresh_accuracy(network, images)
-        for name in (name for name in METHODS if not done[name]):
+        exact = network.logits(fresh_copy(network, images))
+        for name in left:
             unit = unit_of(context, settings, name, seed)  # its clock starts now
             for bits in settings.bits:
                 copied = quantize(
@@ -79,8 +82,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
                     groups=settings.groups,
                     alpha=settings.alpha,
                 )
-                change = network.accuracy(copied) - before
-                yield unit.record(change_metric(bits), change, "points")
+                yield from compared(unit, network, copied, exact, bits)
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
@@ -89,17 +91,17 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     bits = sorted(chosen[0].settings["bits"], reverse=True)
     header = ["method"]
     for b in bits:
-        header += [f"W{b}A{b} published (adder DeiT-T, ImageNet)", f"W{b}A{b} ours"]
+        header += [f"W{b}A{b} published (adder DeiT-T, ImageNet)", f"W{b}A{b} ours", "logit error"]
     printed = {(n.row, n.column): n.printed for n in published}
     full, budget = values_of(chosen, FULL, "accuracy"), setting_of(chosen)
     row = [f"full precision: published 68.3 %, ours {sum(full) / len(full):.2f} %"]
-    rows = [(*row, *["—"] * (2 * len(bits)), budget)]
+    rows = [(*row, *["—"] * (3 * len(bits)), budget)]
     for name in METHODS:
-        cells = [name]
+        row = [name]
         for b in bits:
             number = printed.get((name, f"W{b}A{b}"))
-            cells += [f"{number} points" if number else "—", points(chosen, name, b)]
-        rows.append((*cells, budget))
+            row += [f"{number} points" if number else "—", *cells(chosen, name, b)]
+        rows.append((*row, budget))
     return Table((*header, "setting of ours"), tuple(rows))
 
 

@@ -1,13 +1,7 @@
 """A quantised adder network beside a convolutional one quantised by AdaRound, BRECQ and QDrop.
 
 Both networks are trained with the same recipe, images and seed, and all methods read the same
-calibration images. Per number of bits b, of weights and of activations:
-
-================== ===============================================================================
-change_b_bits      the printed quantity, see :mod:`saa_lite.items.adder_quant.changes`
-logit_error_b_bits ‖logits − full-precision logits‖² / ‖full-precision logits‖² over the test
-                   images, in %; unlike accuracy it does not saturate where little is lost
-================== ===============================================================================
+calibration images. What is measured: :mod:`saa_lite.items.adder_quant.changes`.
 
 The adder network keeps stem, classifier and norms in full precision and takes its batch norm
 statistics anew, as in the released code; ``AddNN, old batch norm`` does not. The convolutional
@@ -16,20 +10,20 @@ methods fold batch norm and have first and last layer in 8 bits, as in theirs. T
 """
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from saa_lite.data import Batches, normalization
 from saa_lite.items.adder_quant.changes import (
+    cells,
     change_metric,
+    compared,
+    fresh_copy,
     full_precision,
-    points,
+    metrics_of,
     setting_of,
     unit_of,
-    values_of,
 )
 from saa_lite.items.adder_quant.networks import Network, Training, trained_network
 from saa_lite.items.base import Context, Unit, built
@@ -38,7 +32,6 @@ from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize, quantize_convolution
 from saa_lite.records import Record
-from saa_lite.train import reestimate_batch_norm
 
 FULL = {"adder": "AddNN FP", "conv": "CNN FP"}
 ADDER = {"AddNN": True, "AddNN, old batch norm": False}  # method → batch norm taken anew
@@ -87,11 +80,6 @@ PROFILES = {
 }
 
 
-def metrics_of(bits: int) -> tuple[str, str]:
-    """Names of the two numbers of a method at so many bits."""
-    return change_metric(bits), f"logit_error_{bits}_bits"
-
-
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Per seed: train both networks, then quantise each in all its ways."""
     for seed in range(settings.seeds):
@@ -102,7 +90,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 def _quantise_all(
     settings: Settings, context: Context, kind: str, methods: Sequence[str], seed: int
 ) -> Iterator[Record]:
-    wanted = [name for bits in settings.bits for name in metrics_of(bits)]
+    wanted = metrics_of(settings.bits)
     full = unit_of(context, settings, FULL[kind], seed)
     left = [name for name in methods if not unit_of(context, settings, name, seed).done(*wanted)]
     if not left and full.done("accuracy_reestimated"):
@@ -115,17 +103,11 @@ def _quantise_all(
 
 
 def _measure(unit: Unit, settings: Settings, network: Network) -> Iterator[Record]:
-    images = network.calibration(settings)
-    before = deepcopy(network.model)
-    if ADDER.get(unit.method, False):
-        reestimate_batch_norm(before, images)
-    exact, accuracy = logits(network, before), network.accuracy(before)
+    images, anew = network.calibration(settings), ADDER.get(unit.method, False)
+    exact = network.logits(fresh_copy(network, images) if anew else None)
     for bits in settings.bits:
         copied = quantized(unit, settings, network.model, images, bits)
-        change, error = metrics_of(bits)
-        yield unit.record(change, network.accuracy(copied) - accuracy, "points")
-        wrong = (logits(network, copied) - exact).square().sum() / exact.square().sum()
-        yield unit.record(error, 100 * wrong.item(), "%")
+        yield from compared(unit, network, copied, exact, bits)
 
 
 def quantized(
@@ -153,15 +135,6 @@ def quantized(
     )
 
 
-@torch.no_grad()
-def logits(network: Network, model: nn.Module) -> Tensor:
-    """float64 [N, classes] on the test images; in evaluation mode."""
-    mean, std = normalization(network.train_set)
-    batches = Batches(network.test_set, 250, mean=mean, std=std, device=network.device)
-    found = [model.eval()(images) for _, images, _ in batches.epoch(0)]
-    return torch.cat(found).double().cpu()
-
-
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     """A row per method: printed and measured change of accuracy, and the error of the logits."""
     chosen = one_configuration(records, change_metric(3), METHODS)
@@ -172,13 +145,11 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     printed = {(n.row, n.column): n.printed for n in published}
     rows = []
     for method in METHODS:
-        cells = [method]
+        row = [method]
         for b in bits:
             number = printed.get((method, f"W{b}A{b}"))
-            errors = values_of(chosen, method, metrics_of(b)[1])
-            cells.append(f"{number} points" if number else "—")
-            cells += [points(chosen, method, b), f"{sum(errors) / len(errors):.2f} %"]
-        rows.append((*cells, setting_of(chosen)))
+            row += [f"{number} points" if number else "—", *cells(chosen, method, b)]
+        rows.append((*row, setting_of(chosen)))
     return Table((*header, "setting of ours"), tuple(rows))
 
 

@@ -91,7 +91,7 @@ def _slug(row: str) -> str:
     return row.removeprefix("CNN ").lower()
 
 
-CHANGES = (
+ADDER_QUANT_CHANGES = (
     *(_transformer(bits) for bits in (8, 6, 4)),
     *(
         claim
