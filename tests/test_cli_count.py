@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +92,11 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
         ([f"{__name__}:Odd", "--small-input", "--num-classes", "3"], "--num-classes and --small"),
         (["torch:no_such_network"], "must name a module"),
         (["no_such_module:x"], "must name a module"),
+        ([f"{__name__}:failing"], "returns a network; KeyError: 'no weights here'"),
+        ([f"{__name__}:Fails"], "cannot run on [1, 3, 224, 224]: AttributeError: 'Tensor' object"),
+        (["json:dumps"], "must name a module"),
+        (["math:pi"], "must name a module"),
+        (["os:getcwd"], "model must be a torch.nn.Module"),
     ],
 )
 def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +105,31 @@ def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixt
     assert shown.out == ""
     assert complaint in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_a_module_of_the_current_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installed command does not have that folder on its path by itself."""
+    (tmp_path / "net_of_mine.py").write_text(
+        "from torch import nn\nprint('imported')\nNet = nn.Conv2d(3, 4, 5, bias=False)"
+    )
+    (tmp_path / "torn_by_me.py").write_text("def net(:")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    found = json.loads(printed(capsys, "net_of_mine:Net", "--resolution", "6", "--json"))
+    assert found["total"]["multiply"] == 2 * 2 * 4 * 3 * 25
+    assert cli.main(["count", "torn_by_me:net"]) == 2
+    assert "a network; SyntaxError: invalid syntax" in capsys.readouterr().err
+
+
+def failing() -> nn.Module:
+    raise KeyError("no weights here")
+
+
+class Fails(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.blurred()
 
 
 def test_json_alone_in_a_real_process() -> None:

@@ -284,13 +284,13 @@ def test_layers_without_sizes_and_pruned_ones() -> None:
 def test_wrong_questions() -> None:
     costs = count(nn.Linear(4, 3), (1, 4))
     assert costs.count("softmax") == 0
-    with pytest.raises(UsageError, match="kind must be one of 'multiply'.*; got 'products'"):
+    with pytest.raises(UsageError, match=r"kind must be one of 'multiply'.*; got 'products'"):
         costs.count("products")
-    with pytest.raises(UsageError, match="accounting must be one of 'A', 'B', 'C'; got 'D'"):
+    with pytest.raises(UsageError, match=r"accounting must be one of 'A', 'B', 'C'; got 'D'"):
         costs.energy("D")
     with pytest.raises(UsageError, match=r"model must be a torch\.nn\.Module.*; got 'resnet20'"):
         count("resnet20", 32)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="cannot run on .*Dimension out of range"):
+    with pytest.raises(UsageError, match=r"cannot run on .*Dimension out of range"):
         count(nn.Flatten(5), (1, 2))
 
 

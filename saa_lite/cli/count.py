@@ -1,11 +1,13 @@
 """``saa-lite count``: what a network costs, layer by layer."""
 
 import importlib
+import os
+import sys
 from argparse import Namespace
 from typing import Any
 
 from saa_lite.cli.output import show_json, stdout_for_json
-from saa_lite.errors import UsageError, check_choice
+from saa_lite.errors import UsageError, check_choice, reason
 from saa_lite.report.tables import text_table
 
 NOTE = (
@@ -85,14 +87,21 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
 
 
 def _own_network(name: str) -> Any:
+    """What ``name`` stands for; modules of the current folder are found, as ``python`` finds them.
+
+    Raises:
+        UsageError: no such module or name, or its code fails.
+    """
     module, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:  # the installed command has its own folder there instead
+        sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)
         # A class or a function makes the network; a network is one already.
         return found if hasattr(found, "named_modules") and not isinstance(found, type) else found()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # any: this is a user's code
         raise UsageError(
-            f"{name} must name a module and in it something that returns a network: {error}"
+            f"{name} must name a module and in it something that returns a network; {reason(error)}"
         ) from error
 
 

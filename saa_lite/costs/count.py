@@ -11,9 +11,8 @@ from torch.nn.parameter import is_lazy
 from saa_lite.costs.liveness import peak_activation
 from saa_lite.costs.result import Costs, LayerCost
 from saa_lite.costs.trace import Tally, Trace, trace
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, reason
 
-FAILURES = (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -60,7 +59,7 @@ def _inputs(
         return [given]
     if isinstance(given, int):
         given = (1, 3, given, given)
-    parts = list(given) if isinstance(given, Sequence) else []
+    parts: list[Any] = list(given) if isinstance(given, Sequence) else []
     if parts and all(isinstance(part, Tensor) for part in parts):
         return parts
     if not parts or not all(isinstance(n, int) and n > 0 for n in parts):
@@ -76,7 +75,7 @@ def _try_without_numbers(
     try:
         copied = _copy(model, without_numbers=True)
         return copied, trace(copied, blank)
-    except FAILURES:
+    except Exception:  # any: what a network that needs numbers stumbles over is its own affair
         return None
 
 
@@ -88,9 +87,9 @@ def _with_numbers(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module
     try:
         copied = _copy(model, without_numbers=False)
         return copied, trace(copied, filled)
-    except FAILURES as error:
+    except Exception as error:  # any: the network may be a user's own
         shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
-        raise UsageError(f"the network cannot run on {shapes}: {error}") from error
+        raise UsageError(f"the network cannot run on {shapes}: {reason(error)}") from error
 
 
 def _copy(model: nn.Module, *, without_numbers: bool) -> nn.Module:

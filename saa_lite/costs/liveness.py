@@ -32,7 +32,7 @@ class _Place:
 
 
 def peak_activation(steps: Sequence[Step]) -> Peak:
-    """The peak of a traced forward pass; its first step brings the inputs, its last reads the results."""
+    """The peak of a traced pass; its first step brings the inputs, its last reads the results."""
     places = _places(steps)
     change = [0] * (len(steps) + 1)
     for place in places:
