@@ -11,6 +11,11 @@ from saa_lite.viz.style import CYCLE, counted, panels, styled
 
 KIND_COLOURS = dict(zip(KINDS, (CYCLE[0], CYCLE[1], CYCLE[2], CYCLE[4]), strict=True))
 PARTS = ("arithmetic", "memory")
+TITLES = {
+    "A": "A: as the simulator charges",
+    "B": "B: honest operations, same memory",
+    "C": "C: true bit widths",
+}
 
 
 @styled
@@ -52,7 +57,7 @@ def _energies(layers: Sequence[LayerCost], accounting: str) -> dict[str, np.ndar
 @styled
 def accountings_figure(networks: Mapping[str, Costs]) -> Figure:
     """Energy of several networks under A, B and C, split into arithmetic and memory."""
-    figure, axes = panels(1, 3, height=3.0, sharey=True)
+    figure, axes = panels(1, 3, height=3.2, sharey=True)
     for axis, accounting in zip(axes, ACCOUNTINGS, strict=True):
         for place, costs in enumerate(networks.values()):
             energy = costs.energy(accounting)
@@ -64,9 +69,10 @@ def accountings_figure(networks: Mapping[str, Costs]) -> Figure:
             axis.annotate(f"{energy.total:.2f}", (place, energy.total), ha="center", va="bottom",
                           fontsize=8)  # fmt: skip
         axis.set_xticks(range(len(networks)), list(networks), rotation=20, fontsize=8)
-        axis.set_title(f"accounting {accounting}")
+        axis.set_title(TITLES[accounting], fontsize=11)
+        axis.set_xlim(-0.6, len(networks) - 0.4)
         axis.grid(visible=False, axis="x")
     handles, labels = axes[1].get_legend_handles_labels()
-    axes[2].legend(handles[:2], labels[:2], fontsize=8)
+    figure.legend(handles[:2], labels[:2], fontsize=8, ncols=2, loc="outside lower center")
     axes[0].set_ylabel("energy per image (mJ)")
     return figure

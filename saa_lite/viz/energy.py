@@ -18,6 +18,7 @@ from saa_lite.costs.energy import operand_traffic
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
+from saa_lite.viz.costs import TITLES
 from saa_lite.viz.panel import Slider
 from saa_lite.viz.style import COLOURS, LABELS, panels, styled
 
@@ -42,11 +43,6 @@ SERIES: dict[str, dict[str, Any]] = {
     "APoT": {"color": "#999999", "marker": "v"},
     "ShiftAddNAS": {"color": "#999999", "marker": "P"},
     "ShiftAddAug": {"color": "#555555", "marker": "*"},
-}
-TITLES = {
-    "A": "A: as the simulator charges",
-    "B": "B: honest operations, same memory",
-    "C": "C: true bit widths",
 }
 CONTROLS = {
     "multiply": Slider(0.1, 5.0, 0.1, 3.7, "multiply (pJ)"),
