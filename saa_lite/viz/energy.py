@@ -22,6 +22,7 @@ from saa_lite.viz.panel import Slider
 from saa_lite.viz.style import COLOURS, LABELS, panels, styled
 
 ITEM = "shiftaddaug/fig5"
+TICKS = (0.5, 1, 2, 5, 10)  # mJ
 METHODS = ("conv", "adder", "shift")
 # Rows of the published figure by network and method, as far as they can be told (see fig5.py).
 NETWORKS: dict[str, dict[str, str]] = {
@@ -78,7 +79,8 @@ def accuracy_energy_figure(
                 _mark(axis, record.value, accuracies[row], record.method, record.model)
         axis.set_title(TITLES[accounting], fontsize=11)
     for axis in axes:
-        axis.set(xscale="log")
+        axis.set(xscale="log", xticks=TICKS, xticklabels=[f"{tick:g}" for tick in TICKS])
+        axis.minorticks_off()
     for axis in axes[2:]:
         axis.set_xlabel("energy per image (mJ)")
     for axis in axes[::2]:
