@@ -17,7 +17,7 @@ TINY = (
 )
 IMAGENET = ("resnet18", "resnet50", "resnet50_v15")
 FOR_32 = ("lenet5_bn", "lenet_pp", "resnet20", "resnet32", "vgg_small")
-NAMES = tuple(sorted(("deit_tiny", *TINY, *IMAGENET, *FOR_32)))
+NAMES = tuple(sorted(("deit_mini", "deit_tiny", *TINY, *IMAGENET, *FOR_32)))
 
 # Tiny networks end in maps of 2×2 at 32²: the variance of few of them is a poor one to normalise
 # with. The heavy ones get small images; fully convolutional as they are, any size will do.

@@ -18,7 +18,7 @@ from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import fig2, starts
 from saa_lite.models import create_model
-from saa_lite.records import Record, config_hash
+from saa_lite.records import Record, config_hash, measured_records
 from saa_lite.records.metrics import METRICS
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 from saa_lite.viz import distributions as pictures
@@ -91,6 +91,26 @@ def test_starts_have_the_shape_and_width_that_they_say(method: str) -> None:
     assert not torch.equal(laplace, weights("laplace", seed=4))
 
 
+def test_shares_of_the_start_are_taken_out_and_put_back() -> None:
+    start, change = SAMPLES["gaussian"], SAMPLES["laplace"]
+    end = 0.4 * start + change
+    assert starts.left_share(start, end) == pytest.approx(0.4, abs=0.01)
+    kept = starts.left_share(start, end)
+    torch.testing.assert_close(starts.with_share(start, end, kept), end)
+    alone = starts.with_share(start, end, 0.0)
+    assert starts.left_share(start, alone) == pytest.approx(0, abs=1e-9)
+    assert distributions.laplace_advantage(alone) == pytest.approx(0.072, abs=5e-3)
+    assert distributions.laplace_advantage(starts.with_share(start, end, 9.0)) < -0.04
+
+
+def test_the_dot_lies_on_the_line_of_the_chosen_method() -> None:
+    curves = fig2.curve_table(*(SAMPLES[name] for name in ("gaussian", "laplace")))
+    lines = {"conv": (0.0, -0.02), "adder": (0.04, 0.0)}
+    figure = pictures.leftover_figure(curves, "adder", (0.0, 2.0), lines, 0.5)
+    dot = next(line for line in figure.axes[1].get_lines() if line.get_marker() == "o")
+    assert dot.get_xydata().tolist() == [pytest.approx([0.5, 0.03])]
+
+
 def test_unknown_starts_are_named() -> None:
     model = create_model("lenet5_bn", 10, in_channels=1)
     complaint = "start must be one of 'own', 'laplace', 'narrow'; got 'wide'"
@@ -108,11 +128,14 @@ def test_layers_that_multiply_anyway_are_not_compared() -> None:
 def test_a_layer_counts_by_its_weights() -> None:
     random = torch.Generator().manual_seed(0)
     before = [torch.randn(size, 10, generator=random) for size in (10, 90)]
-    after = [before[0] ** 3, before[1]]
+    after = [before[0] ** 3, before[1].flip(0)]
     small, large = fig2.layer_table(before, after)
     assert small["kurtosis"] > 5
-    assert large["kurtosis"] == large["kurtosis_initial"]
-    assert large["start_correlation"] == pytest.approx(1)
+    assert large["kurtosis"] == pytest.approx(large["kurtosis_initial"])
+    assert small["start_correlation"] == pytest.approx(math.sqrt(9 / 15), abs=0.1)
+    width = math.sqrt(6)  # of x³ − 3x where x is N(0, 1)
+    assert small["change_width"] == pytest.approx(width, rel=0.5)
+    assert small["change_advantage"] > large["change_advantage"]
     mean = fig2.over_layers((small, large), "kurtosis")
     assert mean == pytest.approx(0.1 * small["kurtosis"] + 0.9 * large["kurtosis"])
 
@@ -179,6 +202,7 @@ def measured(advantage: dict[str, float] | None = None, **changes: Any) -> list[
                     replace(record, **changes),
                     replace(record, metric="laplace_advantage_initial", value=-0.05),
                     replace(record, metric="laplace_gain", value=level + 0.05, **changes),
+                    replace(record, metric="change_advantage", value=-level, **changes),
                     replace(record, metric="start_correlation", log=curves),
                 ]
     return made
@@ -199,6 +223,9 @@ def test_each_claim_reads_its_own_start_and_side() -> None:
         "adder-above-conv": REPRODUCED,
         "control-trained": REPRODUCED,
         "control-forgets": REPRODUCED,
+        "control-change-conv": CONTRADICTED,
+        "control-change": CONTRADICTED,
+        "control-narrow-conv": CONTRADICTED,
         "control-narrow": CONTRADICTED,
     }
 
@@ -208,6 +235,26 @@ def test_a_smaller_budget_reaches_direction_at_most(change: dict[str, Any]) -> N
     claim = next(c for c in WEIGHTS if c.id.endswith(":conv-gauss"))
     assert judge(claim, measured({"own conv": -0.03}, **change)).verdict == DIRECTION
     assert judge(claim, []).verdict == NOT_RUN
+
+
+@pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.parametrize("method", fig2.METHODS)
+def test_tracked_starts_are_drawn_again(method: str, start: str) -> None:
+    found = [
+        record for record in measured_records("shiftaddaug/fig2")
+        if record.method == method and record.settings["start"] == start
+        and record.metric == "laplace_advantage_initial"
+    ]  # fmt: skip
+    assert {"digits", "cifar100"} <= {record.dataset for record in found}
+    for record in found:
+        torch.manual_seed(record.seed)
+        classes, channels = {"digits": (10, 1), "cifar100": (100, 3)}[record.dataset]
+        model = create_model(record.model, classes, method, in_channels=channels)
+        starts.restart(model, record.model, start, record.seed)
+        layers = starts.layer_weights(model, record.model)
+        counts = [layer.numel() for layer in layers]
+        again = np.average([*map(distributions.laplace_advantage, layers)], weights=counts)
+        assert again == pytest.approx(record.value, abs=1e-6)
 
 
 def test_a_fit_by_hand_misses_nothing_at_the_best_choice() -> None:
@@ -230,7 +277,7 @@ def test_one_layer_shows_both_fits() -> None:
     figure = pictures.layer_figure(curves, "adder")
     left, right = figure.axes
     fitted = {line.get_label(): line.get_ydata() for line in left.get_lines()}
-    trained, laplace = fitted["trained"], fitted["Laplace fit"]
+    trained, laplace = fitted["trained (in colour)"], fitted["Laplace fit"]
     middle = len(trained) // 2
     assert trained[middle] == pytest.approx(laplace[middle], rel=0.15)
     assert trained[middle] > 1.3 * fitted["Gaussian fit"][middle]

@@ -30,6 +30,16 @@ def test_adder_form_has_adder_layers_with_norms_and_adder_scores() -> None:
     assert all(block.attention.values.identity for block in model.blocks)
 
 
+def test_small_twin_is_the_same_network_but_for_its_sizes() -> None:
+    with torch.device("meta"):
+        mini = create_model("deit_mini", conv="adder")
+    assert (len(mini.blocks), mini.positions.shape) == (4, (1, 65, 64))
+    assert mini.blocks[0].attention.heads == 2
+    assert [type(m) for m in mini.blocks[0].modules()] == [
+        type(m) for m in meta("adder").blocks[0].modules()
+    ]
+
+
 @pytest.mark.parametrize(("kind", "layer"), [("shift", ShiftLinear), ("shift-ps", ShiftPSLinear)])
 def test_shift_form_has_shift_layers_and_plain_attention(kind: str, layer: type) -> None:
     model = meta(kind)

@@ -28,7 +28,7 @@ def test_every_network_keeps_its_outputs_and_loses_its_norms(name: str) -> None:
     folded = fold_batch_norm(model, images)
     assert relative_error(model, folded, images_for(name, 2)) < 1e-5
     assert norms(folded) == []
-    assert name == "deit_tiny" or norms(model) != []  # the given network is untouched
+    assert name.startswith("deit") or norms(model) != []  # the given network is untouched
 
 
 def test_negative_factor_behind_max_pooling_stays() -> None:

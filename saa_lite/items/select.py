@@ -147,6 +147,38 @@ def single(
     return _samples(values, used, holds, threshold, at_published)
 
 
+def combined(
+    records: Iterable[Record],
+    terms: Sequence[tuple[int, str, str]],
+    holds: Literal["above", "below"],
+    *,
+    threshold: float = 0.0,
+    at_published: AtPublished = lambda record: False,
+) -> Samples | None:
+    """Σ factor · metric(method) per seed; the best group of the first term's metric is taken.
+
+    Args:
+        terms: (factor, metric, method), at least two, for differences across metrics.
+    """
+    known = list(records)
+    group = best_group(known, terms[0][1], [method for _, _, method in terms], at_published)
+    if group is None:
+        return None
+    chosen = _configuration(group.records[0])
+    found = {(r.metric, r.method, r.seed): r for r in known if _configuration(r) == chosen}
+    per_seed = [
+        [(factor, found.get((metric, method, seed))) for factor, metric, method in terms]
+        for seed in sorted({record.seed for record in group.records})
+    ]
+    whole = [[(f, r) for f, r in row if r is not None] for row in per_seed]
+    whole = [row for row in whole if len(row) == len(terms)]
+    if not whole:
+        return None
+    values = tuple(sum(factor * record.value for factor, record in row) for row in whole)
+    used = [record for row in whole for _, record in row]
+    return _samples(values, used, holds, threshold, at_published)
+
+
 def exact(records: Iterable[Record], metric: str, bound: float) -> Exact | None:
     """Whether every record of ``metric`` stays at or below ``bound``; no chance is involved."""
     used = [record for record in records if record.metric == metric]

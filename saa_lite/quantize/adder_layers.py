@@ -140,8 +140,10 @@ class QuantizedAdderConv2d(QuantizedAdder, AdderConv2d):
     def distances(self, input: Tensor, weight: Tensor, filters: Tensor) -> Tensor:
         padded, padding = self._pad(self.channels_for(input, filters))
         batch = padded.unsqueeze(0) if padded.dim() == 3 else padded
-        geometry = self.stride, padding, self.dilation, self.groups_for(filters)
-        output = adder_conv2d(batch, weight, *geometry, **self._gradients())
+        groups = self.groups_for(filters)
+        geometry = self.stride, padding, self.dilation, groups
+        several = _at_least_two(weight) if groups == 1 else weight
+        output = adder_conv2d(batch, several, *geometry, **self._gradients())[:, : len(filters)]
         return output.squeeze(0) if input.dim() == 3 else output
 
     def groups_for(self, filters: Tensor) -> int:
@@ -161,7 +163,13 @@ class QuantizedAdderLinear(QuantizedAdder, AdderLinear):
     """Input [..., in_features] → [..., out_features]."""
 
     def distances(self, input: Tensor, weight: Tensor, filters: Tensor) -> Tensor:
-        return adder_linear(input, weight, **self._gradients())
+        several = adder_linear(input, _at_least_two(weight), **self._gradients())
+        return several[..., : len(filters)]
+
+
+def _at_least_two(weight: Tensor) -> Tensor:
+    """A lone filter doubled: the kernels are several times as fast on two filters as on one."""
+    return weight.expand(2, *weight.shape[1:]) if len(weight) == 1 else weight
 
 
 TWINS: dict[type[nn.Module], type[QuantizedAdder]] = {

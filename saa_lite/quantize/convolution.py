@@ -80,7 +80,7 @@ def quantize_convolution(
             folded.
     """
     _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
-    images = calibration.to(next(model.parameters()).device)
+    images = calibration.to(_device(model, calibration))
     reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
     calls = trace_calls(reference, images[:2])
     layers = ordered_layers(reference, calls)
@@ -92,7 +92,6 @@ def quantize_convolution(
         reference,
         layers,
         images,
-        seed,
         _bits(layers, weight_bits, eight_bit_ends),
         _bits(layers, activation_bits, eight_bit_ends),
     )
@@ -110,15 +109,19 @@ def _nearest(
     reference: nn.Module,
     layers: list[str],
     images: Tensor,
-    seed: int,
     weight_bits: dict[str, int],
     input_bits: dict[str, int],
 ) -> nn.Module:
     """The network rounded to nearest, on grids found in full precision."""
     quantized = copy.deepcopy(reference)
-    samples = _sample_inputs(reference, list(input_bits), images, seed)
+    samples = _sample_inputs(reference, list(input_bits), images)
     install(quantized, weight_bits, samples, input_bits)
     return quantized
+
+
+def _device(model: nn.Module, calibration: Tensor) -> torch.device:
+    """Where the network is; a network without parameters is where its images are."""
+    return next((p.device for p in model.parameters()), calibration.device)
 
 
 def _bits(layers: list[str], bits: int | None, eight_bit_ends: bool) -> dict[str, int]:
@@ -130,9 +133,7 @@ def _bits(layers: list[str], bits: int | None, eight_bit_ends: bool) -> dict[str
 
 
 @torch.no_grad()
-def _sample_inputs(
-    model: nn.Module, layers: list[str], images: Tensor, seed: int
-) -> dict[str, InputSample]:
+def _sample_inputs(model: nn.Module, layers: list[str], images: Tensor) -> dict[str, InputSample]:
     """What the layers are given on all images."""
     samples = {name: InputSample() for name in layers}
     handles = [
@@ -141,11 +142,8 @@ def _sample_inputs(
         )
         for name in layers
     ]
-    devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(mix(seed))
-        for batch in images.split(CACHE_BATCH) if layers else ():
-            model(batch)
+    for batch in images.split(CACHE_BATCH) if layers else ():
+        model(batch)
     for handle in handles:
         handle.remove()
     return samples

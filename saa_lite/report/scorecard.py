@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 from saa_lite.items.base import Item
+from saa_lite.items.interval import t_interval
 from saa_lite.items.listing import item_rows
 from saa_lite.items.registry import get_item, list_items
 from saa_lite.items.select import training_length
 from saa_lite.published import PublishedNumber, load_published
 from saa_lite.records import Record, measured_records
 from saa_lite.report.tables import markdown_table, text_table
-from saa_lite.report.verdict import judge, t_interval
+from saa_lite.report.verdict import judge
 
 Rows = list[dict[str, Any]]
 

@@ -16,9 +16,8 @@ A statement without chance (an equation) is *reproduced* or *contradicted* by it
 import math
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from saa_lite.items.base import Claim, Exact, Samples
+from saa_lite.items.interval import t_interval
 from saa_lite.records import Record
 
 REPRODUCED = "reproduced"
@@ -28,7 +27,6 @@ CONTRADICTED = "contradicted"
 NOT_RUN = "not run at this scale"
 VERDICTS = (REPRODUCED, DIRECTION, INCONCLUSIVE, CONTRADICTED, NOT_RUN)
 
-CONFIDENCE = 0.95
 SEEDS_FOR_REPRODUCED = 5
 
 
@@ -42,15 +40,6 @@ class Judgement:
     interval: str
     seeds: int
     budget: str
-
-
-def t_interval(values: tuple[float, ...]) -> tuple[float, float]:
-    """Two-sided 95 % Student-t interval of the mean of at least two values."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance / n)
-    return mean - half, mean + half
 
 
 def judge(claim: Claim, records: list[Record]) -> Judgement:

@@ -83,7 +83,7 @@ def layer_marks(axis: Axes, tables: Sequence[Rows], method: str) -> None:
         sizes = _column(tables[0], "weights")
         labels = [f"{i}\n{size:,.0f}" for i, size in zip(place, sizes, strict=True)]
         axis.set_xticks(place, labels, fontsize=8)
-        axis.set_xlabel("layer, and how many weights it has")
+        axis.set_xlabel("layer, its number of weights")
 
 
 @styled
@@ -104,6 +104,36 @@ def layer_figure(curves: Rows, method: str) -> Figure:
 
 
 @styled
+def leftover_figure(
+    curves: Rows,
+    method: str,
+    shares: Sequence[float],
+    advantages: Mapping[str, Sequence[float]],
+    share: float,
+) -> Figure:
+    """What is left with another share of the start: its densities, the advantage over all shares.
+
+    Args:
+        curves: rows over z with the columns that :func:`densities` draws.
+        shares, advantages: the line of each method; ``share`` is where ``method`` gets its dot.
+    """
+    figure, (left, right) = panels(1, 2, height=3.3)
+    densities(left, mean_curves([curves]), method)
+    left.set(ylabel="density", xlabel="z: weight, in σ from its mean")
+    for name, line in advantages.items():
+        mine = name == method
+        right.plot(shares, line, color=COLOURS[name], lw=3 if mine else 1.5, label=LABELS[name])
+    height = float(np.interp(share, shares, advantages[method]))
+    right.plot(share, height, "o", color=COLOURS[method], ms=10, mec="k")
+    _references(right)
+    right.set(xlim=(shares[0], 1.25 * shares[-1]), xlabel="share of the start that is left")
+    right.set_ylabel(ADVANTAGE_LABEL)
+    right.legend(loc="lower left")  # no line comes there: what training added has no short tails
+    legend_below(figure, (left,))
+    return figure
+
+
+@styled
 def hand_figure(weights: Values, family: str, centre: float, width: float) -> Figure:
     """A fit by hand: the density over the histogram, and its likelihood among other widths.
 
@@ -114,15 +144,19 @@ def hand_figure(weights: Values, family: str, centre: float, width: float) -> Fi
     figure, (left, right) = panels(1, 2, height=3.3)
     span = 5 * weights.std()
     x = np.linspace(-span, span, 401)
-    look = {"histtype": "stepfilled", "color": "#cccccc", "label": "weights"}
-    left.hist(weights, bins=80, range=(-span, span), density=True, **look)
+    bins = np.linspace(-span, span, 81).tolist()  # values beyond are left out
+    left.hist(weights, bins, density=True, histtype="stepfilled", color="#cccccc", label="weights")
     left.plot(x, FAMILIES[family].pdf(x, centre, width), "k", lw=2, label=f"{family}, by hand")
     left.set(xlabel="weight", ylabel="density")
     widths = np.geomspace(0.3, 3, 60) * weights.std()
+    chosen = _likelihood(weights, family, centre, width)
+    highest = chosen
     for name, (line, _) in zip(FAMILIES, FITS.values(), strict=True):
         found = [_likelihood(weights, name, centre, each) for each in widths]
+        highest = max(highest, *found)
         right.plot(widths, found, f"k{line}", lw=2 if name == family else 1, label=name)
-    right.plot(width, _likelihood(weights, family, centre, width), "o", color="#d62728", ms=9)
+    right.plot(width, chosen, "o", color="#d62728", ms=9)
+    right.set_ylim(min(chosen, highest - 1) - 0.1, highest + 0.1)
     right.set(xlabel="width", ylabel="log-likelihood\nper weight (nats)")
     right.set_title("dot: your choice", fontsize=10)
     legend_below(figure, (left, right))

@@ -5,25 +5,27 @@ in the figure. ``weights_clamped`` and ``inputs_clamped`` are the shares beyond 
 clamp), the entropies say how many of the bits carry something (bits waste). Only redistribution
 compensates what it clamps. All methods read the same calibration images.
 ``accuracy`` is with the statistics of batch norm taken anew, as in the released code;
-``accuracy_without_reestimation`` without, where any constant that is lost shows.
+``accuracy_without_reestimation`` without, where any constant that is lost shows. The network before
+quantisation, method ``adder``, has both numbers too; quantising costs the difference.
+``logit_error`` is what quantising does to the logits, ‖change‖² / ‖logits‖² in %.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from saa_lite.data import Batches, ImageSet, normalization
+from saa_lite.items.adder_quant.networks import Network, Training, logit_error, trained_network
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
-from saa_lite.items.training import digits_config, load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize
+from saa_lite.quantize.network import reestimate_statistics
 from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
 from saa_lite.records import Record
-from saa_lite.train import evaluate
 from saa_lite.viz.code_use import code_use_figure
 
 METHODS = ("qssf-weights", "qssf-activations", "redistribution")
@@ -35,28 +37,29 @@ Row = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything but ``dataset``, ``model`` and ``seeds`` is part of the configuration hash."""
+class Settings(Training):
+    """The networks, the layer that is shown, and how it is quantised.
 
-    dataset: str
-    model: str
-    layer: str
-    train_images: int
-    test_images: int
-    epochs: int
-    seeds: int
-    batch_size: int = 64
-    crop_padding: int = 2
-    calibration_batches: int = 10
+    ``more_bits``: accuracies are measured there as well.
+    """
+
+    layer: str = "stage2.1.conv1"
     bits: int = 4
     groups: int = 1
     alpha: float = 0.9992
+    more_bits: tuple[int, ...] = (8,)
 
 
 PROFILES = {
-    "smoke": Settings("digits", "lenet5_bn", "layer3.conv", 100, 50, 1, 1, batch_size=20),
-    "laptop": Settings("digits", "lenet5_bn", "layer3.conv", 1_297, 500, 20, 5),
-    "full": Settings("mnist", "lenet5_bn", "layer3.conv", 60_000, 10_000, 20, 5),
+    "smoke": Settings(
+        "digits", "lenet5_bn", 100, 50, 4, 1, batch_size=10, flip=False, layer="layer2.conv"
+    ),
+    "laptop": Settings(
+        "digits", "resnet20", 1_297, 500, 15, 5, 16, batch_size=64, crop_padding=1, flip=False
+    ),
+    "full": Settings(
+        "cifar100", "resnet20", 50_000, 10_000, 400, 5, batch_size=256, nesterov=False
+    ),
 }
 
 
@@ -64,72 +67,71 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Per seed: train, then quantise the same network in every way."""
     for seed in range(settings.seeds):
         units = {method: _unit(context, settings, method, seed) for method in (FULL, *METHODS)}
-        if not all(unit.done("accuracy", LAST[unit.method]) for unit in units.values()):
-            yield from _measure(settings, context, seed)
+        if all(unit.done("accuracy", LAST[unit.method]) for unit in units.values()):
+            continue
+        network = trained_network(settings, context, "adder", seed)
+        images = network.calibration(settings)
+        fresh = deepcopy(network.model)
+        reestimate_statistics(fresh, images)
+        exact = network.logits(fresh)
+        full = _unit(context, settings, FULL, seed)
+        yield full.record("accuracy", network.accuracy(exact), "%")
+        yield from _before(full, settings, network, images)
+        for method in METHODS:
+            unit = _unit(context, settings, method, seed)
+            yield from _after(unit, settings, network, images, exact)
 
 
 def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
-    outside = ("dataset", "model", "seeds")
-    recipe = {name: value for name, value in asdict(settings).items() if name not in outside}
     return context.unit(
         method=method,
         model=settings.model,
         dataset=settings.dataset,
         seed=seed,
         epochs=settings.epochs,
-        settings=recipe,
+        settings=settings.shared(),
     )
 
 
-def _measure(settings: Settings, context: Context, seed: int) -> Iterator[Record]:
-    unit = _unit(context, settings, FULL, seed)
-    sets = load_splits(
-        context, settings.dataset, settings.train_images, settings.test_images, size=32
-    )
-    model = seeded_model(unit, sets[0])
-    config = digits_config(unit, settings.batch_size, settings.crop_padding)
-    history = train_unit(unit, model, *sets, config)
-    images = calibration_images(unit, sets[0], settings)
-    read = layer_input(model, settings.layer, images[0])
-    yield unit.record("accuracy", 100 * history[-1]["test_accuracy"], "%")
-    weight = model.get_submodule(settings.layer).get_parameter("weight").detach()
-    for name, numbers in (("weight", weight), ("input", read)):
-        log = _histogram(numbers) if seed == LOGGED_SEED else None
-        yield unit.record(f"{name}_range", numbers.abs().max().item(), "", log=log)
-    for method in METHODS:
-        unit = _unit(context, settings, method, seed)
-        yield from _quantized(unit, settings, model, sets, images)
-
-
-def calibration_images(unit: Unit, train_set: ImageSet, settings: Settings) -> list[Tensor]:
-    """The first batches of the training set, in its own order as in the released code."""
-    batches = Batches(train_set, settings.batch_size, device=unit.context.device, drop_last=True)
-    found = [images for _, images, _ in batches.epoch(0)]
-    return found[: settings.calibration_batches]
-
-
-def _quantized(
-    unit: Unit,
-    settings: Settings,
-    model: nn.Module,
-    sets: tuple[ImageSet, ImageSet],
-    images: list[Tensor],
+def _before(
+    unit: Unit, settings: Settings, network: Network, images: list[Tensor]
 ) -> Iterator[Record]:
-    endings = {"": True, "_without_reestimation": False}
-    for ending, reestimate in endings.items():
-        network = quantize(
-            model,
+    read = layer_input(network.model, settings.layer, images[0])
+    weight = network.model.get_submodule(settings.layer).get_parameter("weight").detach()
+    old = network.accuracy(network.logits())
+    yield unit.record("accuracy_without_reestimation", old, "%")
+    for name, numbers in (("weight", weight), ("input", read)):
+        log = _histogram(numbers) if unit.seed == LOGGED_SEED else None
+        yield unit.record(f"{name}_range", numbers.abs().max().item(), "", log=log)
+
+
+def _after(
+    unit: Unit, settings: Settings, network: Network, images: list[Tensor], exact: Tensor
+) -> Iterator[Record]:
+    def quantized(bits: int) -> nn.Module:
+        return quantize(
+            network.model,
             images,
             method=unit.method,
-            bits=settings.bits,
+            bits=bits,
             groups=settings.groups,
             alpha=settings.alpha,
-            reestimate=reestimate,
+            reestimate=False,
         )
-        accuracy = _accuracy(network, sets, unit)
-        yield unit.record(f"accuracy{ending}", 100 * accuracy, "%")
-        if not reestimate:  # statistics of batch norm leave this layer's input as calibrated
-            yield from _codes(unit, network, settings.layer, images[0])
+
+    for bits in settings.more_bits:
+        fresh = quantized(bits)
+        reestimate_statistics(fresh, images)
+        yield unit.record(f"accuracy_{bits}_bits", network.accuracy(network.logits(fresh)), "%")
+    old = quantized(settings.bits)  # its layers read what calibration saw
+    fresh = deepcopy(old)
+    reestimate_statistics(fresh, images)
+    logits = network.logits(fresh)
+    yield unit.record("accuracy", network.accuracy(logits), "%")
+    yield unit.record("logit_error", logit_error(logits, exact), "%")
+    accuracy = network.accuracy(network.logits(old))
+    yield unit.record("accuracy_without_reestimation", accuracy, "%")
+    yield from _codes(unit, old, settings.layer, images[0])
 
 
 def _codes(unit: Unit, network: nn.Module, name: str, images: Tensor) -> Iterator[Record]:
@@ -141,12 +143,6 @@ def _codes(unit: Unit, network: nn.Module, name: str, images: Tensor) -> Iterato
         log = _shares(used) if unit.seed == LOGGED_SEED else None
         yield unit.record(f"{kind}s_clamped", 100 * used.clamped, "%")
         yield unit.record(f"{kind}_entropy", used.entropy, "bits", log=log)
-
-
-def _accuracy(network: nn.Module, sets: tuple[ImageSet, ImageSet], unit: Unit) -> float:
-    mean, std = normalization(sets[0])
-    tested = evaluate(network, sets[1], device=unit.context.device, mean=mean, std=std)
-    return tested["accuracy"]
 
 
 @torch.no_grad()

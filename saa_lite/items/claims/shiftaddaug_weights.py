@@ -5,6 +5,7 @@ Metrics that the item records for them; each is a mean over layers weighted by t
 ================= =============================================================================
 laplace_advantage log-likelihood per weight, Laplace minus Gaussian fit; methods conv, shift, adder
 laplace_gain      the same after training minus before
+change_advantage  the same of what training added: trained − β · start, β by regression
 ================= =============================================================================
 
 ``start`` in a record's settings says from which distribution the weights set out.
@@ -18,7 +19,7 @@ from saa_lite.items.select import paired, single
 from saa_lite.records import Record
 
 ITEM = "shiftaddaug/fig2"
-METRIC, GAIN = "laplace_advantage", "laplace_gain"
+METRIC, GAIN, CHANGE = "laplace_advantage", "laplace_gain", "change_advantage"
 CIFAR_IMAGES = 50_000
 EPOCHS = 300  # of the paper's multiplication-free networks; the figure itself does not say
 Judged = Callable[[list[Record]], Samples | None]
@@ -42,10 +43,10 @@ def _one(metric: str, method: str, holds: Side, start: str = "own") -> Judged:
     return samples
 
 
-def _adder_minus_conv(start: str) -> Judged:
+def _adder_minus_conv(start: str, metric: str = METRIC) -> Judged:
     def samples(records: list[Record]) -> Samples | None:
         found = _from(records, start)
-        return paired(found, METRIC, ("adder", "conv"), "above", at_published=_trained_fully)
+        return paired(found, metric, ("adder", "conv"), "above", at_published=_trained_fully)
 
     return samples
 
@@ -97,9 +98,24 @@ WEIGHTS = (
         _one(METRIC, "conv", "below", "laplace"),
     ),
     _control(
+        "change-conv",
+        "what training added to convolution weights is nearer to a Gaussian, too: below 0",
+        _one(CHANGE, "conv", "below"),
+    ),
+    _control(
+        "change",
+        "adder minus convolution stays above 0 for what training added",
+        _adder_minus_conv("own", CHANGE),
+    ),
+    _control(
+        "narrow-conv",
+        "convolution weights are nearer to a Gaussian also where they start a tenth as wide, so "
+        "that the start is forgotten: below 0",
+        _one(METRIC, "conv", "below", "narrow"),
+    ),
+    _control(
         "narrow",
-        "adder minus convolution stays above 0 where both start a tenth as wide, so that the start "
-        "is forgotten",
+        "adder minus convolution stays above 0 where both start a tenth as wide",
         _adder_minus_conv("narrow"),
     ),
 )

@@ -4,8 +4,9 @@ One network is trained three times, with nothing but the operator of its layers 
 layer a Gaussian and a Laplace distribution are fitted by maximum likelihood
 (:mod:`saa_lite.items.distributions`). A record's value is the mean over layers, each weighted by
 its number of weights, which for ``laplace_advantage`` is the log-likelihood ratio of the whole
-network per weight. Each measure is also taken before training (``…_initial``), and all of it is
-repeated from other starts (:mod:`saa_lite.items.shiftaddaug.starts`): the control without which a
+network per weight. Each measure is also taken before training (``…_initial``), the advantage also
+of what training added to the start (``change_advantage``), and all of it is repeated from other
+starts (:mod:`saa_lite.items.shiftaddaug.starts`): the control without which a
 start that never changed would pass for a finding.
 
 The source names neither network nor recipe for its figure. For shift layers the latent weights are
@@ -33,7 +34,7 @@ from saa_lite.items.distributions import (
     within_filters,
 )
 from saa_lite.items.select import one_configuration
-from saa_lite.items.shiftaddaug.starts import STARTS, layer_weights, restart
+from saa_lite.items.shiftaddaug.starts import STARTS, layer_weights, restart, with_share
 from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
@@ -79,8 +80,10 @@ MEASURES: dict[str, tuple[str, Callable[[Tensor], float]]] = {
     "laplace_distance": ("probability", lambda w: cdf_distance(w, "laplace")),
 }
 UNITS = {f"{name}{end}": unit for name, (unit, _) in MEASURES.items() for end in ("", "_initial")}
+CHANGES = {"change_advantage": "nats per weight", "change_width": "start widths"}
 METRICS = (
-    "accuracy", *UNITS, "laplace_gain", "layers_laplace", "pooled_advantage", "start_correlation",
+    "accuracy", *UNITS, *CHANGES, "laplace_gain", "layers_laplace", "pooled_advantage",
+    "start_correlation",
 )  # fmt: skip
 
 
@@ -108,10 +111,11 @@ def _unit(context: Context, settings: Settings, start: str, seed: int, method: s
 
 
 def _measure(unit: Unit, settings: Settings, start: str) -> Iterator[Record]:
-    before, after, accuracy = trained(unit, settings, start)
+    before, after, history = trained(unit, settings, start)
     rows = layer_table(before, after)
-    yield unit.record("accuracy", 100 * accuracy, "%")
-    for name, label in UNITS.items():
+    seconds = sum(row["seconds"] for row in history)
+    yield unit.record("accuracy", 100 * history[-1]["test_accuracy"], "%", seconds=seconds)
+    for name, label in (UNITS | CHANGES).items():
         log = rows if name == ADVANTAGE else None
         yield unit.record(name, over_layers(rows, name), label, log=log)
     gain = over_layers(rows, ADVANTAGE) - over_layers(rows, f"{ADVANTAGE}_initial")
@@ -126,8 +130,10 @@ def _measure(unit: Unit, settings: Settings, start: str) -> Iterator[Record]:
     yield unit.record("start_correlation", kept, "correlation", log=curves)
 
 
-def trained(unit: Unit, settings: Settings, start: str) -> tuple[list[Tensor], list[Tensor], float]:
-    """Weights of the compared layers before and after training, and the test accuracy."""
+def trained(
+    unit: Unit, settings: Settings, start: str
+) -> tuple[list[Tensor], list[Tensor], list[dict[str, Any]]]:
+    """Weights of the compared layers before and after training, and the training's history."""
     train_set, test_set = load_splits(
         unit.context,
         settings.dataset,
@@ -146,11 +152,15 @@ def trained(unit: Unit, settings: Settings, start: str) -> tuple[list[Tensor], l
     restart(model, unit.model, start, unit.seed)
     before = layer_weights(model, unit.model)
     history = train_unit(unit, model, train_set, test_set, config)
-    return before, layer_weights(model, unit.model), history[-1]["test_accuracy"]
+    return before, layer_weights(model, unit.model), history
 
 
 def layer_table(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[dict[str, float]]:
-    """One row per layer: number of weights, every measure before and after, what is left."""
+    """One row per layer: number of weights, every measure before and after, what is left.
+
+    ``change_advantage`` is the Laplace advantage of what training added to the start, and
+    ``change_width`` its standard deviation beside the start's.
+    """
     rows = []
     for initial, final in zip(before, after, strict=True):
         row = {"weights": float(final.numel())}
@@ -158,6 +168,9 @@ def layer_table(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[dict[
             row[name], row[f"{name}_initial"] = measure(final), measure(initial)
         pair = torch.stack([initial.flatten(), final.flatten()]).double()
         row["start_correlation"] = float(torch.corrcoef(pair)[0, 1])
+        change = with_share(initial, final, 0.0)
+        row["change_advantage"] = laplace_advantage(change)
+        row["change_width"] = float(change.std() / initial.std())
         rows.append(row)
     return rows
 

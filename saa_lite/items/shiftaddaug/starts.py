@@ -62,6 +62,23 @@ def restart(model: nn.Module, name: str, start: str, seed: int) -> None:
         weight.copy_(_drawn(weight.shape, start, float(weight.std()), random))
 
 
+def left_share(before: Tensor, after: Tensor) -> float:
+    """How much of its start a layer keeps: β of the regression after = β·before + change."""
+    start, end = (w.detach().double().flatten() for w in (before, after))
+    start = start - start.mean()
+    return float(start @ (end - end.mean()) / (start @ start))
+
+
+def with_share(before: Tensor, after: Tensor, share: float) -> Tensor:
+    """The trained weights, had ``share`` of their start been left; float64, flat.
+
+    What training added, after − β·before, stays as it is: arithmetic on one trained layer, not
+    another training.
+    """
+    start, end = (w.detach().double().flatten() for w in (before, after))
+    return end + (share - left_share(before, after)) * start
+
+
 def _drawn(shape: torch.Size, start: str, width: float, random: Generator) -> Tensor:
     """Weights of the start's shape around 0, given the standard deviation of the layer's own."""
     if start == "narrow":

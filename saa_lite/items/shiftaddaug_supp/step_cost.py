@@ -37,11 +37,13 @@ class Stepper:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        sets = [random_images(self.settings, split) for split in SETS]
-        model = build(self.method, self.settings, sets[0], seed=0)
+        train_set, test_set = (random_images(self.settings, split) for split in SETS)
+        model = build(self.method, self.settings, train_set, seed=0)
         method = training_method(self.method, self.settings)
         config = train_config(self.settings, seed=0)
-        self.run = Run(model, *sets, config, device=self.device, folder=None, method=method)
+        self.run = Run(
+            model, train_set, test_set, config, device=self.device, folder=None, method=method
+        )
         self.run.model.train()
         self.run.method.begin_epoch(self.run)
         _, self.images, self.labels = next(self.run.batches.epoch(0))
@@ -135,10 +137,7 @@ def step_seconds(
     clock = time.process_time if alone else time.perf_counter
     order = [steps[0]] * warm_up + list(steps)
     waiting = {name: iter(order) for name in steppers}
-    calls = {
-        name: lambda name=name: steppers[name].step(next(waiting[name]))  # type: ignore[misc]
-        for name in steppers
-    }
+    calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
     return interleaved(calls, len(steps), warm_up, clock=clock)
 
 
