@@ -84,12 +84,10 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     for network, label in NETWORKS.items():
         for dataset, column in _columns(records):
             cell = [r for r in records if (r.model, r.dataset) == (network, dataset)]
-            rows += [
-                (label, column, name, printed.get((f"{label} {name}", column), "—"), *ours)
-                for method, name in ROWS.items()
-                if (ours := _ours(cell, method)) != NOTHING
-                or (f"{label} {name}", column) in printed
-            ]
+            for method, name in ROWS.items():
+                number, ours = printed.get((f"{label} {name}", column)), _ours(cell, method)
+                if number or ours != NOTHING:
+                    rows.append((label, column, name, number or "—", *ours))
     return Table(
         ("network", "data set", "method", "published (%)", "ours (%)", "budget"), tuple(rows)
     )
