@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.augment.axes import Axis
-from saa_lite.augment.norm import add_first
+from saa_lite.augment.norm import add_first, first_channels
 from saa_lite.augment.unit import WideConv
 from saa_lite.costs import count
 from saa_lite.items.shiftaddaug_supp import step_cost
@@ -25,7 +25,7 @@ SMALL = training(replace(PROFILES["smoke"], batch_size=2))
 def test_adding_to_the_first_channels(layout: torch.memory_format) -> None:
     x = X.clone().to(memory_format=layout).requires_grad_()
     first = torch.randn(4, 2, 6, 6).to(memory_format=layout).requires_grad_()
-    weight = torch.randn_like(X)
+    weight = torch.randn_like(x.detach())
     seen = []
     first.register_hook(lambda gradient: seen.append(gradient))
     added = add_first(x * 1, first)
@@ -36,6 +36,21 @@ def test_adding_to_the_first_channels(layout: torch.memory_format) -> None:
     assert torch.equal(x.grad, weight)
     assert torch.equal(first.grad, weight[:, :2])
     assert seen[0].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_taking_the_first_channels(layout: torch.memory_format) -> None:
+    """The same values and gradients as a slice, in the layout of the whole."""
+    x = X.clone().to(memory_format=layout).requires_grad_()
+    kernel, weight = torch.randn(3, 5, 1, 1), torch.randn(4, 2, 6, 6)
+    whole, first = first_channels(x * 1, 2)
+    assert torch.equal(whole, x)
+    assert torch.equal(first, x[:, :2])
+    assert first.is_contiguous(memory_format=layout)
+    (F.conv2d(whole, kernel).sum() + (first * weight).sum()).backward()
+    gradient, x.grad = x.grad, None
+    (F.conv2d(x * 1, kernel).sum() + (x[:, :2] * weight).sum()).backward()
+    assert torch.equal(gradient, x.grad)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +71,7 @@ def test_a_shift_hybrid_is_one_convolution(reading: str, p: int, q: int) -> None
     rounded = weight.clone()
     rounded[:p, :q] = shift_quantize(weight[:p, :q])
     assert not torch.equal(rounded, weight)
-    expected = F.batch_norm(
-        F.conv2d(fixed_point(X), rounded, padding=1), None, None, training=True
-    )
+    expected = F.batch_norm(F.conv2d(fixed_point(X), rounded, padding=1), None, None, training=True)
     torch.testing.assert_close(hybrid(X), expected, rtol=1e-5, atol=1e-5)
     # The gradient passes straight through the rounding, to every part.
     hybrid(X)[:, :, :3].square().sum().backward()
