@@ -108,7 +108,7 @@ def test_gradients_from_both_passes() -> None:
 
 
 def test_normalised_over_the_target_slice_before_the_chain_rule() -> None:
-    """RMS η at R(W), whatever number of passes; W gets what the curve makes of it."""
+    """RMS η at R(W), whatever number of passes; W is to move R(W) by just that."""
     net = model("adder", remap="rescale")
     layers = [u for u in net.modules() if isinstance(u, WideConv) and u.is_free]
     assert all(u.layer.adaptive_lr == "off" for u in layers)
@@ -124,7 +124,7 @@ def test_normalised_over_the_target_slice_before_the_chain_rule() -> None:
         part.shared.finish()
         weight = part.layer.weight
         slope = math.sqrt(2) * math.sqrt(0.5) / weight.detach().std(correction=0)
-        rms = (weight.grad / slope).square().mean().sqrt()
+        rms = (weight.grad * slope).square().mean().sqrt()
         torch.testing.assert_close(rms, torch.tensor(0.2), rtol=1e-4, atol=0)
         torch.testing.assert_close(
             weight.grad / weight.grad.norm(), leaf / leaf.norm(), rtol=1e-3, atol=1e-5
@@ -138,8 +138,22 @@ def test_remapped_outside_of_a_step_is_normalised_too() -> None:
     net(images()).square().sum().backward()
     part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_free)
     slope = 1 / part.layer.weight.detach().std(correction=0)
-    rms = (part.layer.weight.grad / slope).square().mean().sqrt()
+    rms = (part.layer.weight.grad * slope).square().mean().sqrt()
     torch.testing.assert_close(rms, torch.tensor(0.2), rtol=1e-4, atol=0)
+
+
+def test_learned_scale_takes_the_share_of_the_step_along_the_weights() -> None:
+    """b moves R(W) by the projection on R(W) of the step that an adder layer would make."""
+    net = model("adder", remap="analytic")
+    net.train()
+    part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_free)
+    part.shared.begin()
+    net(images()).square().sum().backward()
+    leaf = part.shared._leaf
+    step = leaf.grad * (0.2 * math.sqrt(leaf.numel()) / leaf.grad.norm())
+    part.shared.finish()
+    expected = (step * leaf.detach()).sum() / leaf.numel()
+    torch.testing.assert_close(part.shared.remap.log_scale.grad, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_mutation_from_convolution_to_adder() -> None:

@@ -1,18 +1,22 @@
 """The benchmark: what it compares computes the same, ratios are those of its times."""
 
 import json
+import time
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from saa_lite.bench import contenders, measure, rounds, table
-from saa_lite.bench.limits import limit
+from saa_lite.bench.limits import limit, limit_call
 from saa_lite.bench.measure import Report, Result
 from saa_lite.bench.networks import FORMULATION_BATCH, Network, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread
 from saa_lite.bench.shapes import SHAPES, Shape
 from saa_lite.cli import main
-from saa_lite.ops import adder_conv2d
+from saa_lite.ops import adder_conv2d, shift_conv2d_i8
+from saa_lite.report import speed
 
 SMALL = Shape("small", 3, 5, 6, 3, stride=2, batch=2)
 
@@ -38,6 +42,28 @@ def test_every_adder_contender_computes_the_same_layer(monkeypatch: pytest.Monke
     assert (integers / 40 - expected).abs().max() < 27 / 40 + 27 * 0.2
     assert found["convolution, contiguous"].shape == expected.shape
     assert "torch.compile" not in found
+
+
+def test_the_shift_kernel_alone_fills_its_output() -> None:
+    """Bench times it without the operator: it must do the operator's work."""
+    numbers, codes = contenders._shift_tensors(SMALL)
+    numbers = numbers.contiguous(memory_format=torch.channels_last)
+    call = contenders._shift_kernel(SMALL)
+    call().zero_()
+    assert torch.equal(call(), shift_conv2d_i8(numbers, *codes, *SMALL.geometry, bits=4))
+
+
+def test_each_kernel_has_its_limit_beside_it() -> None:
+    names = list(contenders._kernels(SMALL))
+    for kernel in (contenders.ADDER_KERNEL, contenders.SHIFT_KERNEL):
+        assert names.index(kernel) == names.index(contenders.limit_of(kernel)) + 1
+
+
+def test_a_share_compares_the_two_times_of_each_round() -> None:
+    """A clock at half its rate in two rounds of three: each pair says 80 %, their medians 40 %."""
+    assert measure.share_of_limit([0.8, 1.6, 0.8], [1.0, 2.0, 1.0]) == 0.8
+    assert measure.share_of_limit([0.8, 0.8, 1.6], [1.0, 2.0, 2.0]) == 0.8
+    assert measure.share_of_limit(None, [1.0]) is None
 
 
 def test_the_published_gradients_are_ours() -> None:
@@ -77,6 +103,21 @@ def test_calls_take_turns_and_warm_up_is_dropped() -> None:
     assert spread([4.0]) == Spread(4.0, 4.0, 4.0)
 
 
+def test_short_calls_fill_their_turn_after_one_that_does_not_count() -> None:
+    order: list[str] = []
+
+    def sleepy(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(seconds)
+
+    calls = {"short": partial(sleepy, "short", 2e-3), "long": partial(sleepy, "long", 2e-2)}
+    times = interleaved(calls, rounds=2, warm_up=3, turn=1e-2)
+    again = order[6:].index("long")  # calls of the first turn of "short"
+    assert 3 <= again <= 6
+    assert order[6:] == (["short"] * again + ["long"]) * 2
+    assert max(times["short"]) < min(times["long"])
+
+
 @pytest.mark.parametrize(("seconds", "shared"), [(1e-5, False), (8e-3, True)])
 def test_a_shared_core_is_noticed(
     seconds: float, shared: bool, monkeypatch: pytest.MonkeyPatch
@@ -88,20 +129,33 @@ def test_a_shared_core_is_noticed(
 
 def test_the_limit_is_a_rate() -> None:
     """A multiply-add is one operation, |x − w| two; both far above a scalar processor's."""
-    adder, convolution = (limit(kernel, attempts=5) for kernel in ("adder", "convolution"))
+    adder, convolution, shift = (
+        limit(kernel, attempts=5) for kernel in ("adder", "convolution", "shift")
+    )
     assert adder > 1e9
     assert convolution > adder
+    assert shift > adder  # three operations for four times as many numbers
+
+
+@pytest.mark.parametrize("kernel", ["adder", "convolution", "shift"])
+def test_a_limit_takes_time_in_proportion(kernel: str) -> None:
+    """The compiler has not done away with the loop."""
+    short, long = (limit_call(kernel, results) for results in (5_000_000, 40_000_000))
+    times = interleaved({"short": short, "long": long}, rounds=9, warm_up=1)
+    assert min(times["long"]) > 3 * min(times["short"])
 
 
 def report() -> Report:
-    def result(work: str, contender: str, ms: float, batch: int = 32) -> Result:
+    def result(
+        work: str, contender: str, ms: float, batch: int = 32, share: float | None = None
+    ) -> Result:
         seconds = Spread(ms / 1e3, ms / 2e3, ms / 5e2)
-        return Result("a", work, contender, batch, seconds, 4_000_000)
+        return Result("a", work, contender, batch, seconds, 4_000_000, share)
 
     results = (
         result("forward", "ours, channels_last", 2.0),
         result("forward", "ours, contiguous", 3.0),
-        result("forward", "ours, kernel alone", 1.0),
+        result("forward", "ours, kernel alone", 1.0, share=0.5),
         result("forward", "convolution, channels_last", 1.6),
         result("forward", "convolution, contiguous", 2.5),
         result("forward", "ours, int8 shift", 0.8),
@@ -162,3 +216,27 @@ def test_without_a_compiler_the_formula_is_left_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(contenders.shutil, "which", lambda name: None)
     assert not contenders.compiler_found()
     assert contenders._compiled_formula(*SMALL.tensors()) == {}
+
+
+def test_readme_says_where_the_time_of_the_shift_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def result(contender: str, ms: float, work: str = "forward") -> Result:
+        return Result("a", work, contender, 32, Spread(ms, ms, ms), 4_000_000)
+
+    given = report()
+    alone = contenders.SHIFT_KERNEL
+    parts = (result(contenders.limit_of(alone), 0.4e-3), result(alone, 0.64e-3))
+    training = (
+        result("ours, channels_last", 2e-3, "forward + backward"),
+        result("convolution, channels_last", 1e-3, "forward + backward"),
+    )
+    monkeypatch.setattr(
+        speed, "tracked_report", lambda: replace(given, results=(*given.results, *parts, *training))
+    )
+    text = speed.speed_block()
+    assert "would take 0.25 to 0.25 of the convolution's time" in text
+    assert "output takes 0.40 to 0.40, with Python and allocation 0.50 to 0.50." in text
+    assert "| 50% |" in text  # the share of the float32 kernel
+    monkeypatch.setattr(
+        speed, "tracked_report", lambda: replace(given, results=(*given.results, *training))
+    )
+    assert "shift's additions" not in speed.speed_block()

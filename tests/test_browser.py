@@ -6,6 +6,7 @@ are left in ``test-artifacts/``, to be looked at; nothing is compared with them.
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +29,7 @@ PICTURES = ROOT / "test-artifacts"
 OPEN, RUN, PATIENCE = 60_000, 400_000, 20_000  # milliseconds: a page, all cells, one reaction
 CELL = ".jp-Notebook .jp-Cell"
 PANEL = ".jp-OutputArea-output > .widget-box:has(.widget-output)"
-STDOUT = '[data-mime-type="application/vnd.jupyter.stdout"]'
+PRINTED = '[data-mime-type="application/vnd.jupyter.stdout"], .widget-html'
 BROKEN = (
     '.jp-OutputArea [data-mime-type="application/vnd.jupyter.error"], '
     '.jp-OutputArea [data-mime-type="application/vnd.jupyter.stderr"]'
@@ -36,11 +37,11 @@ BROKEN = (
 CONTROLS = ".noUi-handle, .widget-dropdown select, .widget-toggle-buttons"
 STRANGERS = """(panel, known) => [...panel.querySelectorAll("input, select, textarea, button")]
     .filter(e => !e.closest(known) && !e.closest(".widget-output")).map(e => e.outerHTML)"""
-NUMBERS = f"""output => [...output.querySelectorAll('{STDOUT}')]
+NUMBERS = f"""panel => [...panel.querySelectorAll('{PRINTED}')]
     .flatMap(text => text.innerText.match(/[-+]?\\d[\\d.]*(e[-+]?\\d+)?/g) || []).join(" ")"""
 # The picture is sent last: while it is missing, only part of the numbers may have arrived.
-OTHER_NUMBERS = f"""([output, before]) =>
-    output.querySelector("img") && ({NUMBERS})(output) !== before"""
+OTHER_NUMBERS = f"""([panel, before]) =>
+    panel.querySelector("img") && ({NUMBERS})(panel) !== before"""
 RAN_OR_BROKE = """([count, broken]) => document.querySelector(broken) || count ===
     [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
     .filter(prompt => /\\[\\d+\\]/.test(prompt.innerText)).length"""
@@ -97,9 +98,11 @@ def test_every_control_moves_a_printed_number(page: Any, lab: Lab, path: Path) -
                 page.locator(CELL).nth(index).locator("img").first.wait_for()
         run_all_cells(page, lab.folder / path.name)
         for index in panel_cells(path):
-            move_everything(page, index)
-            name = f"{path.stem}-cell{index}.png"
-            page.locator(CELL).nth(index).screenshot(path=PICTURES / name)
+            seconds = move_everything(page, index)
+            name = f"{path.stem}-cell{index}"
+            page.locator(CELL).nth(index).screenshot(path=PICTURES / f"{name}.png")
+            times = "".join(f"{s:.3f}\n" for s in seconds)
+            (PICTURES / f"{name}-seconds.txt").write_text(times, encoding="utf-8")
         assert_nothing_broken(page)
 
 
@@ -133,6 +136,34 @@ def test_the_check_passes_good_panels_and_none_that_is_flawed(page: Any, lab: La
     for index, complaint in enumerate(FLAWED.values(), start=2):
         with pytest.raises(AssertionError, match=f"(?s){complaint}"):
             move_everything(page, index, patience=3_000)
+
+
+CHANGING = """from matplotlib.figure import Figure
+from saa_lite.viz.panel import Slider, panel
+panel(lambda x: Figure((2 + x, 1)), {"x": Slider(0, 1, 0.1, 0.5)}, numbers=lambda x: {"y": x})"""
+PICTURE = "panel => panel.querySelector('img').src"
+COUNT_REMOVED_PICTURES = """panel => {
+    window.removed = 0;
+    const pictures = node => node.tagName === "IMG" ||
+        node.querySelector && node.querySelector("img");
+    new MutationObserver(changes => changes.forEach(change => window.removed +=
+        [...change.removedNodes].filter(pictures).length)
+    ).observe(panel, {childList: true, subtree: true})}"""
+
+
+def test_a_panel_changes_its_picture_in_place(page: Any, lab: Lab) -> None:
+    """Taken away and put back, as in an output area, a picture flickers."""
+    run_small(page, lab, [CHANGING, DROPDOWN])
+    removed = []
+    for index in range(2):
+        panel = page.locator(CELL).nth(index).locator(PANEL)
+        before = panel.evaluate(PICTURE)
+        panel.evaluate(COUNT_REMOVED_PICTURES)
+        move_everything(page, index)
+        removed.append(page.evaluate("window.removed"))
+        assert (panel.evaluate(PICTURE) == before) == (index == 1)
+    assert removed[0] == 0
+    assert removed[1] > 0, "the count sees nothing"
 
 
 def test_the_check_sees_a_cell_that_raises(page: Any, lab: Lab) -> None:
@@ -182,36 +213,38 @@ def assert_nothing_broken(page: Any) -> None:
             output.first.wait_for(state="detached")
 
 
-def move_everything(page: Any, index: int, patience: float = PATIENCE) -> None:
-    """Move every control of every panel that the cell shows."""
+def move_everything(page: Any, index: int, patience: float = PATIENCE) -> list[float]:
+    """Move every control of every panel that the cell shows; seconds until each had its effect."""
     panels = page.locator(CELL).nth(index).locator(PANEL)
     with otherwise(f"cell {index} shows no panel"):
         panels.first.wait_for()
+    seconds = []
     for panel in panels.all():
         strangers = panel.evaluate(STRANGERS, CONTROLS)
         assert not strangers, f"the test knows no way to move {strangers}"
         controls = panel.locator(CONTROLS).all()
         assert controls, "a panel without controls"
-        for control in controls:
-            move(page, panel.locator(".widget-output"), control, patience)
+        seconds += [move(page, panel, control, patience) for control in controls]
+    return seconds
 
 
-def move(page: Any, output: Any, control: Any, patience: float) -> None:
-    """Move one control until a printed number has changed, with the picture back below it."""
+def move(page: Any, panel: Any, control: Any, patience: float) -> float:
+    """Move one control until a printed number has changed, with the picture there; seconds."""
     tried = []
     for name, act in moves(page, control):
-        before = output.evaluate(NUMBERS)
+        before = panel.evaluate(NUMBERS)
         assert before, "the panel prints no number"
+        started = time.perf_counter()
         act()
         tried.append(name)
-        if changed(page, output, before, patience):
-            return
+        if changed(page, panel, before, patience):
+            return time.perf_counter() - started
     assert_nothing_broken(page)
     raise AssertionError(f"{', '.join(tried)}: no printed number changed")
 
 
-def changed(page: Any, output: Any, before: str, patience: float) -> bool:
-    arguments = [output.element_handle(), before]
+def changed(page: Any, panel: Any, before: str, patience: float) -> bool:
+    arguments = [panel.element_handle(), before]
     try:
         page.wait_for_function(OTHER_NUMBERS, arg=arguments, timeout=patience)
     except playwright.TimeoutError:

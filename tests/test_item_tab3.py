@@ -11,6 +11,8 @@ from saa_lite.items.adder_quant.networks import (
     Training,
     keep_network,
     network_name,
+    tracked_network,
+    tracked_networks,
     tracked_path,
     trained_network,
     training_folder,
@@ -36,13 +38,15 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_network_is_trained_once_and_found_again() -> None:
     first = trained_network(TINY, QUIET, "adder", 0)
-    checkpoint = training_folder(network_name(TINY, "adder", 0)) / "last.safetensors"
+    checkpoint = training_folder(network_name(TINY, "adder", 0), 50) / "last.safetensors"
     written = checkpoint.stat().st_mtime_ns
     again = trained_network(replace(TINY, seeds=7, calibration_batches=1), QUIET, "adder", 0)
     assert checkpoint.stat().st_mtime_ns == written
     for name, value in first.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value)
-    assert first.accuracy() == again.accuracy()
+    assert torch.equal(first.logits(), again.logits())
+    right = first.logits().argmax(1) == first.test_set.labels
+    assert first.accuracy(first.logits()) == 2 * right.sum()
     names = {network_name(TINY, kind, seed) for kind in ("conv", "adder") for seed in (0, 1)}
     assert len({*names, network_name(replace(TINY, epochs=2), "adder", 0)}) == 5
 
@@ -65,6 +69,10 @@ def test_tracked_networks_come_first_and_say_when_they_are_others() -> None:
     weight = network.model.layer1.conv.weight
     assert torch.equal(found.layer1.conv.weight, weight.half().float())
     assert path.stat().st_size < 0.6 * 4 * sum(p.numel() for p in found.parameters())
+    (name,) = tracked_networks()
+    alone = tracked_network(name)  # no images at hand
+    assert not alone.training
+    assert torch.equal(alone.layer1.conv.weight, found.layer1.conv.weight)
     path.rename(tracked_path(network_name(TINY, "conv", 0)))
     with pytest.raises(CheckpointError, match="is of another model"):
         trained_network(TINY, QUIET, "conv", 0)
@@ -74,26 +82,35 @@ def test_sweep_runs_records_and_draws() -> None:
     item, settings = get_item(ITEM), replace(PROFILES["smoke"], seeds=2)
     records = run_item(item, QUIET, settings=settings)
     methods = {FULL, *(method_of(alpha) for alpha in settings.alphas)}
+    metrics = {*PROTOCOLS, "logit_error"}
     assert {(r.method, r.metric, r.seed) for r in records} == {
-        (method, metric, seed) for method in methods for metric in PROTOCOLS for seed in (0, 1)
+        (method, metric, seed) for method in methods for metric in metrics for seed in (0, 1)
     }
+    errors = {r.method: r.value for r in records if r.metric == "logit_error" and not r.seed}
+    assert errors.pop(FULL) == 0
+    assert all(0 < error < 100 for error in errors.values())
     assert len(run_item(item, QUIET, settings=settings)) == len(records)
     published = load_published(ITEM, related=True)
     assert item.draw is not None
     table = item.draw(records, published)
     assert isinstance(table, Table)
-    assert [row[0] for row in table.rows] == ["full precision", "0.9990", "1.0"]
-    assert table.rows[1][1] == "67.35 %"
+    assert [row[1:3] for row in table.rows] == [
+        ("full precision", "67.59 %"),
+        ("0.9990", "67.35 %"),
+        ("1.0", "65.17 %"),
+    ]
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_published_rows_are_found() -> None:
     rows = [number.row for number in load_published(ITEM)]
     assert rows == [method_of(alpha) for alpha in (0.9985, 0.999, 0.9995, 1.0)]
-    settings = replace(PROFILES["smoke"], dataset="digits")
-    record = next(
-        r for r in run_item(get_item(ITEM), QUIET, settings=settings) if r.metric == "accuracy"
-    )
+    settings = replace(PROFILES["smoke"], tuned_epochs=0)
+    found = run_item(get_item(ITEM), QUIET, settings=settings)
+    assert {record.metric for record in found} == {
+        *PROTOCOLS, "logit_error",
+    } - {"accuracy_trained"}  # fmt: skip
+    record = next(record for record in found if record.metric == "accuracy")
     number = load_published(ITEM)[0]
     on_cifar = replace(record, model="resnet20", dataset="cifar100", method=number.row)
     assert matches(number, on_cifar)

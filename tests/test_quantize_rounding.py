@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from saa_lite.quantize.activations import InputQuantizer, InputSample
-from saa_lite.quantize.affine import Grid, decode, encode, grid_between, search_grid
 from saa_lite.quantize.rounding import (
     WeightQuantizer,
     annealed_beta,
@@ -13,6 +12,7 @@ from saa_lite.quantize.rounding import (
     rectified_sigmoid,
     regulariser,
 )
+from saa_lite.quantize.uniform import Grid, range_grid, search_grid, unsigned_codes
 
 
 @pytest.fixture(autouse=True)
@@ -20,17 +20,17 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def powered_error(rows: Tensor, grid: Grid, bits: int) -> Tensor:
-    return (decode(encode(rows, grid, bits), grid) - rows).abs().pow(2.4).mean(1)
+def powered_error(rows: Tensor, grid: Grid) -> Tensor:
+    return (grid.nearest(rows) - rows).abs().pow(2.4).sum(1)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_searched_grid_is_the_best_of_the_shrunken_ranges(bits: int) -> None:
     rows = torch.randn(5, 200)
-    found = powered_error(rows, search_grid(rows, bits), bits)
+    found = powered_error(rows, search_grid(rows, bits, per_filter=True))
     low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
     tried = [
-        powered_error(rows, grid_between(low * (1 - i / 100), high * (1 - i / 100), bits), bits)
+        powered_error(rows, range_grid(low * (1 - i / 100), high * (1 - i / 100), bits))
         for i in range(80)
     ]
     torch.testing.assert_close(found, torch.stack(tried).amin(0))
@@ -41,14 +41,24 @@ def test_searched_grid_is_the_best_of_the_shrunken_ranges(bits: int) -> None:
     "rows", [torch.rand(3, 50) + 1, -torch.rand(3, 50) - 1, torch.randn(3, 50)]
 )
 def test_zero_is_always_a_code(rows: Tensor) -> None:
-    grid = search_grid(rows, 3)
+    grid = search_grid(rows, 3, per_filter=True)
     assert ((grid.zero >= 0) & (grid.zero <= 7)).all()
-    assert (decode(encode(torch.zeros_like(rows), grid, 3), grid) == 0).all()
+    assert (grid.nearest(torch.zeros_like(rows)) == 0).all()
 
 
 def test_constant_rows_do_not_divide_by_zero() -> None:
-    grid = search_grid(torch.zeros(2, 4), 4)
-    assert torch.equal(decode(encode(torch.zeros(2, 4), grid, 4), grid), torch.zeros(2, 4))
+    grid = search_grid(torch.zeros(2, 4), 4, per_filter=True)
+    assert torch.equal(grid.nearest(torch.zeros(2, 4)), torch.zeros(2, 4))
+
+
+def test_range_of_a_sample_can_be_given() -> None:
+    """A uniform distribution is best covered in full, of which the sample knows a half."""
+    sample = torch.linspace(0, 1, 1000)
+    ends = torch.tensor(0.0), torch.tensor(2.0)
+    alone, given = search_grid(sample, 4), search_grid(sample, 4, ends=ends)
+    assert float(alone.step) == pytest.approx(1 / 15, rel=0.05)
+    assert float(given.step) == pytest.approx(1 / 15, rel=0.1)  # found by shrinking
+    assert float(search_grid(sample, 4, ends=ends, tries=1).step) == pytest.approx(2 / 15)
 
 
 def test_rectified_sigmoid_reaches_both_ends_and_inverts() -> None:
@@ -81,13 +91,13 @@ def test_soft_rounding_starts_at_the_weight_and_ends_on_a_neighbour(bits: int) -
     torch.testing.assert_close(quantizer(weight), inside, atol=1e-5, rtol=0)
     v.data.normal_(0, 3)
     soft = quantizer(weight)
-    quantizer.harden(weight)
+    quantizer.harden()
     codes, lower = quantizer.codes.float(), (weight / step).floor() + zero
     neighbours = [bound.clamp(0, 2**bits - 1) for bound in (lower, lower + 1)]
     assert ((codes == neighbours[0]) | (codes == neighbours[1])).all()
     assert ((soft / step + zero - codes).abs() <= 0.5 + 1e-4).all()  # the nearer of the two
     assert torch.equal(quantizer(weight), (codes - zero) * step)
-    assert (codes != encode(weight, quantizer.grid, bits)).any()  # not simply nearest
+    assert (codes != quantizer.grid.codes(weight)).any()  # not simply nearest
 
 
 def test_nearest_is_what_it_starts_with() -> None:
@@ -100,7 +110,7 @@ def test_nearest_is_what_it_starts_with() -> None:
 
 def test_step_gradient_is_that_of_lsq() -> None:
     """LSQ, eq. 3: round(x/s) − x/s inside, the end's code outside."""
-    quantizer = InputQuantizer(Grid(torch.tensor(0.5), torch.tensor(2.0)), 3)  # codes 0..7
+    quantizer = InputQuantizer(Grid(torch.tensor(0.5), torch.tensor(2.0), *unsigned_codes(3)))
     quantizer.scale.requires_grad_()
     x = torch.tensor([-4.0, -0.3, 0.1, 1.2, 9.0], requires_grad=True)
     assert quantizer(x).tolist() == [-1.0, -0.5, 0.0, 1.0, 2.5]
@@ -113,7 +123,7 @@ def test_step_gradient_is_that_of_lsq() -> None:
 
 
 def test_dropping_keeps_each_element_with_its_probability() -> None:
-    quantizer = InputQuantizer(Grid(torch.tensor(1.0), torch.tensor(0.0)), 4)
+    quantizer = InputQuantizer(Grid(torch.tensor(1.0), torch.tensor(0.0), *unsigned_codes(4)))
     x = torch.rand(20_000) * 10 + 0.01
     quantizer.keep = 0.5
     given = quantizer(x)

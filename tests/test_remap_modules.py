@@ -94,9 +94,9 @@ def test_affine_maps_have_a_gradient_at_the_mean() -> None:
         assert float(got) == pytest.approx(math.sqrt(1 / math.pi) / FIXED["std"], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in REMAPS if n != "matrix"])
+@pytest.mark.parametrize("name", REMAPS)
 def test_finite_to_thirty_standard_deviations_in_float32(name: str) -> None:
-    z = torch.linspace(-30, 30, 6_001, requires_grad=True)
+    z = torch.linspace(-30, 30, 6_003).reshape(667, 3, 3).requires_grad_()
     y = made(name)(z, mean=0.0, std=1.0)
     y.sum().backward()
     assert z.grad is not None

@@ -75,25 +75,44 @@ def test_steps_of_the_full_gradient_end_at_the_input() -> None:
 def test_panel_s_text_comes_from_the_numbers_function() -> None:
     assert default_state(CONTROLS) == {"x": 1.5, "kind": "clip"}
     assert numbers_line({"Y": -2.0, "dY/dx": 1}) == "Y = -2.0000   dY/dx = +1.0000"
+    lines = numbers_line({f"number {i}": i for i in range(9)}).split("\n")
+    assert [line.count("=") for line in lines] == [4, 4, 1]
+    assert max(map(len, lines)) <= 96
 
 
-def test_panel_wires_every_control_and_shows_a_static_picture(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    widgets = pytest.importorskip("ipywidgets")
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is displayed."""
     display = pytest.importorskip("IPython.display")
-    shown: list[object] = []
-    monkeypatch.setattr(display, "display", shown.append)
+    items: list[object] = []
+    monkeypatch.setattr(display, "display", items.append)
+    return items
+
+
+def test_panel_wires_every_control_and_shows_a_static_picture(shown: list[object]) -> None:
+    widgets = pytest.importorskip("ipywidgets")
     panel(one_axis, CONTROLS, numbers=lambda x, kind: {"x": x})
     box = next(item for item in shown if isinstance(item, widgets.VBox))
-    slider, buttons, output = box.children
+    slider, buttons, area = box.children
     assert slider.continuous_update is False
     assert buttons.options == ("clip", "full")
-    assert output.layout.height == "345px"
-    assert isinstance(shown[-1], display.Image)
-    capsys.readouterr()
+    assert area.layout.height == "345px"
+    assert type(shown[-1]).__name__ == "Image"
+    text, picture, _ = area.children
+    before = bytes(picture.value)
+    assert before.startswith(b"\x89PNG")
+    assert "x = +1.5000" in text.value
     slider.value = -2.0
-    assert "x = -2.0000" in capsys.readouterr().out
+    assert "x = -2.0000" in text.value
+    assert bytes(picture.value) != before
+
+
+def test_an_error_is_left_to_the_output_below_the_picture(shown: list[object]) -> None:
+    panel(lambda x: Figure(), {"x": Slider(0, 3, 1, 1)}, numbers=lambda x: {"a<b": 1 / x})
+    slider, area = shown[0].children  # type: ignore[attr-defined]
+    assert "a&lt;b = +1.0000" in area.children[0].value
+    with pytest.raises(ZeroDivisionError):  # without a kernel nobody catches it
+        slider.value = 0
 
 
 def test_importing_the_panel_does_not_import_widgets() -> None:

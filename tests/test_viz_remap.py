@@ -30,7 +30,7 @@ def test_numbers_of_the_start_position() -> None:
     assert numbers["F(w)"] == pytest.approx(stats.norm.cdf(1.5))
     assert numbers["mapped"] == pytest.approx(stats.laplace.ppf(stats.norm.cdf(1.5), scale=0.7))
     assert numbers["kurtosis before"] == pytest.approx(0, abs=0.1)
-    assert numbers["after"] == pytest.approx(3, abs=0.7)
+    assert numbers["kurtosis after"] == pytest.approx(3, abs=0.7)
     assert numbers["KL to Laplace"] < 0.01
     assert numbers["round trip"] < 1e-6
 
@@ -90,7 +90,7 @@ def test_layer_numbers_see_what_equation_5_assumes() -> None:
     """Normal weights become Laplacian; uniform ones do not."""
     normal = remap.layer_numbers(layers(), **LAYER)
     assert normal["std before"] == pytest.approx(0.05, rel=0.03)
-    assert normal["after"] == pytest.approx(0.7 * math.sqrt(2), rel=0.05)
+    assert normal["std after"] == pytest.approx(0.7 * math.sqrt(2), rel=0.05)
     assert normal["KL to Laplace"] < 0.02
     uniform = remap.layer_numbers(layers(), **{**LAYER, "layer": "uniform"})
     assert uniform["kurtosis after"] < 1

@@ -6,6 +6,7 @@ two passes have different statistics, so the shared running ones are wrong for t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,3 +89,31 @@ def _store(parts: Sequence[Part], mean: Tensor, var: Tensor) -> None:
         norm.running_var.data[:count] = var[start : start + count]
         norm.num_batches_tracked.data += 1
         start += count
+
+
+class _AddFirst(torch.autograd.Function):
+    """In place; the gradient of the addend leaves in the addend's own memory layout."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor) -> Tensor:
+        ctx.channels = first.shape[1]
+        ctx.mark_dirty(x)
+        x[:, : ctx.channels] += first
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        layout = torch.channels_last if is_channels_last(gradient) else torch.contiguous_format
+        return gradient, gradient[:, : ctx.channels].contiguous(memory_format=layout)
+
+
+def add_first(x: Tensor, first: Tensor) -> Tensor:
+    """Add ``first`` [B,C',H,W] to the first channels of x [B,C,H,W], which is overwritten."""
+    added: Tensor = _AddFirst.apply(x, first)
+    return added
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -84,7 +84,7 @@ def _inverse_tail_exponent(t: Tensor) -> Tensor:
     a = 2 * t / (SLOPE_AT_MEAN + (SLOPE_AT_MEAN**2 + 1.8 * t).sqrt())
     for _ in range(NEWTON_STEPS):
         a = a - (tail_exponent(a) - t) / hazard(a)
-    return a
+    return torch.where(t.isinf(), t, a)  # where the start was ∞/∞
 
 
 class _StandardLaplace(torch.autograd.Function):

@@ -7,12 +7,19 @@ generated from it in every step, and frozen to constants when the target is expo
 Gradients of both passes of a step meet at R(W), which is a leaf for that long. There AdderNet's
 adaptive learning rate normalises them, over the target's slice, and only then the chain rule takes
 them on to W. Normalising at W would also rescale what W receives as a convolution.
+
+The chain rule alone would move R(W) by R'² times what the adaptive rate means: by hundreds, as R
+widens a convolution's weight 10 to 40 times, and the learned scale b by the sum over all weights.
+Trainings ended in NaN. Our reading: R(W) is to move as an adder layer's own weight would. Hence
+the gradient of W is multiplied by (σ_W/σ_R)² of the start, and parameters of R receive the mean
+over the weights instead of the sum, which for b is that same step's share along R(W).
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from saa_lite.augment.remap import Remap
 from saa_lite.nn.adaptive_lr import adaptive_gradient, adaptive_scale
@@ -25,7 +32,12 @@ class SharedWeight(nn.Module):
         layer: the target's own layer; its ``weight`` is the stored W.
         remap: W → the operator's weight, or None where that is W itself.
         viewed: whether W is also read as a convolution, so that R(W) must be kept apart from it.
+
+    Attributes:
+        gauge: buffer, (σ_W/σ_R)² of the start where an adaptive rate acts, otherwise 1.
     """
+
+    gauge: Tensor
 
     def __init__(self, layer: nn.Conv2d, remap: Remap | None, viewed: bool) -> None:
         super().__init__()
@@ -36,6 +48,7 @@ class SharedWeight(nn.Module):
         self.normalised = getattr(layer, "adaptive_lr", "off")
         if self.apart and self.normalised == "step":
             self._layer().adaptive_lr = "off"  # normalised in finish(), not at W
+        self.register_buffer("gauge", self._gauge())
         self._generated: Tensor | None = None
         self._leaf: Tensor | None = None
 
@@ -86,4 +99,39 @@ class SharedWeight(nn.Module):
 
     def _generate(self) -> Tensor:
         weight = self.layer.weight
-        return weight.view_as(weight) if self.remap is None else self.remap(weight)
+        if self.remap is None:
+            return weight.view_as(weight)
+        if self.normalised == "off" or not torch.is_grad_enabled():
+            return self.remap(weight)
+        share = 1 / weight.numel()
+        options = {name: scale_gradient(p, share) for name, p in self.remap.named_parameters()}
+        generated: Tensor = functional_call(
+            self.remap, options, (scale_gradient(weight, self.gauge),)
+        )
+        return generated
+
+    @torch.no_grad()
+    def _gauge(self) -> Tensor:
+        weight = self.layer.weight
+        if self.remap is None or self.normalised == "off":
+            return weight.new_ones(())
+        return weight.var(correction=0) / self.remap(weight).var(correction=0)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """Identity whose backward multiplies."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor | float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
+def scale_gradient(x: Tensor, factor: Tensor | float) -> Tensor:
+    """Return ``x``; whatever gradient comes back through it leaves multiplied by ``factor``."""
+    scaled: Tensor = _ScaledGradient.apply(x, factor)
+    return scaled

@@ -17,15 +17,17 @@ nothing of the augmentation has to be cut out of anything.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.augment.axes import Axis
-from saa_lite.augment.norm import WideNorm, like, normalise
+from saa_lite.augment.norm import WideNorm, add_first, like, normalise
 from saa_lite.augment.remap import Remap
 from saa_lite.augment.shared import SharedWeight
+from saa_lite.nn import ShiftConv2d
 
 View = Callable[[Tensor, bool], Tensor]  # (stored block, is it the target's) → what is read
 
@@ -97,31 +99,48 @@ class WideConv(nn.Module):
         rows, columns = self.outputs.active, x.shape[1]
         p = self.outputs.target if self.reading in ("block", "output") else rows
         q = self.inputs.target if self.reading in ("block", "input") else columns
-        y = self._add_cross(self._free(x, p, q), x, p, q)
-        if p == rows:
+        if isinstance(self.layer, ShiftConv2d) and self.combine == "sum":
+            return self.norm(self._shifted(x, p, q))
+        free, cross = self._free(x, p, q), None
+        if q < columns:
+            cross = self._convolve(x[:, q:], self.weight(0, p, q, columns))
+        if cross is not None and self.norm.cross is None:
+            free, cross = self._added(free, cross, q), None
+        if p < rows:
+            free = torch.cat([free, self._convolve(x, self.weight(p, rows, 0, columns))], 1)
+        # Joined before the norm: its backward pass is several times slower on parts of maps.
+        y = self.norm(free)
+        if cross is None:
             return y
-        below = self._convolve(x, self.weight(p, rows, 0, columns))
-        return torch.cat([y, self.norm(below, p)], 1)
+        assert self.norm.cross is not None
+        return add_first(y, normalise(cross, [(self.norm.cross, p)]))
+
+    def _shifted(self, x: Tensor, p: int, q: int) -> Tensor:
+        """A shift layer is a convolution with other weights, so one convolution does for all.
+
+        Its inputs are rounded to fixed point, as the target's layer does, for every reader.
+        """
+        rows, columns = self.outputs.active, x.shape[1]
+        weight: Tensor = self._layer()._prepare_weight(self.as_free(p, q))
+        if q < columns:
+            weight = torch.cat([weight, self.weight(0, p, q, columns)], 1)
+        if p < rows:
+            weight = torch.cat([weight, self.weight(p, rows, 0, columns)])
+        return self._convolve(self._layer()._prepare_input(x), weight)
+
+    def _layer(self) -> Any:
+        return self.layer
 
     def _free(self, x: Tensor, p: int, q: int) -> Tensor:
         """MF(x[:q]; R(W[:p, :q])), before any norm."""
-        operate = self.layer._conv_forward
-        if (p, q) == (self.outputs.target, self.inputs.target):
-            weight = self.shared.free()
-        else:
-            weight = self.as_free(p, q)
-        return operate(x if q == x.shape[1] else x[:, :q], weight, None)
+        inputs = x if q == x.shape[1] else x[:, :q]
+        return self.layer._conv_forward(inputs, self.as_free(p, q), None)
 
-    def _add_cross(self, free: Tensor, x: Tensor, p: int, q: int) -> Tensor:
-        """Norm of the multiplication-free addend and Conv(x[q:]; W[:p, q:]) together."""
-        if q == x.shape[1]:
-            return self.norm(free)
-        cross = self._convolve(x[:, q:], self.weight(0, p, q, x.shape[1]))
-        if self.norm.cross is not None:
-            return self.norm(free) + normalise(cross, [(self.norm.cross, p)])
+    def _added(self, free: Tensor, cross: Tensor, q: int) -> Tensor:
+        """Both addends as they are, or the multiplication-free one over √(m·d²)."""
         if self.combine == "scale":
             free = free / math.sqrt(q * math.prod(self.layer.kernel_size))
-        return self.norm(free + cross)
+        return free + cross
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer

@@ -1,5 +1,6 @@
 """Running the comparisons, and what is remembered of them."""
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,14 +8,20 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from saa_lite.bench.contenders import backward_calls, compiler_found, forward_calls
-from saa_lite.bench.limits import limit
+from saa_lite.bench.contenders import (
+    backward_calls,
+    compiler_found,
+    forward_calls,
+    limit_of,
+)
+from saa_lite.bench.limits import LOOPS, limit
 from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
+TURN = 4e-3  # seconds; a layer in steady state, as torch.utils.benchmark times it
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Result:
     batch: int
     seconds: Spread
     distances: int | None = None  # |x − w| per call, where it is a single layer
+    # Kernels: median over rounds of the limit's time over this one's, timed in the same round.
+    share_of_limit: float | None = None
 
     @property
     def per_image(self) -> float:
@@ -62,7 +71,7 @@ class Report:
     rounds: int
     versions: dict[str, str]
     commit: str
-    limits: dict[str, float]  # results per second of one core
+    limits: dict[str, float]  # most results per second of one core, measured at the end
     warnings: tuple[str, ...]
     results: tuple[Result, ...]
 
@@ -113,10 +122,20 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         rounds=rounds,
         versions=versions(),
         commit=commit + ("+dirty" if dirty else ""),
-        limits={kernel: limit(kernel) for kernel in ("adder", "convolution")},
+        limits={kernel: limit(kernel) for kernel in LOOPS},
         warnings=tuple(warnings),
         results=tuple(results),
     )
+
+
+def share_of_limit(limits: list[float] | None, kernel: list[float]) -> float | None:
+    """Median over rounds of a limit's seconds over a kernel's; None without a limit.
+
+    Both of a round are timed side by side, so that a varying clock rate falls on both.
+    """
+    if limits is None:
+        return None
+    return statistics.median(a / b for a, b in zip(limits, kernel, strict=True))
 
 
 def _comparisons() -> Iterator[tuple[str, Callable[[int], list[Result]]]]:
@@ -124,11 +143,14 @@ def _comparisons() -> Iterator[tuple[str, Callable[[int], list[Result]]]]:
         for work, calls in (("forward", forward_calls), ("forward + backward", backward_calls)):
 
             def layer(rounds: int, shape=shape, work=work, calls=calls) -> list[Result]:  # type: ignore[no-untyped-def]
-                times = interleaved(calls(shape), rounds, WARM_UP)
+                times = interleaved(calls(shape), rounds, WARM_UP, TURN)
                 return [
-                    Result(str(shape), work, name, shape.batch, spread(t), shape.distances)
+                    Result(
+                        str(shape), work, name, shape.batch, spread(t), shape.distances,
+                        share_of_limit(times.get(limit_of(name)), t),
+                    )
                     for name, t in times.items()
-                ]
+                ]  # fmt: skip
 
             yield shape.name, layer
     for network in NETWORKS:

@@ -4,6 +4,7 @@ A ratio of two times taken minutes apart says as much about the machine's other 
 two. So all contenders of a comparison take turns, round by round, and medians are compared.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -34,17 +35,39 @@ def spread(seconds: list[float]) -> Spread:
 
 
 def interleaved(
-    calls: Mapping[Name, Callable[[], object]], rounds: int, warm_up: int
+    calls: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    warm_up: int,
+    turn: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Seconds of every call in every round, the calls taking turns; warm-up rounds are dropped."""
-    times: dict[Name, list[float]] = {name: [] for name in calls}
-    for index in range(warm_up + rounds):
+    """Seconds per call in every round, the calls taking turns; warm-up rounds are dropped.
+
+    Args:
+        turn: seconds that a turn lasts at least. A shorter call is made as often as fills it, after
+            one that does not count: it would pay for the caches that the one before it has filled.
+        clock: seconds; ``time.thread_time`` leaves out what other processes take.
+    """
+    fastest = dict.fromkeys(calls, math.inf)
+    for _ in range(warm_up):
         for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if index >= warm_up:
-                times[name].append(time.perf_counter() - started)
+            fastest[name] = min(fastest[name], _seconds(call, 1, clock))
+    times: dict[Name, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            count = max(1, math.ceil(turn / fastest[name]))
+            if count > 1:
+                call()
+            times[name].append(_seconds(call, count, clock))
     return times
+
+
+def _seconds(call: Callable[[], object], count: int, clock: Callable[[], float]) -> float:
+    """Mean seconds of ``count`` calls in a row."""
+    started = clock()
+    for _ in range(count):
+        call()
+    return (clock() - started) / count
 
 
 def threads_share_a_core(attempts: int = 30) -> bool:

@@ -1,5 +1,6 @@
 """One table out of a report: ours in milliseconds, everything else as a ratio."""
 
+from saa_lite.bench.contenders import ADDER_KERNEL
 from saa_lite.bench.measure import Comparison, Report, Result
 
 OTHERS = {  # contender → column
@@ -18,18 +19,18 @@ INTEGERS = {
 READING = (
     "ours: median [quartiles], end to end in channels_last; ÷ conv: that time over the one of the "
     "faster float32 convolution layout; kernel: |x − w| per second, packing included, without "
-    "Python and allocation, and its share of what the cores can do; last columns: how many times "
-    "slower than ours (— not timed)"
+    "Python and allocation, and its share of what the cores can do, timed beside it in each round; "
+    "last columns: how many times slower than ours (— not timed)"
 )
 
 
 def rows(report: Report) -> list[dict[str, object]]:
     """One row per layer or network and kind of work."""
-    return [_row(report, *key, found) for key, found in report.comparisons().items()]
+    return [_row(*key, found) for key, found in report.comparisons().items()]
 
 
-def _row(report: Report, case: str, work: str, found: Comparison) -> dict[str, object]:
-    planar, kernel = found.get("ours, contiguous"), found.get("ours, kernel alone")
+def _row(case: str, work: str, found: Comparison) -> dict[str, object]:
+    planar, kernel = found.get("ours, contiguous"), found.get(ADDER_KERNEL)
     row: dict[str, object] = {
         "layer or network": case,
         "work": work,
@@ -38,7 +39,7 @@ def _row(report: Report, case: str, work: str, found: Comparison) -> dict[str, o
         "÷ conv": f"{found.over_convolution(found.ours):.2f}",
         "NCHW ÷ conv": planar and f"{found.over_convolution(planar):.2f}",
         "kernel (G/s)": kernel and f"{_rate(kernel) / 1e9:.0f}",
-        "of limit": kernel and f"{share_of_limit(report, kernel):.0%}",
+        "of limit": percent_of_limit(kernel),
     }
     for contender, column in INTEGERS.items():
         exact = found.get(contender)
@@ -49,9 +50,11 @@ def _row(report: Report, case: str, work: str, found: Comparison) -> dict[str, o
     return row
 
 
-def share_of_limit(report: Report, kernel: Result) -> float:
-    """Achieved |x − w| per second over what all threads could do."""
-    return _rate(kernel) / (report.limits["adder"] * report.threads)
+def percent_of_limit(kernel: Result | None) -> str | None:
+    """A kernel's share of what its operations allow, if it was timed beside them."""
+    if kernel is None or kernel.share_of_limit is None:
+        return None
+    return f"{kernel.share_of_limit:.0%}"
 
 
 def _rate(result: Result) -> float:

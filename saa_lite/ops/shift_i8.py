@@ -8,7 +8,6 @@ bit. :mod:`.shift_i8_matmul` computes the same with products.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,7 +119,7 @@ def _shift_i8_on_cpu(
         input, geometry = input[:, :, ::rows, ::columns], ((1, 1), (0, 0), (1, 1))
     one_pixel = input.shape[2:] == shape[2:] == (1, 1)
     channels_last = one_pixel or layout == torch.channels_last
-    _in_lanes(input, shift, sign, output, geometry, groups, smallest, channels_last)
+    run_in_lanes(input, shift, sign, output, geometry, groups, smallest, channels_last)
     return output
 
 
@@ -139,7 +138,7 @@ def _shift_i8_shape(
     return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
 
 
-def _in_lanes(
+def run_in_lanes(
     input: Tensor,
     shift: Tensor,
     sign: Tensor,
@@ -154,11 +153,10 @@ def _in_lanes(
     plan = plan_arrays(*shapes, *geometry, groups, channels_last)
     threads, tasks = threads_wanted(), len(plan[1]) // LANES
     parts = 1 if threads == 1 else min(len(shift), -(-TASKS_PER_THREAD * threads // tasks))
-    if channels_last:
-        input, output = input.permute(0, 2, 3, 1), output.permute(0, 2, 3, 1)
-    x, p, s = (tensor.contiguous().numpy() for tensor in (input, shift, sign))
-    found = np.empty(len(shift), np.int64)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = input.contiguous(memory_format=layout)
+    p, s = shift.contiguous(), sign.contiguous()  # held here while their addresses are used
     kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
-    launch(*kernels, x, p, s, output.numpy(), smallest, parts, MOST_UNITS, found, *plan)
-    if found.min() < 0 or found.max() > MOST_UNITS:
+    addresses = x.data_ptr(), p.data_ptr(), s.data_ptr(), output.data_ptr()
+    if not launch(*kernels, *addresses, smallest, parts, MOST_UNITS, *plan):
         check_contents("shift_conv2d_i8", shift, sign, smallest)

@@ -103,8 +103,8 @@ def write_steps(count: Array, smallest: int, steps: Array) -> tuple[int, int]:
 
 
 @compiled(error_model="numpy")
-def pack_band(x: Array, lanes: Array, plan: Plan, lines: Array) -> None:
-    """Rows under each of 64 bands into ``lines``; ``x``: the images' bytes, one after another.
+def pack_band(source: int, lanes: Array, plan: Plan, lines: Array) -> None:
+    """Rows under each of 64 bands into ``lines``; the images' bytes lie at address ``source``.
 
     A *run* is what lies contiguously in an image and in the plan's targets: the rows of a channel,
     or with channels last, one row of all channels.
@@ -115,7 +115,7 @@ def pack_band(x: Array, lanes: Array, plan: Plan, lines: Array) -> None:
     runs, length = (plan.input_rows, row) if last else (plan.channels, row * plan.input_rows)
     image, next_run = plan.channels * plan.height * plan.width, row if last else plane
     staged = np.empty(LANES * PITCH + COLUMNS, np.int8)  # rows as in `spread`
-    source, target, tables = x.ctypes.data, lines.ctypes.data, plan.targets.ctypes.data
+    target, tables = lines.ctypes.data, plan.targets.ctypes.data
     for run in range(runs):
         for begin in range(0, length, RUN):
             end = min(length, begin + RUN)

@@ -9,7 +9,7 @@ over all blocks, so that their sums stay in the cache too.
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import carray, prange
 
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.shift_i8_pack import (
@@ -22,7 +22,16 @@ from saa_lite.ops.shift_i8_pack import (
     write_steps,
 )
 from saa_lite.ops.shift_i8_plan import Plan, plan_from
-from saa_lite.ops.shift_ir import LANES, LINE, PIXELS, SUMS, clear_bytes, gather, tile
+from saa_lite.ops.shift_ir import (
+    LANES,
+    LINE,
+    PIXELS,
+    SUMS,
+    bytes_at,
+    clear_bytes,
+    gather,
+    tile,
+)
 
 Array = Any
 TOGETHER = 16  # filters whose programs one task writes
@@ -80,8 +89,8 @@ def _write(sums: Array, runs: Array, first: int, count: int, lanes: Array, plan:
 
 
 @compiled(error_model="numpy")
-def _task(x: Array, y: Array, index: int, parts: int, programs: Any, arrays: Any) -> None:
-    """One of ``parts`` equal parts of the filters for one group of lanes."""
+def _task(x: int, y: int, index: int, parts: int, programs: Any, arrays: Any) -> None:
+    """One of ``parts`` equal parts of the filters for one group of lanes; addresses x and y."""
     plan = plan_from(*arrays)
     group, part = index // parts, index % parts
     lanes = plan.lanes[group * LANES : group * LANES + LANES]
@@ -92,7 +101,7 @@ def _task(x: Array, y: Array, index: int, parts: int, programs: Any, arrays: Any
     line = plan.output_width * (plan.filters if plan.channels_last else 1)
     for lane in range(LANES):
         origin = lanes[lane, 0] * plan.area * plan.filters + lanes[lane, 1] * line
-        addresses[lane] = y.ctypes.data + 4 * origin
+        addresses[lane] = y + 4 * origin
     first, last = part * plan.filters // parts, (part + 1) * plan.filters // parts
     _patches(lines, first, last, addresses, plan, programs)
 
@@ -155,36 +164,51 @@ def _write_programs(
             found[t] += units
 
 
+@compiled(error_model="numpy")
+def _codes(shift: int, sign: int, arrays: Any) -> Any:
+    """The codes at two addresses as int8 [T, C/groups·kh·kw]."""
+    plan = plan_from(*arrays)
+    shape = (plan.filters, plan.offsets.size)
+    return carray(bytes_at(shift), shape), carray(bytes_at(sign), shape)
+
+
 @compiled(nogil=True)
 def shift_i8_serial(
-    x: Array, shift: Array, sign: Array, y: Array, smallest: int, parts: int, most: int,
-    found: Array, *arrays: Array,
-) -> None:  # fmt: skip
+    x: int, shift: int, sign: int, y: int, smallest: int, parts: int, most: int, *arrays: Array
+) -> bool:
     """Y = Σ sign·(x << (p − pmin)) on the calling thread.
 
-    x int8 [B, C, H, W] and y int32 [B, T, H', W'], or both with the channels last; shift, sign int8
-    [T, C/groups, kh, kw]. A task takes one of ``parts`` of the filters. found int64 [T]: Σ2^(p −
-    pmin) of each filter, or −1 where a code is out of range; one that is, or a sum above ``most``,
-    leaves y as it was. ``arrays``: :func:`.shift_i8_plan.plan_arrays`.
+    Addresses, which cost a call less than arrays do: x int8 [B, C, H, W] and y int32 [B, T, H',
+    W'], or both with the channels last; shift, sign int8 [T, C/groups, kh, kw]. A task takes one
+    of ``parts`` of the filters. ``arrays``: :func:`.shift_i8_plan.plan_arrays`.
+
+    Returns:
+        Whether all codes are in range, and Σ2^(p − pmin) of no filter is above ``most``; if not,
+        y is as it was.
     """
-    programs = _empty_programs(smallest, arrays)
-    _write_programs(0, len(shift), shift, sign, smallest, programs, found, arrays)
-    if found.min() >= 0 and found.max() <= most:
-        for index in range(parts * (len(arrays[1]) // LANES)):
-            _task(x, y, index, parts, programs, arrays)
+    p, s = _codes(shift, sign, arrays)
+    programs, found = _empty_programs(smallest, arrays), np.empty(len(p), np.int64)
+    _write_programs(0, len(p), p, s, smallest, programs, found, arrays)
+    if found.min() < 0 or found.max() > most:
+        return False
+    for index in range(parts * (len(arrays[1]) // LANES)):
+        _task(x, y, index, parts, programs, arrays)
+    return True
 
 
 @compiled(nogil=True, parallel=True)
 def shift_i8_parallel(
-    x: Array, shift: Array, sign: Array, y: Array, smallest: int, parts: int, most: int,
-    found: Array, *arrays: Array,
-) -> None:  # fmt: skip
+    x: int, shift: int, sign: int, y: int, smallest: int, parts: int, most: int, *arrays: Array
+) -> bool:
     """As :func:`shift_i8_serial`, tasks shared out among threads; the same bits."""
-    programs = _empty_programs(smallest, arrays)
-    for i in prange(-(-len(shift) // TOGETHER)):
+    p, s = _codes(shift, sign, arrays)
+    programs, found = _empty_programs(smallest, arrays), np.empty(len(p), np.int64)
+    for i in prange(-(-len(p) // TOGETHER)):
         first = np.int64(i) * TOGETHER  # prange counts in uint64
-        last = min(len(shift), first + TOGETHER)
-        _write_programs(first, last, shift, sign, smallest, programs, found, arrays)
-    if found.min() >= 0 and found.max() <= most:
-        for index in prange(parts * (len(arrays[1]) // LANES)):
-            _task(x, y, np.int64(index), parts, programs, arrays)
+        last = min(len(p), first + TOGETHER)
+        _write_programs(first, last, p, s, smallest, programs, found, arrays)
+    if found.min() < 0 or found.max() > most:
+        return False
+    for index in prange(parts * (len(arrays[1]) // LANES)):
+        _task(x, y, np.int64(index), parts, programs, arrays)
+    return True

@@ -288,3 +288,13 @@ def clear_bytes(context, target, count):  # type: ignore[no-untyped-def]
         return _context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def bytes_at(context, address):  # type: ignore[no-untyped-def]
+    """An address as a pointer to int8, for :func:`numba.carray`."""
+
+    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
+        return b.inttoptr(args[0], I8.as_pointer())
+
+    return types.CPointer(types.int8)(types.int64), generate

@@ -3,21 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from saa_lite.quantize.affine import Grid, search_grid
-
-
-def round_through(values: Tensor) -> Tensor:
-    """Nearest whole numbers; the gradient passes as if nothing had been rounded."""
-    return values + (values.round() - values).detach()
+from saa_lite.quantize.uniform import Grid, search_grid
 
 
 class InputQuantizer(nn.Module):
     """One step and offset for a whole tensor, unsigned codes of ``bits`` bits.
 
-    The step is ``initial_step``·``scale``. Its gradient is that of LSQ (ICLR 2020, eq. 3), which
-    straight-through rounding gives by itself; LSQ's factor on it does nothing under Adam. Learning
-    the relative ``scale`` rather than the step is our reading: the papers' learning rate fits the
-    activations of ImageNet networks, and others have other magnitudes.
+    The step is ``initial_step``·``scale``. Its gradient is that of LSQ (ICLR 2020, eq. 3), see
+    :meth:`~saa_lite.quantize.uniform.Grid.straight`; LSQ's factor on it does nothing
+    under Adam. Learning the relative ``scale`` rather than the step is our reading: the papers'
+    learning rate fits the activations of ImageNet networks, and others have other magnitudes.
 
     Attributes:
         enabled: hand the input through if False.
@@ -27,9 +22,10 @@ class InputQuantizer(nn.Module):
     initial_step: Tensor
     zero: Tensor
 
-    def __init__(self, grid: Grid, bits: int) -> None:
+    def __init__(self, grid: Grid) -> None:
         super().__init__()
-        self.bits, self.enabled, self.keep = bits, True, 1.0
+        self.low, self.high = grid.low, grid.high
+        self.enabled, self.keep = True, 1.0
         self.register_buffer("initial_step", grid.step.reshape(()))
         self.register_buffer("zero", grid.zero.reshape(()))
         self.scale = nn.Parameter(torch.ones_like(self.initial_step), requires_grad=False)
@@ -42,15 +38,13 @@ class InputQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return x
-        step = self.step
-        codes = (round_through(x / step) + self.zero).clamp(0, 2**self.bits - 1)
-        quantized = (codes - self.zero) * step
+        quantized = Grid(self.step, self.zero, self.low, self.high).straight(x)
         if self.keep == 1.0:
             return quantized
         return torch.where(torch.rand_like(x) < self.keep, quantized, x)
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}, enabled={self.enabled}"
+        return f"codes={self.low}…{self.high}, enabled={self.enabled}"
 
 
 class InputSample:
@@ -82,6 +76,5 @@ class InputSample:
         """The grid of the least mean |error|^2.4 on the sample."""
         assert self.low is not None
         assert self.high is not None
-        row = torch.cat(self.values)[None]  # [1, n]
-        grid = search_grid(row, bits, self.low.view(1, 1), self.high.view(1, 1))
-        return InputQuantizer(grid, bits)
+        grid = search_grid(torch.cat(self.values), bits, ends=(self.low, self.high))
+        return InputQuantizer(grid)

@@ -9,7 +9,8 @@ class Phase:
 
     Learning rates are given as ``travel``, rate × iterations: what Adam can move a parameter by.
     With fewer iterations than the papers' 20,000 and their rates, the roundings could not get from
-    one neighbour to the other. Keeping the product is our reading of a scaled-down run.
+    one neighbour to the other. Keeping the product, up to a largest rate, is our reading of a
+    scaled-down run: below a few hundred iterations less is learned, and nothing is shaken.
 
     Attributes:
         share: of the iterations asked for, so many are run here.
@@ -41,5 +42,7 @@ class Recipe:
 
 PUBLISHED_ITERATIONS = 20_000
 ROUNDING_TRAVEL = 1e-3 * PUBLISHED_ITERATIONS  # Adam's default rate, in all three
+MOST_ROUNDING_RATE = 0.2  # v from 0 to where h(v) = 1 in 12 steps
+MOST_STEP_RATE = 0.02  # of the step itself
 ROUNDING_WEIGHT = 0.01  # λ of the regulariser, in all three
 BATCH = 32

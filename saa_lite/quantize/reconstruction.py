@@ -14,7 +14,14 @@ from saa_lite.data.seeds import mix
 from saa_lite.quantize.calls import inputs_of, outputs_of
 from saa_lite.quantize.fisher import fisher_weights
 from saa_lite.quantize.layers import input_quantizers, quantized_layers, set_modes
-from saa_lite.quantize.recipe import BATCH, ROUNDING_TRAVEL, ROUNDING_WEIGHT, Phase
+from saa_lite.quantize.recipe import (
+    BATCH,
+    MOST_ROUNDING_RATE,
+    MOST_STEP_RATE,
+    ROUNDING_TRAVEL,
+    ROUNDING_WEIGHT,
+    Phase,
+)
 from saa_lite.quantize.rounding import annealed_beta, rectified_sigmoid, regulariser
 
 CACHE_BATCH = 64  # images at a time when inputs and outputs are collected
@@ -121,7 +128,8 @@ def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, b
     roundings = _soften(unit) if phase.learns_rounding else []
     steps = _free_steps(unit) if phase.learns_steps else []
     _set_keep(unit, phase.keep)
-    rounding_rate, step_rate = ROUNDING_TRAVEL / iterations, phase.step_travel / iterations
+    rounding_rate = min(ROUNDING_TRAVEL / iterations, MOST_ROUNDING_RATE)
+    step_rate = min(phase.step_travel / iterations, MOST_STEP_RATE)
     groups = [
         {"params": roundings, "lr": rounding_rate},
         {"params": steps, "lr": step_rate},
@@ -169,7 +177,7 @@ def _harden(unit: nn.Module) -> float:
     for layer in quantized_layers(unit):
         undecided += layer.weight_quantizer.undecided() * layer.weight.numel()
         total += layer.weight.numel()
-        layer.weight_quantizer.harden(layer.weight)
+        layer.weight_quantizer.harden()
     return undecided / total
 
 

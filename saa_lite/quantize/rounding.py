@@ -9,7 +9,7 @@ It starts where the weight itself lies between its two neighbours. A regulariser
 import torch
 from torch import Tensor, nn
 
-from saa_lite.quantize.affine import Grid, decode, encode, search_grid
+from saa_lite.quantize.uniform import Grid, search_grid
 
 ZETA, GAMMA = 1.1, -0.1
 BETA_FROM, BETA_TO = 20.0, 2.0
@@ -57,49 +57,52 @@ class WeightQuantizer(nn.Module):
     def __init__(self, weight: Tensor, bits: int) -> None:
         super().__init__()
         self.bits, self.mode = bits, "hard"
-        grid = search_grid(weight.detach().flatten(1), bits)
-        shape = (-1, *[1] * (weight.ndim - 1))
-        self.register_buffer("step", grid.step.view(shape))
-        self.register_buffer("zero", grid.zero.view(shape))
-        self.register_buffer("codes", encode(weight.detach(), self.grid, bits).to(torch.uint8))
+        grid = search_grid(weight, bits, per_filter=True)
+        self.low, self.high = grid.low, grid.high
+        self.register_buffer("step", grid.step)
+        self.register_buffer("zero", grid.zero)
+        self.register_buffer("codes", grid.codes(weight.detach()).to(torch.uint8))
         self.v: nn.Parameter | None = None
+        self.lower: Tensor | None = None  # codes of the lower neighbours while v is learned
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.step, self.zero)
+        return Grid(self.step, self.zero, self.low, self.high)
 
     def soften(self, weight: Tensor) -> nn.Parameter:
         """Make the rounding of ``weight`` learnable; it starts at the weight itself."""
         scaled = weight.detach() / self.step
-        self.v = nn.Parameter(inverse_rectified_sigmoid(scaled - scaled.floor()))
-        self.mode = "soft"
+        lower = scaled.floor()
+        self.v = nn.Parameter(inverse_rectified_sigmoid(scaled - lower))
+        self.lower, self.mode = lower + self.zero, "soft"
         return self.v
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.mode == "off":
             return weight
         if self.mode == "hard":
-            return decode(self.codes.to(weight.dtype), self.grid)
-        return decode(self._codes(weight, rectified_sigmoid(self._v())), self.grid)
+            return self.grid.values(self.codes.to(weight.dtype))
+        return self.grid.values(self._rounded(rectified_sigmoid(self._v())))
 
     def undecided(self) -> float:
         """Share of weights whose h lies more than 0.05 from 0 and from 1."""
         h = rectified_sigmoid(self._v().detach())
         return float(((h > 0.05) & (h < 0.95)).float().mean())
 
-    def harden(self, weight: Tensor) -> None:
+    def harden(self) -> None:
         """Take the neighbour that h is nearer to, for good."""
-        up = (rectified_sigmoid(self._v().detach()) >= 0.5).to(weight.dtype)
-        self.codes.copy_(self._codes(weight.detach(), up))
-        self.v, self.mode = None, "hard"
+        up = (rectified_sigmoid(self._v().detach()) >= 0.5).to(self.step.dtype)
+        self.codes.copy_(self._rounded(up))
+        self.v, self.lower, self.mode = None, None, "hard"
 
     def _v(self) -> nn.Parameter:
         assert self.v is not None, "soften() comes first"
         return self.v
 
-    def _codes(self, weight: Tensor, up: Tensor) -> Tensor:
-        lower = torch.floor(weight / self.step) + self.zero
-        return (lower + up).clamp(0, 2**self.bits - 1)
+    def _rounded(self, up: Tensor) -> Tensor:
+        """Codes: ``up`` (0 to 1) above the lower neighbour."""
+        assert self.lower is not None
+        return (self.lower + up).clamp(self.low, self.high)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, mode={self.mode!r}"

@@ -129,33 +129,52 @@ def min_max_grid(values: Tensor, bits: int, *, per_filter: bool = False) -> Grid
     Args:
         values: any shape, not empty; filters first where ``per_filter``.
     """
-    rows = values.detach().flatten(1) if per_filter else values.detach().reshape(1, -1)
-    shape = (-1, *[1] * (values.dim() - 1)) if per_filter else ()
-    return range_grid(rows.amin(1).reshape(shape), rows.amax(1).reshape(shape), bits)
+    return range_grid(*_ends(values.detach(), per_filter), bits)
 
 
 def search_grid(
-    values: Tensor, bits: int, *, per_filter: bool = False, power: float = 2.4, tries: int = 80
+    values: Tensor,
+    bits: int,
+    *,
+    per_filter: bool = False,
+    ends: tuple[Tensor, Tensor] | None = None,
+    power: float = 2.4,
+    tries: int = 80,
 ) -> Grid:
     """:func:`min_max_grid` with the range shrunk to where Σ|error|^power is least.
 
     BRECQ's and QDrop's official code: ranges of 1.00, 0.99, … 0.21 times the full one, p = 2.4;
-    the first of equals.
+    the first of equals. Ranges hold 0, as in QDrop's code (BRECQ's need not).
+
+    Args:
+        ends: of the full range, least and greatest, if ``values`` is only a sample.
     """
-    full = min_max_grid(values, bits, per_filter=per_filter)
     values = values.detach()
-    least, greatest = full.values(torch.tensor(full.low)), full.values(torch.tensor(full.high))
-    best, kept = full, torch.full_like(full.step, torch.inf)
-    for percent in range(tries):
+    least, greatest = ends or _ends(values, per_filter)
+    best = range_grid(least, greatest, bits)
+    kept = _error(values, best, per_filter, power)
+    for percent in range(1, tries):
         share = 1 - percent / 100
         grid = range_grid(least * share, greatest * share, bits)
-        powers = (grid.nearest(values) - values).abs().pow(power)
-        errors = (powers.flatten(1).sum(1) if per_filter else powers.sum()).reshape(kept.shape)
-        better = errors < kept
-        kept = torch.where(better, errors, kept)
+        error = _error(values, grid, per_filter, power)
+        better = error < kept
+        kept = torch.where(better, error, kept)
         step, zero = (
             torch.where(better, new, old)
             for new, old in ((grid.step, best.step), (grid.zero, best.zero))
         )
         best = Grid(step, zero, grid.low, grid.high)
     return best
+
+
+def _ends(values: Tensor, per_filter: bool) -> tuple[Tensor, Tensor]:
+    """Least and greatest, scalars or [T, 1, …]."""
+    rows = values.flatten(1) if per_filter else values.reshape(1, -1)
+    shape = (-1, *[1] * (values.dim() - 1)) if per_filter else ()
+    return rows.amin(1).reshape(shape), rows.amax(1).reshape(shape)
+
+
+def _error(values: Tensor, grid: Grid, per_filter: bool, power: float) -> Tensor:
+    """Σ|error|^power in the shape of the grid's step."""
+    powers = (grid.nearest(values) - values).abs().pow(power)
+    return (powers.flatten(1).sum(1) if per_filter else powers.sum()).reshape(grid.step.shape)

@@ -3,7 +3,18 @@
 from saa_lite.errors import RecordError
 from saa_lite.records.record import Record
 
+AUGMENTED = (
+    "accuracy",
+    "test_loss",
+    "train_accuracy",
+    "augmented_accuracy",
+    "least_lead",
+    "export_difference",
+)
 METRICS: dict[str, tuple[str, ...]] = {
+    "shiftaddaug/claim-cifar100": AUGMENTED,
+    "shiftaddaug-supp/fig1": AUGMENTED,
+    "shiftaddaug-supp/tab2": AUGMENTED,
     "addernet-impacts/eq-gradients": (
         "relative_error",
         "sign_cosine_slope",
@@ -41,6 +52,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy",
         "accuracy_without_reestimation",
         "accuracy_8_bits",
+        "logit_error",
         "weight_range",
         "input_range",
         "weight_entropy",
@@ -50,7 +62,30 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
     "adder-quant/tab1": ("multiply", "add", "xnor", "norm_activation", "accuracy"),
     "adder-quant/tab2": ("multiply", "add", "xnor", "norm_activation"),
-    "adder-quant/tab3": ("accuracy", "accuracy_without_reestimation", "accuracy_trained"),
+    "adder-quant/tab3": (
+        "accuracy",
+        "logit_error",
+        "accuracy_without_reestimation",
+        "accuracy_trained",
+    ),
+    "adder-quant/tab4": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_8_bits",
+        "change_6_bits",
+        "change_4_bits",
+        "logit_error_8_bits",
+        "logit_error_6_bits",
+        "logit_error_4_bits",
+    ),
+    "adder-quant/tab5": (
+        "accuracy",
+        "accuracy_reestimated",
+        "change_4_bits",
+        "change_3_bits",
+        "logit_error_4_bits",
+        "logit_error_3_bits",
+    ),
     "shiftaddaug/fig2": (
         "accuracy",
         "laplace_advantage",
@@ -76,6 +111,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "kurtosis",
         "std",
         "accuracy",
+        "best_accuracy",
     ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }

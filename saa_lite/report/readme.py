@@ -18,6 +18,7 @@ HEADLINES = (
     "shiftaddaug/fig2:control-trained",
     "shiftaddaug/fig3:laplacian",
     "shiftaddaug/fig3:needed",
+    "shiftaddaug/fig3:control-shape",
     "shiftaddaug/fig5:saving-A",
     "shiftaddaug/fig5:saving-B",
     "shiftaddaug/fig5:saving-C",

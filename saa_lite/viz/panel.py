@@ -4,6 +4,7 @@
 and used without a notebook. ipywidgets and IPython are imported only when a panel is shown.
 """
 
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Choice:
 Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
 Numbers = Callable[..., Mapping[str, float]]
+GAP, LINE = "   ", 96  # of printed numbers; JupyterLab breaks longer lines inside of words
 NOTE = "The same start position as a still picture, for readers without a kernel:"
 
 
@@ -43,24 +45,30 @@ def panel(
 ) -> None:
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
+    One line of numbers and one picture stay on the page and change their contents: no flicker.
+
     Args:
         draw: pure function of one argument per control.
         controls: argument name → :class:`Slider` or :class:`Choice`.
         numbers: function of the same arguments whose values are printed above the figure.
-        height: of the output area, fixed so that the page does not jump.
+        height: of numbers and figure, fixed so that the page does not jump.
     """
     import ipywidgets as widgets  # noqa: PLC0415  (absent where nobody looks at notebooks)
-    from IPython.display import Image, display  # noqa: PLC0415
+    from IPython.display import Image, clear_output, display  # noqa: PLC0415
+
+    natural = {"align_self": "flex-start", "max_width": "100%"}
+    text, picture = widgets.HTML(), widgets.Image(format="png", layout=natural)
 
     def show(**state: Any) -> None:
-        if numbers is not None:
-            print(numbers_line(numbers(**state)))
-        display(Image(png(draw(**state))))
+        clear_output()  # holds nothing but the error of an earlier position
+        line = "" if numbers is None else numbers_line(numbers(**state))
+        picture.value = png(draw(**state))
+        text.value = f'<pre style="white-space: pre-wrap">{html.escape(line)}</pre>'
 
     made = {name: _widget(name, control) for name, control in controls.items()}
-    output = widgets.interactive_output(show, made)
-    output.layout.height = height
-    display(widgets.VBox([*made.values(), output]))
+    errors = widgets.interactive_output(show, made)
+    shown = widgets.VBox([text, picture, errors], layout={"height": height})
+    display(widgets.VBox([*made.values(), shown]))
     start = default_state(controls)
     print(NOTE)
     if numbers is not None:
@@ -74,8 +82,14 @@ def default_state(controls: Controls) -> dict[str, float | str]:
 
 
 def numbers_line(numbers: Mapping[str, float]) -> str:
-    """``name = value`` pairs on one line, with four decimals."""
-    return "   ".join(f"{name} = {value:+.4f}" for name, value in numbers.items())
+    """``name = value`` pairs with four decimals, on one line or as many as they need."""
+    lines = [""]
+    for name, value in numbers.items():
+        pair = f"{name} = {value:+.4f}"
+        if lines[-1] and len(lines[-1]) + len(GAP) + len(pair) > LINE:
+            lines.append("")
+        lines[-1] += GAP * bool(lines[-1]) + pair
+    return "\n".join(lines)
 
 
 def png(figure: Figure) -> bytes:
@@ -93,11 +107,13 @@ def _widget(name: str, control: Slider | Choice) -> Any:
         row = widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
         # ipywidgets leaves the classes off that put a label in line with those of sliders.
         return row.add_class("jupyter-widgets").add_class("widget-inline-hbox")
+    decimals = len(f"{control.step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
         value=control.value,
         min=control.low,
         max=control.high,
         step=control.step,
+        readout_format=f".{decimals}f",
         continuous_update=False,
         layout={"width": "480px"},
         **label,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ SAMPLE = 10_000
 FOLLOWED = CYCLE[3]
 SOURCE, TARGET = COLOURS["conv"], COLOURS["adder"]
 SOURCE_LIMIT, TARGET_LIMIT = 0.4, 5.0  # of the axes: fixed, so that scales can be felt
-
+TICKS = {SOURCE_LIMIT: (-0.3, 0, 0.3), TARGET_LIMIT: (-4, 0, 4)}  # few: a tick takes 2 ms to draw
 SAME_RANK = 0.005
 USED = "weight that the layer uses"
 
@@ -88,7 +89,7 @@ def remap_numbers(
         "F(w)": float(stats.norm.cdf(w)),
         "mapped": at.v,
         "kurtosis before": kurtosis(at.before),
-        "after": kurtosis(at.after),
+        "kurtosis after": kurtosis(at.after),
         "KL to Laplace": binned_kl_to_laplace(at.after, at.scale),
         "round trip": _rms(back - at.before) / sigma,
         "±2^p error": _rms(shift_quantize(smooth, int(bits)) - smooth) / sigma,
@@ -101,7 +102,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
     at = follow(mu, sigma, b, bits, w, map)
     figure = Figure(figsize=(WIDTH, 4.7))
     grid = figure.add_gridspec(
-        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.99, bottom=0.11, top=0.93,
+        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.98, bottom=0.11, top=0.93,
         wspace=0.28, hspace=0.16,
     )  # fmt: skip
     limit = SOURCE_LIMIT if map == "shift" else TARGET_LIMIT
@@ -116,7 +117,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
         x = np.linspace(-edge, edge, 401)
         axis.plot(x, family.cdf(x), color=colour)
         axis.plot(*path, "--o", color=FOLLOWED, markersize=5, markevery=[1])
-        axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticklabels=[])
+        axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticks=[], yticks=(0, 0.5, 1))
         kept = "same rank" if abs(landed - u) < SAME_RANK else f"here its rank is {landed:.2f}"
         title = f"1. normal ruler: rank {u:.2f}" if column == 0 else f"2. Laplace ruler: {kept}"
         axis.set_title(title, fontsize=10)
@@ -137,7 +138,7 @@ def histogram(axis: Axes, weights: Tensor, limit: float, colour: str, family: An
     top = max(counts.max() / weights.numel(), expected.max())
     axis.stairs(counts / weights.numel() / top, edges, fill=True, color=colour, alpha=0.8)
     axis.stairs(expected / top, edges, color="k", linewidth=0.8)
-    axis.set(xlim=(-limit, limit), yticks=[], ylim=(0, 1.05))
+    axis.set(xlim=(-limit, limit), xticks=TICKS[limit], yticks=[], ylim=(0, 1.05))
 
 
 def curve(axis: Axes, at: Mapped, name: str, limit: float) -> None:
@@ -151,6 +152,7 @@ def curve(axis: Axes, at: Mapped, name: str, limit: float) -> None:
     axis.plot(x, y, line, color=TARGET, markersize=2.5, label=name)
     axis.plot(at.w, at.v, "o", color=FOLLOWED)
     axis.set(xlim=(-SOURCE_LIMIT, SOURCE_LIMIT), ylim=(-limit, limit), xlabel="shared weight w")
+    axis.set(xticks=TICKS[SOURCE_LIMIT], yticks=TICKS[limit])
     axis.set_title("The map", fontsize=10)
     axis.legend(loc="lower right", fontsize=8, markerscale=4)
 
@@ -167,7 +169,7 @@ def layer_numbers(
     before, after, scale = _layer(weights, layer, map, b)
     return {
         "std before": float(before.std(correction=0)),
-        "after": float(after.std(correction=0)),
+        "std after": float(after.std(correction=0)),
         "kurtosis before": kurtosis(before),
         "kurtosis after": kurtosis(after),
         "KL to Laplace": binned_kl_to_laplace(after, scale),
@@ -187,7 +189,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     density(left, before, place, width, SOURCE)
     x = np.linspace(place - width, place + width, 201)
     left.plot(x, stats.norm.pdf(x, place, spread), "k--", linewidth=1, label="normal")
-    left.set(title=f"{layer}, as trained", xlabel="shared weight w", ylabel="density")
+    left.set(title=f"the layer: {layer}", xlabel="shared weight w", ylabel="density")
     limit = 10 * scale
     density(middle, after, 0.0, limit, TARGET)
     v = np.linspace(-limit, limit, 201)
@@ -195,8 +197,13 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     middle.set(title=f"after the map: {map}", xlabel=USED)
     for axis, top in ((left, 2 / spread), (middle, 2 / scale)):
         axis.set(yscale="log", ylim=(top / 2e4, top))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(loc="upper right", fontsize=8)
     quantiles(right, after, scale, limit)
+    for axis in (left, middle, right):
+        axis.locator_params(axis="x", nbins=4)
+    right.locator_params(axis="y", nbins=4)
     return figure
 
 

@@ -61,7 +61,7 @@ def shapes(axis: Axes) -> None:
 @styled
 def forms_figure(seed: int = 0) -> Figure:
     """Curves that the learned forms can take, for a normal source of variance 1 and b = 1/√2."""
-    figure, axes = panels(1, 4, height=3.0, sharey=True)
+    figure, axes = panels(1, 4, height=3.0)
     z = torch.linspace(-3, 3, 1_201)
     for axis, space in zip(axes, ("z", "logit"), strict=False):
         for number, (gain, offset) in enumerate(((0.5, 0.0), (1.0, 0.0), (1.5, 0.0), (1.0, 1.0))):
@@ -71,19 +71,20 @@ def forms_figure(seed: int = 0) -> Figure:
     axes[0].legend(loc="upper left", fontsize=7)
     torch.manual_seed(seed)
     target = make_remap("analytic")(z, 0.0, 1.0).detach()
-    for remap, label in (
-        (BinsRemap(), "as released: random"),
-        (BinsRemap().fit(z, target), "fitted"),
+    for remap, label, colour in (
+        (BinsRemap(), "as released: random", CYCLE[7]),
+        (BinsRemap().fit(z, target), "fitted", CYCLE[1]),
     ):
-        axes[2].plot(z, remap(z).detach(), ".", markersize=1.5, label=label)
+        axes[2].plot(z, remap(z).detach(), ".", markersize=1.5, color=colour, label=label)
     axes[2].set_title("30 bins", fontsize=10)
     axes[3].plot(z, make_remap("shift", bits=4)(z, 0.0, 1.0), ".", markersize=1.5, label="4 bits")
     axes[3].plot(z, target, color="#999999", linewidth=1, label="before rounding")
     axes[3].set_title("shift, rounded to ±2^p", fontsize=10)
     for axis in axes[2:]:
-        axis.legend(loc="upper left", fontsize=7, markerscale=6)
+        axis.legend(loc="lower right", fontsize=7, markerscale=6)
     for axis in axes:
         axis.set(xlabel="z", ylim=(-4.5, 4.5))
+    axes[2].set_ylim(-8, 4.5)  # room for the legend
     axes[0].set_ylabel("mapped weight")
     return figure
 
@@ -137,21 +138,28 @@ def trained_shape(axis: Axes, records: Sequence[Record], method: str) -> None:
     shapes(axis)
     advantage = np.mean([record.value for record in records])
     axis.annotate(
-        f"Laplace − normal fit\n{advantage:+.3f} nats per weight",
+        f"Laplace − normal fit\n{advantage:+.3f} nats per weight".replace("-", "−"),
         (0.98, 0.96), xycoords="axes fraction", ha="right", va="top", fontsize=8,
     )  # fmt: skip
     axis.set_ylabel("density")
 
 
 def accuracies(axis: Axes, records: Sequence[Record]) -> None:
-    """Test accuracy of an adder network on the lent weights, one point per seed."""
-    for place, method in enumerate(METHODS):
-        values = [r.value for r in records if (r.metric, r.method) == ("accuracy", method)]
-        axis.bar(place, np.mean(values), color=METHOD_COLOURS[method], alpha=0.5, width=0.6)
-        spread = place + 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2)
-        axis.plot(spread, values, "o", color=METHOD_COLOURS[method], markersize=4)
-        axis.text(place, 3, f"{np.mean(values):.1f}", ha="center", fontsize=9)
-    axis.set_xticks(range(len(METHODS)), [NAMES[method] for method in METHODS])
-    axis.set(ylim=(0, 100), ylabel="test accuracy (%)")
+    """Test accuracy of an adder network on lent weights, by their spread: seeds and their mean."""
+    for method in METHODS:
+        runs = [r for r in records if (r.metric, r.method) == ("best_accuracy", method)]
+        look = {"color": METHOD_COLOURS[method], "label": NAMES[method]}
+        if method == "none":
+            spreads = [r.value for r in records if (r.metric, r.method) == ("std", method)]
+            axis.plot(spreads, [r.value for r in runs], "o", markersize=4, **look)
+            continue
+        scans = [[(row["std"], row["accuracy"]) for row in run.log or []] for run in runs]
+        x, y = np.array(scans, float).transpose(2, 1, 0)
+        axis.plot(x, y, "o", markersize=4, alpha=0.5, color=METHOD_COLOURS[method])
+        axis.plot(x.mean(1), y.mean(1), linewidth=2, **look)
+    axis.set_xscale("log", base=4)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(ylim=(0, 102), ylabel="test accuracy (%)")
+    axis.set(xlabel="standard deviation of the lent weights")
     axis.set_title("Lent to an adder network, frozen")
-    axis.grid(visible=False, axis="x")
+    axis.legend(loc="lower right", fontsize=8)

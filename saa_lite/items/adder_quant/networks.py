@@ -19,8 +19,10 @@ from saa_lite.items.base import Context, dataset_label
 from saa_lite.items.training import load_splits
 from saa_lite.locks import locked
 from saa_lite.models import create_model
+from saa_lite.quantize import to_integer
+from saa_lite.quantize.adder_layers import QuantizedAdder
 from saa_lite.records import config_hash, run_folder
-from saa_lite.train import TrainConfig, evaluate, train
+from saa_lite.train import TrainConfig, evaluation_mode, train
 from saa_lite.train.checkpoint import first_difference, layers_of
 from saa_lite.train.container import read_container, write_container
 
@@ -63,7 +65,8 @@ class Training:
 
     def recipe(self) -> dict[str, object]:
         """The part that the trained network depends on."""
-        names = {field.name for field in fields(Training)} - {"calibration_batches"}
+        names = {field.name for field in fields(Training)}
+        names -= {"test_images", "calibration_batches"}
         return {name: value for name, value in self.shared().items() if name in names}
 
     def config(self, seed: int) -> TrainConfig:
@@ -90,13 +93,24 @@ class Network:
     test_set: ImageSet
     device: str
 
-    def accuracy(self, model: nn.Module | None = None) -> float:
-        """Test accuracy in % of the network, or of a quantised copy of it."""
+    @torch.no_grad()
+    def logits(self, model: nn.Module | None = None) -> Tensor:
+        """float64 [N, classes] on the test images, of the network or of a quantised copy of it.
+
+        Adder layers on a shared scale sum integers here, which give the same bits sooner.
+        """
+        chosen = self.model if model is None else model
+        if any(isinstance(layer, QuantizedAdder) for layer in chosen.modules()):
+            chosen = to_integer(chosen)
         mean, std = normalization(self.train_set)
-        tested = evaluate(
-            model or self.model, self.test_set, device=self.device, mean=mean, std=std
-        )
-        return 100 * tested["accuracy"]
+        batches = Batches(self.test_set, 250, mean=mean, std=std, device=self.device)
+        with evaluation_mode(chosen):
+            found = [chosen(images) for _, images, _ in batches.epoch(0)]
+        return torch.cat(found).double().cpu()
+
+    def accuracy(self, logits: Tensor) -> float:
+        """Right answers in % of the test images."""
+        return 100 * (logits.argmax(1) == self.test_set.labels).double().mean().item()
 
     def calibration(self, settings: Training) -> list[Tensor]:
         """Normalised calibration batches [B, C, H, W], none smaller than the others."""
@@ -105,6 +119,11 @@ class Network:
         ).epoch(0)
         count = range(settings.calibration_batches)
         return [images for _, (_, images, _) in zip(count, batches, strict=False)]
+
+
+def logit_error(logits: Tensor, exact: Tensor) -> float:
+    """‖logits − exact‖² / ‖exact‖² in %; unlike accuracy it does not saturate near 100 %."""
+    return 100 * ((logits - exact).square().sum() / exact.square().sum()).item()
 
 
 def trained_network(settings: Training, context: Context, kind: str, seed: int) -> Network:
@@ -120,7 +139,8 @@ def trained_network(settings: Training, context: Context, kind: str, seed: int) 
     if tracked_path(name).is_file():
         _load(model.to(context.device), tracked_path(name))
     else:
-        _train(model, train_set, test_set, settings.config(seed), context, training_folder(name))
+        folder = training_folder(name, settings.test_images)
+        _train(model, train_set, test_set, settings.config(seed), context, folder)
     return Network(model.eval(), train_set, test_set, context.device)
 
 
@@ -151,9 +171,9 @@ def network_name(settings: Training, kind: str, seed: int) -> str:
     return f"{kind}-{settings.model}-{dataset}-{config_hash(settings.recipe())[:12]}-{seed}"
 
 
-def training_folder(name: str) -> Path:
-    """Where a network's training keeps its checkpoints (ignored)."""
-    return run_folder(PLACE) / name
+def training_folder(name: str, test_images: int) -> Path:
+    """Where a network's training keeps its checkpoints (ignored), tested on so many images."""
+    return run_folder(PLACE) / f"{name}-tested-on-{test_images}"
 
 
 def tracked_path(name: str) -> Path:
@@ -168,10 +188,34 @@ def keep_network(network: Network, settings: Training, kind: str, seed: int) -> 
         for name, value in network.model.state_dict().items()
     }
     path = tracked_path(network_name(settings, kind, seed))
-    write_container(
-        path, tensors, {"recipe": settings.recipe(), "layers": layers_of(network.model)}
-    )
+    document = {
+        "recipe": settings.recipe(),
+        "layers": layers_of(network.model),
+        "create_model": [
+            settings.model, network.train_set.num_classes, kind, False,
+            network.train_set.in_channels,
+        ],
+    }  # fmt: skip
+    path.unlink(missing_ok=True)  # else it would be kept beside the new one
+    write_container(path, tensors, document)
     return path
+
+
+def tracked_networks() -> list[str]:
+    """Names of the networks that come with the project."""
+    return sorted(path.stem for path in tracked_path("").parent.glob("*.safetensors"))
+
+
+def tracked_network(name: str) -> nn.Module:
+    """One of them, in evaluation mode; needs no images.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    _, document = read_container(tracked_path(name))
+    model = create_model(*document["create_model"])
+    _load(model, tracked_path(name))
+    return model.eval()
 
 
 def _load(model: nn.Module, path: Path) -> None:

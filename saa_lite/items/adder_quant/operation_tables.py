@@ -21,14 +21,16 @@ which the same table prints 69.12 M.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from saa_lite.costs import Costs, count
 from saa_lite.items.base import Context
 from saa_lite.items.printed_counts import COLUMNS, METHODS, SCALE, Networks, compare
+from saa_lite.items.select import train_images, training_length
 from saa_lite.items.table import Table
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
-from saa_lite.records import Record, measured_records
+from saa_lite.records import Record
 
 SHORT = {"Mop": "M", "Gop": "G"}
 
@@ -40,10 +42,17 @@ class Settings:
     methods: tuple[str, ...] = tuple(METHODS.values())
 
 
+class Counted(Protocol):
+    """Settings that name the operators to count."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+
+
 PROFILES = dict.fromkeys(("smoke", "laptop", "full"), Settings())
 
 
-def run(networks: Networks, settings: Settings, context: Context) -> Iterator[Record]:
+def run(networks: Networks, settings: Counted, context: Context) -> Iterator[Record]:
     """Count every network, method and number of classes."""
     for network in networks.values():
         for method in settings.methods:
@@ -82,7 +91,7 @@ def table(networks: Networks, records: list[Record], published: list[PublishedNu
     for row in dict.fromkeys(number.row for number in own):
         cells = {number.column: number for number in own if number.row == row}
         line = [cell for column in COLUMNS for cell in _counts(records, networks, cells[column])]
-        line += [cell for column in accuracies for cell in _accuracies(cells[column])]
+        line += [cell for column in accuracies for cell in _accuracies(records, cells[column])]
         rows.append((row, *line, _remark(records, networks, list(cells.values()))))
     return Table(("network", *header, "remark"), tuple(rows))
 
@@ -104,27 +113,25 @@ def _remark(records: list[Record], networks: Networks, cells: list[PublishedNumb
     return "; ".join(off) or ("agrees" if compared else "—")
 
 
-def _accuracies(number: PublishedNumber) -> tuple[str, str]:
-    """The printed accuracy, and the longest of our tracked trainings of that network and set."""
+def _accuracies(records: list[Record], number: PublishedNumber) -> tuple[str, str]:
+    """The printed accuracy, and the longest of our trainings of that network and set."""
     label, _, method = number.row.rpartition(" ")
     wanted = (label.lower().replace("-", ""), METHODS[method])
     trained = [
         record
-        for record in _tracked(number.column.lower().replace("-", ""))
-        if (record.model, record.method) == wanted and record.metric == "accuracy"
+        for record in records
+        if (record.model, record.method, record.metric) == (*wanted, "accuracy")
+        and record.dataset == number.column.lower().replace("-", "")
     ]
+    return f"{number.printed} %", longest(trained)
+
+
+def longest(trained: list[Record]) -> str:
+    """Mean accuracy of the longest training among the records."""
     if not trained:
-        return f"{number.printed} %", "—"
-    epochs = max(record.epochs for record in trained)
-    longest = [record for record in trained if record.epochs == epochs]
-    mean = math.fsum(record.value for record in longest) / len(longest)
-    images = int(longest[0].settings.get("train_images", 0))
-    return f"{number.printed} %", f"{mean:.1f} % ({epochs} epochs, {images:,} images)"
-
-
-def _tracked(dataset: str) -> list[Record]:
-    """Trainings that the loss curves recorded on CIFAR; ImageNet has none."""
-    if dataset not in ("cifar10", "cifar100"):
-        return []
-    found = measured_records(f"addernet-impacts/fig-loss-{dataset}")
-    return [record for record in found if record.dataset == dataset]
+        return "—"
+    most = max(map(training_length, trained))
+    found = [record for record in trained if training_length(record) == most]
+    mean = math.fsum(record.value for record in found) / len(found)
+    epochs, images = found[0].epochs, train_images(found[0])
+    return f"{mean:.1f} % ({epochs} epochs, {images:,} images, {len(found)} seeds)"

@@ -4,7 +4,9 @@ The figure shows the idea, without numbers. Three of ours go with it. ``ks_dista
 on exactly normal numbers against Laplace(0, b). ``laplace_advantage``, ``kurtosis`` and ``std``
 of the largest convolution of a *trained* network, which is only nearly normal, before and after.
 ``accuracy``: all convolution weights of that network are lent to an adder network, stay frozen
-there, and what follows them is trained briefly.
+there, and what follows them is trained briefly. It is given for the scale at which the package
+starts, b = 1/√2, where lent weights have standard deviation 1; ``best_accuracy`` is the best over
+several scales, which its log holds.
 
 Methods: "none" lends the weights as they are, "analytic" is eq. 5 without its learned part,
 "rescale" has the same variance as "analytic" and the shape of "none": it tells the effect of the
@@ -45,7 +47,10 @@ NUMBERS = 100_000  # of the Kolmogorov-Smirnov test
 
 @dataclass(frozen=True)
 class Settings:
-    """``epochs`` train the lending convolution network, ``adder_epochs`` the borrowing one."""
+    """``epochs`` train the lending convolution network, ``adder_epochs`` the borrowing one.
+
+    ``stds``: spreads that the maps give to normal weights, √2·b; 1 must be among them.
+    """
 
     dataset: str
     model: str
@@ -54,12 +59,13 @@ class Settings:
     epochs: int
     adder_epochs: int
     seeds: int
+    stds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     batch_size: int = 64
     crop_padding: int = 2
 
 
 PROFILES = {
-    "smoke": Settings("digits", "lenet5_bn", 100, 50, 1, 1, seeds=1, batch_size=20),
+    "smoke": Settings("digits", "lenet5_bn", 100, 50, 1, 1, 1, stds=(0.5, 1.0), batch_size=20),
     "laptop": Settings("digits", "lenet5_bn", 1_297, 500, 20, 4, seeds=5),
     "full": Settings(
         "cifar100", "resnet20", 50_000, 10_000, 200, 20, seeds=5, batch_size=128, crop_padding=4
@@ -78,7 +84,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
             if not unit.done("ks_distance"):
                 yield unit.record("ks_distance", ks_distance(method, seed), "probability")
     for unit in paired_units(context, settings, settings.model, METHODS):
-        if not unit.done(ADVANTAGE, "accuracy"):
+        if not unit.done(ADVANTAGE, "best_accuracy"):
             yield from _measure(unit, settings)
 
 
@@ -98,17 +104,28 @@ def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         unit.context, settings.dataset, settings.train_images, settings.test_images, size=32
     )
     lender = lending_network(unit, sets, settings)
-    torch.manual_seed(unit.seed)
-    borrower = create_model(
-        unit.model, sets[0].num_classes, "adder", in_channels=sets[0].in_channels
-    )
-    weights = max(lend(lender, borrower, unit.method), key=Tensor.numel)
+    weights = max(lend(lender, _borrower(unit, sets[0]), unit.method), key=Tensor.numel)
     z, density = standard_histogram(weights)
     rows = [{"z": x, "density": y} for x, y in zip(z.tolist(), density.tolist(), strict=True)]
     yield unit.record(ADVANTAGE, laplace_advantage(weights), "nats per weight", log=rows)
     yield unit.record("kurtosis", excess_kurtosis(weights), "")
     yield unit.record("std", float(weights.std(correction=0)), "")
-    yield unit.record("accuracy", 100 * borrowed_accuracy(unit, borrower, sets, settings), "%")
+    reached = {}
+    as_it_is = unit.method == "none"
+    for std in (1.0,) if as_it_is else settings.stds:
+        borrower = _borrower(unit, sets[0])
+        lend(lender, borrower, unit.method, std)
+        reached[std] = 100 * borrowed_accuracy(unit, borrower, sets, settings)
+    scan = [{"std": std, "accuracy": accuracy} for std, accuracy in reached.items()]
+    yield unit.record("accuracy", reached[1.0], "%")
+    yield unit.record("best_accuracy", max(reached.values()), "%", log=None if as_it_is else scan)
+
+
+def _borrower(unit: Unit, train_set: ImageSet) -> nn.Module:
+    torch.manual_seed(unit.seed)
+    return create_model(
+        unit.model, train_set.num_classes, "adder", in_channels=train_set.in_channels
+    )
 
 
 def lending_network(unit: Unit, sets: tuple[ImageSet, ImageSet], settings: Settings) -> nn.Module:
@@ -120,21 +137,23 @@ def lending_network(unit: Unit, sets: tuple[ImageSet, ImageSet], settings: Setti
     return model
 
 
-def lend(lender: nn.Module, borrower: nn.Module, method: str) -> list[Tensor]:
+def lend(lender: nn.Module, borrower: nn.Module, method: str, std: float = 1.0) -> list[Tensor]:
     """Give ``borrower``'s adder convolutions the remapped weights of ``lender`` and freeze them.
 
     Args:
         lender: a network of convolutions.
         borrower: the same network with adder layers; changed in place.
-        method: of METHODS.
+        method: of METHODS; "none" lends the weights as they are, whatever ``std`` is.
+        std: √2·b, the standard deviation that normal weights end with.
 
     Returns:
         The frozen weights, on the CPU.
     """
+    remap = make_remap(method, **({} if method == "none" else {"scale": std * SCALE}))
     given = []
     for name, layer in borrower.named_modules():
         if isinstance(layer, AdderConv2d):
-            weight = make_remap(method)(lender.get_parameter(f"{name}.weight").detach().cpu())
+            weight = remap(lender.get_parameter(f"{name}.weight").detach().cpu())
             layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
             given.append(layer.weight.data)
     return given

@@ -1,0 +1,94 @@
+"""What Tables 4 and 5 print: how much accuracy quantising costs, in points.
+
+Per number of bits b, of weights and of activations:
+
+================== ===============================================================================
+change_b_bits      test accuracy of the quantised network minus that of the same network in full
+                   precision; a loss is negative, as printed
+logit_error_b_bits distance of the two networks' logits, see
+                   :func:`~saa_lite.items.adder_quant.networks.logit_error`
+================== ===============================================================================
+
+Where batch norm takes its statistics anew after quantising, the full-precision network's are taken
+anew from the same images, too: our reading, so that a change is quantisation's alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from saa_lite.items.adder_quant.networks import Network, Training, logit_error
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.interval import signed_mean
+from saa_lite.records import Record
+from saa_lite.train import reestimate_batch_norm
+
+
+def change_metric(bits: int) -> str:
+    """Name of the change at so many bits."""
+    return f"change_{bits}_bits"
+
+
+def error_metric(bits: int) -> str:
+    """Name of the logits' distance at so many bits."""
+    return f"logit_error_{bits}_bits"
+
+
+def metrics_of(bits: Sequence[int]) -> list[str]:
+    """All numbers of one quantised row."""
+    return [name(b) for b in bits for name in (change_metric, error_metric)]
+
+
+def unit_of(context: Context, settings: Training, method: str, seed: int) -> Unit:
+    """The unit of one row and seed."""
+    return context.unit(
+        method=method,
+        model=settings.model,
+        dataset=settings.dataset,
+        seed=seed,
+        epochs=settings.epochs,
+        settings=settings.shared(),
+    )
+
+
+def fresh_copy(network: Network, images: Sequence[Tensor]) -> nn.Module:
+    """The full-precision network with statistics of batch norm from ``images``."""
+    fresh = deepcopy(network.model)
+    reestimate_batch_norm(fresh, images)
+    return fresh
+
+
+def full_precision(unit: Unit, network: Network, images: Sequence[Tensor]) -> Iterator[Record]:
+    """As trained, and with statistics of batch norm from the calibration images."""
+    yield unit.record("accuracy", network.accuracy(network.logits()), "%")
+    fresh = network.logits(fresh_copy(network, images))
+    yield unit.record("accuracy_reestimated", network.accuracy(fresh), "%")
+
+
+def compared(
+    unit: Unit, network: Network, quantised: nn.Module, exact: Tensor, bits: int
+) -> Iterator[Record]:
+    """Both numbers; ``exact`` holds the logits in full precision."""
+    found = network.logits(quantised)
+    change = network.accuracy(found) - network.accuracy(exact)
+    yield unit.record(change_metric(bits), change, "points")
+    yield unit.record(error_metric(bits), logit_error(found, exact), "%")
+
+
+def cells(records: Sequence[Record], method: str, bits: int) -> tuple[str, str]:
+    """Mean change with its interval, and mean error of the logits, as tables show them."""
+    change = signed_mean(values_of(records, method, change_metric(bits)))
+    errors = values_of(records, method, error_metric(bits))
+    return f"{change} points", f"{sum(errors) / len(errors):.2f} %"
+
+
+def values_of(records: Sequence[Record], method: str, metric: str) -> tuple[float, ...]:
+    """One number per seed."""
+    return tuple(r.value for r in records if (r.method, r.metric) == (method, metric))
+
+
+def setting_of(records: Sequence[Record]) -> str:
+    """What was trained, on what, for how long."""
+    first, seeds = records[0], len({record.seed for record in records})
+    return f"{first.model}, {first.dataset}, {first.epochs} epochs, {seeds} seeds"

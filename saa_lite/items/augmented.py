@@ -1,0 +1,204 @@
+"""Trainings of a target alone and inside its augmented model, which several items share.
+
+Per seed, every method sees the same images in the same order and makes the same number of target
+updates; plain and augmented targets of one operator are the same network with the same start,
+except that remapped weights start as a convolution's.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment, export
+from saa_lite.augment.config import EXPAND, WIDTH
+from saa_lite.data import ImageSet
+from saa_lite.items.base import Context, Unit, unit_key
+from saa_lite.items.training import load_splits
+from saa_lite.models import create_model
+from saa_lite.records import Record, measured_records, run_records
+from saa_lite.train import Method, TrainConfig, train
+
+CHECKED_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Operator of the target, and how :class:`AugmentConfig` differs from the settings' widths.
+
+    ``augmentation`` is None for the target alone; ``training`` goes to
+    :class:`AugmentedTraining`.
+    """
+
+    operator: str
+    augmentation: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
+RECIPES: dict[str, Recipe] = {
+    "shift": Recipe("shift"),
+    "aug-shift": Recipe("shift", REMAPPED),
+    "conv": Recipe("conv"),
+    "adder": Recipe("adder"),
+    "aug-adder": Recipe("adder", REMAPPED),
+    "netaug": Recipe("conv", {}),
+    "shiftadd": Recipe("shiftadd"),
+}
+METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
+"""Those that are compared in accuracy, in the order in which a campaign runs them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Budget and recipe; all but ``dataset``, ``network`` and ``seeds`` is in the hash.
+
+    The defaults are NetAug's official code where it says something: label smoothing, Nesterov,
+    multiples, α = 1, sorting and drawn widths in the first half. Rate and decay are what the
+    ShiftAddAug authors are said to use.
+    """
+
+    dataset: str
+    network: str
+    image_size: int
+    small_input: bool
+    train_images: int
+    test_images: int
+    epochs: int
+    seeds: int
+    batch_size: int = 64
+    lr: float = 0.05
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+    warmup_epochs: float = 0.5
+    crop_padding: int = 4
+    flip: bool = True
+    width: tuple[float, ...] = WIDTH
+    expand: tuple[float, ...] = EXPAND
+    alpha: float = 1.0
+    width_epochs: float = 0.5
+    sort: bool = True
+    batch_norm_images: int = 16_000
+
+
+def units(context: Context, settings: Settings, methods: Sequence[str]) -> Iterator[Unit]:
+    """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced."""
+    apart = ("dataset", "network", "seeds")
+    recipe = {k: v for k, v in asdict(settings).items() if k not in apart}
+    recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
+    for seed in range(settings.seeds):
+        for method in methods:
+            yield context.unit(
+                method=method,
+                model=settings.network,
+                dataset=settings.dataset,
+                seed=seed,
+                epochs=settings.epochs,
+                settings=recipe,
+            )
+
+
+def run(
+    settings: Settings,
+    context: Context,
+    methods: Sequence[str] = METHODS,
+    shared_with: Sequence[str] = (),
+) -> Iterator[Record]:
+    """Train what no record holds yet.
+
+    Args:
+        shared_with: items whose finished runs of the same units count for this one too.
+    """
+    for unit in units(context, settings, methods):
+        if unit.done("accuracy", "test_loss", "train_accuracy"):
+            continue
+        found = borrowed(unit, shared_with)
+        yield from found or measure(unit, settings)
+
+
+def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
+    """Records that another item has made of the very same training."""
+    context = unit.context
+    for item in items:
+        known = [*measured_records(item), *run_records(item, context.profile)]
+        found = [record for record in known if unit_key(record) == unit.key]
+        if found:
+            return [replace(record, item=context.item) for record in found]
+    return []
+
+
+def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
+    """Train one unit and record the target; of an augmented run also what was around it."""
+    train_set, test_set = load_splits(
+        unit.context, unit.dataset, settings.train_images, settings.test_images,
+        settings.image_size,
+    )  # fmt: skip
+    model = build(unit.method, settings, train_set, unit.seed)
+    history = train(
+        model,
+        train_set,
+        test_set,
+        train_config(settings, unit.seed),
+        method=training_method(unit.method, settings),
+        device=unit.context.device,
+        checkpoint=unit.checkpoint,
+        progress=unit.context.progress,
+    )
+    seconds, last = sum(row["seconds"] for row in history), history[-1]
+    accuracy = 100 * last["test_accuracy"]
+    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
+    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
+    yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
+    if isinstance(model, AugmentedNet):
+        wide = 100 * last["augmented_accuracy"]
+        yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
+        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
+        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
+        yield unit.record("export_difference", export_difference(model, test_set), "")
+
+
+def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
+    """The method's network, its weights drawn from ``seed``: the target's own first."""
+    recipe = RECIPES[method]
+    torch.manual_seed(seed)
+    target = create_model(
+        settings.network,
+        train_set.num_classes,
+        recipe.operator,
+        small_input=settings.small_input,
+        in_channels=train_set.in_channels,
+    )
+    if recipe.augmentation is None:
+        return target
+    options = {"width": settings.width, "expand": settings.expand, **recipe.augmentation}
+    return augment(target, AugmentConfig(**options))
+
+
+def training_method(method: str, settings: Settings) -> Method:
+    """Plain training, or the two passes of augmented training."""
+    recipe = RECIPES[method]
+    if recipe.augmentation is None:
+        return Method()
+    names = ("alpha", "width_epochs", "sort", "batch_norm_images")
+    options = {name: getattr(settings, name) for name in names}
+    return AugmentedTraining(**{**options, **recipe.training})
+
+
+def train_config(settings: Settings, seed: int) -> TrainConfig:
+    """The recipe that all methods share."""
+    names = (
+        "epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "warmup_epochs",
+        "crop_padding", "flip",
+    )  # fmt: skip
+    return TrainConfig(**{name: getattr(settings, name) for name in names}, seed=seed)
+
+
+@torch.no_grad()
+def export_difference(model: AugmentedNet, test_set: ImageSet) -> float:
+    """Largest difference of a logit between exported network and target; 0 is the claim."""
+    device = next(model.parameters()).device
+    images = test_set.images[:CHECKED_IMAGES].to(device).float() / 255
+    alone = export(model).eval()
+    return float((alone(images) - model.eval()(images)).abs().max())

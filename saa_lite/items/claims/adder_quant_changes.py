@@ -1,0 +1,107 @@
+"""Claims of AdderNet quantisation on what quantising costs: Tables 4 and 5, and a floor of ours.
+
+``change_b_bits`` is the accuracy that quantising to b bits changes, in points, negative where it
+loses; see :mod:`saa_lite.items.adder_quant.changes`. Differences are paired: by network and
+calibration images within a kind of network, by seed, recipe and images between the two kinds.
+"""
+
+from functools import partial
+
+from saa_lite.items.base import Claim, Samples
+from saa_lite.items.select import best_group, budget, paired
+from saa_lite.published import find_published
+from saa_lite.records import Record
+
+SOURCE = "adder-quant"
+READINGS = ("QSSF", "QSSF, scale of the weights", "QSSF, scale of the activations")
+CIFAR_IMAGES, CIFAR_EPOCHS = 50_000, 400
+LEARNED = ("AdaRound", "BRECQ", "QDrop")
+
+
+def _printed(record: Record) -> bool:
+    """ResNet-20 trained on all of CIFAR-100; a shorter training has other weights to lose."""
+    same = (record.model, record.dataset) == ("resnet20", "cifar100")
+    return (
+        same
+        and record.settings.get("train_images") == CIFAR_IMAGES
+        and record.epochs >= CIFAR_EPOCHS
+    )
+
+
+def _ahead(bits: int, better: str, worse: str, records: list[Record]) -> Samples | None:
+    return paired(records, f"change_{bits}_bits", (better, worse), "above", at_published=_printed)
+
+
+def _ahead_of_every_reading(bits: int, records: list[Record]) -> Samples | None:
+    """Redistribution minus whichever reading of QSSF does best on that seed."""
+    methods = ("Ours", *READINGS)
+    group = best_group(records, f"change_{bits}_bits", methods)
+    if group is None:
+        return None
+    seeds, runs = group.seeds(methods), group.by_method
+    values = tuple(
+        runs["Ours"][seed].value - max(runs[name][seed].value for name in READINGS)
+        for seed in seeds
+    )
+    return Samples(values, "points", "above", 0.0, False, budget(group.records))
+
+
+def _transformer(bits: int) -> Claim:
+    ours, qssf = (
+        find_published(f"{SOURCE}/tab4", row, f"W{bits}A{bits}").printed for row in ("Ours", "QSSF")
+    )
+    return Claim(
+        f"{SOURCE}/tab4:ours-{bits}-bits",
+        f"At {bits} bits the adder transformer loses less by redistribution than by QSSF, "
+        "whichever reading of QSSF loses least",
+        f"{SOURCE}/tab4",
+        f"{ours} against {qssf} points",
+        "adder DeiT-T, ImageNet",
+        partial(_ahead_of_every_reading, bits),
+    )
+
+
+def _compared(bits: int, better: str, worse: str) -> Claim:
+    """One printed order of two rows of Table 5."""
+    first, second = (
+        find_published(f"{SOURCE}/tab5", row, f"W{bits}A{bits}").printed for row in (better, worse)
+    )
+    return Claim(
+        f"{SOURCE}/tab5:{_slug(better)}-{_slug(worse)}-{bits}-bits",
+        f"At {bits} bits {better} loses less than {worse}",
+        f"{SOURCE}/tab5",
+        f"{first} against {second} points",
+        "ResNet-20, CIFAR-100",
+        partial(_ahead, bits, better, worse),
+    )
+
+
+def _above_the_floor(bits: int, method: str) -> Claim:
+    return Claim(
+        f"{SOURCE}/tab5:{method.lower()}-nearest-{bits}-bits",
+        f"At {bits} bits {method} loses less than rounding to nearest (floor, ours)",
+        f"{SOURCE}/tab5",
+        "no floor printed",
+        "ResNet-20, CIFAR-100",
+        partial(_ahead, bits, f"CNN {method}", "CNN nearest"),
+    )
+
+
+def _slug(row: str) -> str:
+    return row.removeprefix("CNN ").lower()
+
+
+ADDER_QUANT_CHANGES = (
+    *(_transformer(bits) for bits in (8, 6, 4)),
+    *(
+        claim
+        for bits in (4, 3)
+        for claim in (
+            _compared(bits, "AddNN", "CNN AdaRound"),
+            _compared(bits, "CNN BRECQ", "AddNN"),
+            _compared(bits, "CNN QDrop", "AddNN"),
+            _compared(bits, "CNN QDrop", "CNN AdaRound"),
+            *(_above_the_floor(bits, method) for method in LEARNED),
+        )
+    ),
+)

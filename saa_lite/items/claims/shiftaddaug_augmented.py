@@ -1,0 +1,148 @@
+"""Claims about training a target inside an augmented model, and controls of ours beside them.
+
+Metrics that the items record for them: ``accuracy`` of the target on the test set, ``least_lead``,
+the smallest lead over all epochs of the augmented pass's train accuracy over the target's, and
+``export_difference`` of logits between exported network and target. Methods shift, aug-shift, conv
+(the multiplicative network), adder, aug-adder and netaug.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from saa_lite.items.base import Claim, Exact, Samples
+from saa_lite.items.select import exact, paired, single
+from saa_lite.published import find_published
+from saa_lite.records import Record
+
+GAIN, CURVES, TABLE = "shiftaddaug/claim-cifar100", "shiftaddaug-supp/fig1", "shiftaddaug-supp/tab2"
+CIFAR_IMAGES = 50_000
+EPOCHS = 250  # the shorter of the two trainings that the authors are said to run
+RESOLUTION = 160
+NETWORKS = {"mobilenet_v2_w035": "MobileNetV2-w0.35", "mcunet": "MCUNet"}
+Judged = Callable[[list[Record]], Samples | Exact | None]
+
+
+def trained_fully(record: Record) -> bool:
+    """At the published setting, as far as it is known."""
+    settings = record.settings
+    whole = settings.get("train_images") == CIFAR_IMAGES
+    return whole and settings.get("image_size") == RESOLUTION and record.epochs >= EPOCHS
+
+
+def _difference(
+    methods: tuple[str, str],
+    holds: Literal["above", "below"] = "above",
+    dataset: str = "cifar100",
+    network: str = "mobilenet_v2_w035",
+) -> Judged:
+    """Accuracy of the first method minus that of the second, per seed."""
+
+    def samples(records: list[Record]) -> Samples | None:
+        found = [r for r in records if (r.dataset, r.model) == (dataset, network)]
+        return paired(found, "accuracy", methods, holds, at_published=trained_fully)
+
+    return samples
+
+
+def _published(methods: tuple[str, str], network: str, column: str) -> str:
+    """Difference of two cells of Table 2, or the cells where one of them is not printed."""
+    names = {"shift": "Shift", "adder": "Add", "aug-adder": "AugAdd"}
+    first, second = (
+        find_published(TABLE, f"{NETWORKS[network]} {names[method]}", column) for method in methods
+    )
+    difference = (first.value or 0.0) - (second.value or 0.0)
+    return f"{first.printed} − {second.printed} = {difference:+.2f} points"
+
+
+def _gain(name: str, text: str, samples: Judged, published: str) -> Claim:
+    return Claim(f"{GAIN}:{name}", text, GAIN, published, "CIFAR-100, network not stated", samples)
+
+
+def _exported(records: list[Record]) -> Exact | None:
+    return exact(records, "export_difference", 0.0)
+
+
+def _lead(method: str) -> Judged:
+    def samples(records: list[Record]) -> Samples | None:
+        return single(records, "least_lead", method, "above", at_published=trained_fully)
+
+    return samples
+
+
+def _row(name: str, text: str, methods: tuple[str, str], network: str, column: str) -> Claim:
+    dataset = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}[column]
+    return Claim(
+        f"{TABLE}:{name}-{network}-{dataset}",
+        f"{text}: {NETWORKS[network]}, {column.replace('CIFAR', 'CIFAR-')}",
+        TABLE,
+        _published(methods, network, column),
+        f"{NETWORKS[network]} at 160², 300 epochs",
+        _difference(methods, "above", dataset, network),
+    )
+
+
+def _rows() -> tuple[Claim, ...]:
+    statements = (
+        ("aug-add", "AugAdd is more accurate than Add", ("aug-adder", "adder")),
+        ("shift-add", "Shift is more accurate than Add", ("shift", "adder")),
+    )
+    return tuple(
+        _row(name, text, methods, network, column)
+        for column in ("CIFAR100", "CIFAR10")
+        for network in NETWORKS
+        for name, text, methods in statements
+    )
+
+
+PRINTED_GAIN = find_published(GAIN, "gain over direct training", "accuracy").printed
+PRINTED_SURPLUS = find_published(GAIN, "gain over the multiplicative network", "accuracy").printed
+
+AUGMENTED = (
+    _gain(
+        "gain",
+        "Augmentation improves a shift network over direct training",
+        _difference(("aug-shift", "shift")),
+        f"+{PRINTED_GAIN} points",
+    ),
+    _gain(
+        "surpasses",
+        "The augmented shift network even surpasses the multiplicative one",
+        _difference(("aug-shift", "conv")),
+        f"+{PRINTED_SURPLUS} points (reviewed version)",
+    ),
+    _gain(
+        "gain-add",
+        "Augmentation improves an adder network over direct training",
+        _difference(("aug-adder", "adder")),
+        _published(("aug-adder", "adder"), "mobilenet_v2_w035", "CIFAR100"),
+    ),
+    _gain(
+        "control-netaug",
+        "Control, ours: the multiplicative network gains from augmentation, too",
+        _difference(("netaug", "conv")),
+        "no such number printed for CIFAR-100",
+    ),
+    _gain(
+        "export",
+        "What is exported computes what the target inside the augmented model computes",
+        _exported,
+        "no number printed",
+    ),
+    Claim(
+        f"{CURVES}:lead-shift",
+        "In training the augmented model stays ahead of its target in every epoch (AugShift)",
+        CURVES,
+        "curves only",
+        "network and data set not stated",
+        _lead("aug-shift"),
+    ),
+    Claim(
+        f"{CURVES}:lead-add",
+        "In training the augmented model stays ahead of its target in every epoch (AugAdd)",
+        CURVES,
+        "curves only",
+        "network and data set not stated",
+        _lead("aug-adder"),
+    ),
+    *_rows(),
+)

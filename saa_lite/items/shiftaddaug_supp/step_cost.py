@@ -1,0 +1,159 @@
+"""What one training step of every method costs: time, taken in turns, and peak memory.
+
+A step is complete: passes forwards and backwards, weight generation, optimiser. Images are random
+and already in memory. The configurations of the augmented passes are one fixed list, the same for
+every method, because they are drawn from (seed, epoch, step) alone.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from saa_lite.augment import AugmentedNet
+from saa_lite.augment.axes import Configuration
+from saa_lite.augment.method import AugmentedTraining
+from saa_lite.bench.rounds import interleaved
+from saa_lite.data import ImageSet
+from saa_lite.items.augmented import Settings, build, train_config, training_method
+from saa_lite.items.memory import peak_memory_mb
+from saa_lite.train import backward_pass
+from saa_lite.train.loop import train_step
+from saa_lite.train.run import Run
+
+CLASSES = 100
+SETS = {"train": 4, "test": 1}  # batches; only the first one of the training set is used
+
+
+@dataclass
+class Stepper:
+    """One method, set up for training on random images, that makes the same step again."""
+
+    method: str
+    settings: Settings
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        train_set, test_set = (random_images(self.settings, split) for split in SETS)
+        model = build(self.method, self.settings, train_set, seed=0)
+        method = training_method(self.method, self.settings)
+        config = train_config(self.settings, seed=0)
+        self.run = Run(
+            model, train_set, test_set, config, device=self.device, folder=None, method=method
+        )
+        self.run.model.train()
+        self.run.method.begin_epoch(self.run)
+        _, self.images, self.labels = next(self.run.batches.epoch(0))
+
+    def step(self, index: int) -> None:
+        """The step number ``index``, which decides what the augmented pass runs."""
+        self.run.step = index
+        train_step(self.run, self.images, self.labels)
+        self.wait()
+
+    def augmented_pass(self, index: int) -> None:
+        """The augmented pass of a step alone, and the optimiser."""
+        model = self.run.model
+        assert isinstance(model, AugmentedNet)
+        self.run.step = index
+        self.run.optimizer.zero_grad()
+        with model.configured(self.configuration(index)):
+            backward_pass(self.run, self.images, self.labels)
+        self.run.optimizer.step()
+        self.wait()
+
+    def configuration(self, index: int) -> Configuration:
+        """What the augmented pass of step ``index`` runs."""
+        self.run.step = index
+        method = self.run.method
+        assert isinstance(method, AugmentedTraining)
+        drawn: Configuration = method.configuration(self.run)
+        return drawn
+
+    def wait(self) -> None:
+        """Until the GPU is done."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
+
+def random_images(settings: Settings, split: str) -> ImageSet:
+    """Noise with as many classes as CIFAR-100."""
+    count, size = SETS[split] * settings.batch_size, settings.image_size
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=random)
+    names = tuple(str(label) for label in range(CLASSES))
+    return ImageSet("random", split, images, torch.arange(count) % CLASSES, names)
+
+
+@torch.no_grad()
+def multiply_accumulates(model: AugmentedNet, configuration: Configuration, size: int) -> int:
+    """Multiply-accumulates of one image of ``size``² in a configuration of a multiplicative net."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with FlopCounterMode(display=False) as counter, model.configured(configuration):
+        model(torch.zeros(1, 3, size, size, device=device))
+    model.train(was_training)
+    return int(counter.get_total_flops()) // 2
+
+
+def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]:
+    """Per step, (MACs of the target + MACs of its configuration) / MACs of the target."""
+    net = Stepper("netaug", settings)
+    model = net.run.model
+    assert isinstance(model, AugmentedNet)
+    target = Configuration({axis.name: 1.0 for axis in model.axes}, {})
+    size = settings.image_size
+    base = multiply_accumulates(model, target, size)
+    wide = [multiply_accumulates(model, net.configuration(i), size) for i in steps]
+    return [(base + macs) / base for macs in wide]
+
+
+def step_seconds(
+    steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int
+) -> dict[str, list[float]]:
+    """Seconds of each step by method; the methods take turns.
+
+    On one CPU thread these are seconds of processor time, which other work on the machine
+    disturbs less; otherwise of wall time.
+    """
+    alone = torch.get_num_threads() == 1 and not any(
+        stepper.device.startswith("cuda") for stepper in steppers.values()
+    )
+    clock = time.process_time if alone else time.perf_counter
+    order = [steps[0]] * warm_up + list(steps)
+    waiting = {name: iter(order) for name in steppers}
+    calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
+    return interleaved(calls, len(steps), warm_up, clock=clock)
+
+
+def step_memory_mb(
+    method: str, settings: Settings, steps: Sequence[int], *, passes: str = "all"
+) -> float:
+    """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
+
+    Args:
+        passes: "all", or "augmented" for the augmented pass alone.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory, (method, settings, list(steps), passes, torch.get_num_threads()))
+
+
+def _memory(method: str, settings: Settings, steps: list[int], passes: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    stepper = Stepper(method, settings)
+    before = peak_memory_mb()
+    for index in steps:
+        (stepper.step if passes == "all" else stepper.augmented_pass)(index)
+    return peak_memory_mb() - before
+
+
+def cuda_memory_mb(stepper: Stepper, steps: Sequence[int], *, passes: str = "all") -> float:
+    """Peak memory in MB that torch allocates on the GPU during the given steps."""
+    torch.cuda.reset_peak_memory_stats(stepper.device)
+    for index in steps:
+        (stepper.step if passes == "all" else stepper.augmented_pass)(index)
+    return peak_memory_mb(stepper.device)

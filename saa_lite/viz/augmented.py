@@ -1,0 +1,103 @@
+"""Accuracies of targets trained alone and inside an augmented model, beside the published ones."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from saa_lite.records import Record
+from saa_lite.viz.curves import draw_method
+from saa_lite.viz.style import COLOURS, LABELS, headline, legend_below, panels, styled
+
+# The papers' names; elsewhere the operators go by the names of the networks they come from.
+NAMES = {"shift": "Shift", "conv": "Mult", "adder": "Add"}
+
+
+def name_of(method: str) -> str:
+    """A method as ShiftAddAug calls it."""
+    return NAMES.get(method, LABELS.get(method, method))
+
+
+@styled
+def gain_figure(
+    records: Sequence[Record], published: Mapping[str, float], title: str, methods: Sequence[str]
+) -> Figure:
+    """Final accuracy, accuracy per epoch, and the published accuracies in a panel of their own.
+
+    Args:
+        records: metric "accuracy" with a log per epoch, of one configuration.
+        published: method → printed accuracy in %; may be empty.
+        methods: order from the top.
+    """
+    ratios = [1.2, 1.2, 1.0]
+    figure, axes = panels(1, 3, height=3.6, width_ratios=ratios)
+    measured, curves, printed = axes
+    for method in methods:
+        runs = [record for record in records if record.method == method]
+        draw_method(curves, method, runs, "test_accuracy", 100)
+    values = {m: [r.value for r in records if r.method == m] for m in methods}
+    draw_accuracies(measured, values, "measured here: test accuracy (%)", solid=True)
+    curves.set_xlabel("epoch")
+    curves.set_title("measured here: accuracy per epoch (%)", fontsize=10)
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for line in curves.lines:
+        line.set_label("_" + str(line.get_label()))
+    shown = {method: [published[method]] if method in published else [] for method in methods}
+    draw_accuracies(printed, shown, "published (%)", solid=False)
+    headline(figure, title)
+    return figure
+
+
+def draw_accuracies(
+    axis: Axes, values: Mapping[str, Sequence[float]], title: str, *, solid: bool
+) -> None:
+    """One row per method: a point per seed and their mean, hollow where published."""
+    for row, (method, found) in enumerate(values.items()):
+        colour = COLOURS[method]
+        if not found:
+            axis.annotate("not printed" if not solid else "not run", (0.02, row),
+                          xycoords=("axes fraction", "data"), va="center", fontsize=8,
+                          color="#777777")  # fmt: skip
+            continue
+        face = colour if solid else "none"
+        axis.scatter(found, [row] * len(found), s=36, color=face, edgecolor=colour, alpha=0.7)
+        mean = fmean(found)
+        axis.annotate(f"{mean:.2f}", (mean, row), (0, 7), textcoords="offset points",
+                      ha="center", fontsize=8)  # fmt: skip
+        if solid and len(found) > 1:
+            axis.plot([mean, mean], [row - 0.25, row + 0.25], color=colour, linewidth=2)
+    axis.set_yticks(range(len(values)), [name_of(method) for method in values])
+    axis.set_ylim(len(values) - 0.4, -0.7)
+    axis.margins(x=0.15)
+    axis.set_title(title, fontsize=10)
+
+
+@styled
+def lead_figure(records: Sequence[Record], title: str) -> Figure:
+    """Train accuracy of the target's pass and of the augmented pass, one panel per method."""
+    methods = list(dict.fromkeys(record.method for record in records))
+    figure, axes = panels(1, len(methods), height=3.3, sharey=True)
+    for axis, method in zip(axes, methods, strict=True):
+        for record in (r for r in records if r.method == method and r.log):
+            draw_pair(axis, record)
+        axis.set_title(name_of(method))
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("train accuracy (%)")
+    legend_below(figure, axes[:1])
+    headline(figure, title)
+    return figure
+
+
+def draw_pair(axis: Axes, record: Record) -> None:
+    """Both passes of one run; labelled for the first seed alone."""
+    for style, quantity, label in (
+        ("-", "train_accuracy", "target"),
+        ("--", "augmented_accuracy", "augmented model"),
+    ):
+        values = [100 * float(row[quantity] or 0) for row in record.log or []]
+        epochs = range(1, len(values) + 1)
+        shown = label if record.seed == 0 else f"_{label}"
+        axis.plot(epochs, values, style, color=COLOURS[record.method], marker=".", label=shown)
