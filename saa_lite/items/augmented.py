@@ -5,9 +5,9 @@ updates; plain and augmented targets of one operator are the same network with t
 except that remapped weights start as a convolution's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 from torch import nn
@@ -16,37 +16,14 @@ from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, aug
 from saa_lite.augment.config import EXPAND, WIDTH
 from saa_lite.data import ImageSet
 from saa_lite.items.base import Context, Unit, unit_key
+from saa_lite.items.recipes import RECIPES, mutation_for
 from saa_lite.items.training import load_splits
 from saa_lite.models import create_model
+from saa_lite.nn import convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import Method, TrainConfig, train
 
 CHECKED_IMAGES = 100
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Operator of the target, and how :class:`AugmentConfig` differs from the settings' widths.
-
-    ``augmentation`` is None for the target alone; ``training`` goes to
-    :class:`AugmentedTraining`.
-    """
-
-    operator: str
-    augmentation: Mapping[str, Any] | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-
-REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
-RECIPES: dict[str, Recipe] = {
-    "shift": Recipe("shift"),
-    "aug-shift": Recipe("shift", REMAPPED),
-    "conv": Recipe("conv"),
-    "adder": Recipe("adder"),
-    "aug-adder": Recipe("adder", REMAPPED),
-    "netaug": Recipe("conv", {}),
-    "shiftadd": Recipe("shiftadd"),
-}
 METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
 
@@ -85,8 +62,8 @@ class Settings:
 
 def units(context: Context, settings: Settings, methods: Sequence[str]) -> Iterator[Unit]:
     """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced."""
-    apart = ("dataset", "network", "seeds")
-    recipe = {k: v for k, v in asdict(settings).items() if k not in apart}
+    shared = {f.name for f in fields(Settings)} - {"dataset", "network", "seeds"}
+    recipe = {k: v for k, v in asdict(settings).items() if k in shared}
     recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
     for seed in range(settings.seeds):
         for method in methods:
@@ -170,9 +147,17 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         small_input=settings.small_input,
         in_channels=train_set.in_channels,
     )
+    if recipe.converts:
+        options = {f"keep_{name}": False for name in recipe.converts}
+        with warnings.catch_warnings():
+            # It warns of an adder classifier without a norm: that is what is tried here.
+            warnings.simplefilter("ignore", UserWarning)
+            return convert(target, recipe.operator, weights="init", **options)
     if recipe.augmentation is None:
         return target
     options = {"width": settings.width, "expand": settings.expand, **recipe.augmentation}
+    if recipe.mutates:
+        options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))
 
 

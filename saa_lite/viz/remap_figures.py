@@ -14,9 +14,12 @@ from saa_lite.augment.remap_bins import BinsRemap
 from saa_lite.records import Record
 from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, headline, panels, styled
 
-METHODS = ("none", "rescale", "analytic")
-NAMES = {"none": "as they are", "rescale": "scale only", "analytic": "remapped"}
-METHOD_COLOURS = {"none": COLOURS["conv"], "rescale": CYCLE[4], "analytic": COLOURS["adder"]}
+MAPS = ("rescale", "analytic")
+METHODS = ("none", *MAPS, "random")
+NAMES = {"none": "as is", "rescale": "rescaled", "analytic": "remapped", "random": "random"}
+METHOD_COLOURS = {
+    "none": COLOURS["conv"], "rescale": CYCLE[4], "analytic": COLOURS["adder"], "random": CYCLE[7],
+}  # fmt: skip
 SHAPES = {"normal": ("k--", stats.norm(0, 1)), "Laplace": ("k:", stats.laplace(0, 0.5**0.5))}
 LIMIT = 5.0  # of standardised weights
 
@@ -112,7 +115,7 @@ def remapping_figure(records: Sequence[Record]) -> Figure:
     axes[2].set_title("The same weights, remapped")
     axes[2].legend(loc="lower center", fontsize=8, ncols=3)
     z = torch.linspace(-4, 4, 401)
-    for method in METHODS[1:]:
+    for method in MAPS:
         v = make_remap(method)(z, 0.0, 1.0).detach()
         axes[1].plot(z, v, color=METHOD_COLOURS[method], linewidth=2, label=NAMES[method])
     axes[1].plot(z, 0.05 * z, color=METHOD_COLOURS["none"], linewidth=2, label="as is, std 0.05")
