@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from torch import nn
 
+from saa_lite.costs import count
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
@@ -179,6 +181,8 @@ def test_pictures_of_costs() -> None:
     assert heights == pytest.approx(found["conv"].energy("B").total)
     texts = [text.get_text() for text in accountings_figure(found).axes[0].texts]
     assert "no rule" in texts
+    nameless = layers_figure(count(nn.Linear(3, 2), (1, 3)), "One layer")
+    assert [tick.get_text() for tick in nameless.axes[1].get_xticklabels()] == ["(network)"]
 
 
 def test_the_laptop_profile_counts_every_identified_network() -> None:
