@@ -54,7 +54,8 @@ def draw_weight(axis: Axes, record: Record) -> None:
 def draw_logits(axis: Axes, found: dict[str, Record]) -> None:
     """Each logit of the target against the exported one: all of them on the diagonal."""
     record = found["export_difference"]
-    pairs = np.array([[float(r["target"] or 0), float(r["exported"] or 0)] for r in record.log or []])
+    rows = record.log or []
+    pairs = np.array([[float(r["target"] or 0), float(r["exported"] or 0)] for r in rows])
     axis.plot(*pairs.T, "o", markersize=4, color=COLOURS[record.method], alpha=0.6)
     limits = [float(pairs.min()), float(pairs.max())]
     axis.plot(limits, limits, color="#555555", linewidth=1)
