@@ -12,6 +12,7 @@ remap-shift               remapped weights, nothing else: is it only a reparamet
 aug-shift-raw             width and expansion, weights not remapped
 aug-shift-free            the widened part is multiplication-free, too: is it only width?
 aug-shift-affine          a learned affine map instead of the analytic one
+remap-adder, aug-adder-raw  the same two for adder targets
 adder-depthwise           Add with adder layers in the depthwise positions, too
 adder-stem                Add with an adder layer as stem, too
 adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
@@ -65,6 +66,8 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-raw": Recipe("shift", {}),
     "aug-shift-free": Recipe("shift", {**REMAPPED, "reading": "free"}),
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
+    "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
+    "aug-adder-raw": Recipe("adder", {}),
     "adder-depthwise": Recipe("adder", converts=("depthwise",)),
     "adder-stem": Recipe("adder", converts=("first",)),
     "adder-classifier": Recipe("adder", converts=("last",)),
