@@ -51,4 +51,5 @@ def draw_rows(axis: Axes, group: Sequence[Difference]) -> None:
                       textcoords="offset points", color=colour)  # fmt: skip
     axis.set_yticks(range(len(group)), [found.label for found in group], fontsize=8)
     axis.set_ylim(len(group) - 0.4, -0.7)
-    axis.set_xlabel("points")
+    axis.set_xlabel("points of accuracy")
+    axis.margins(x=0.12)
