@@ -38,7 +38,7 @@ def draw_weight(axis: Axes, record: Record) -> None:
     free = np.array([bool(r["free"]) for r in rows]).reshape(shape)
     for part, colours in ((free, "PuOr"), (~free, "Greys")):
         values = weight if part is free else np.abs(weight)
-        limit = float(np.quantile(np.abs(weight[part]), 0.98)) or 1.0
+        limit = float(np.quantile(np.abs(weight[part]), 0.95)) or 1.0
         low = -limit if part is free else 0.0
         axis.imshow(np.ma.masked_where(~part, values), cmap=colours, vmin=low, vmax=limit,
                     aspect="auto", interpolation="nearest")  # fmt: skip

@@ -7,7 +7,7 @@ parametrisation, does augmentation need it, is it only width, does a multiplicat
 much, is a learned map better. Whether inherited weights beat retrained ones is the first pair
 itself: AugShift keeps its weights from the augmented training, Shift is the same target retrained.
 
-``laptop`` trains a ResNet-8 on 640 of the embedded digits, as it must be repeated for many arms
+``laptop`` trains a ResNet-8 on 320 of the embedded digits, as it must be repeated for many arms
 and seeds. The source's network and set are ``full``.
 """
 
@@ -59,8 +59,8 @@ PROFILES = {
         crop_padding=1, flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=20,
     ),
     "laptop": Settings(
-        "digits", "resnet8", 8, True, 640, 500, epochs=10, seeds=5, batch_size=32,
-        crop_padding=1, flip=False, batch_norm_images=640,
+        "digits", "resnet8", 8, True, 320, 500, epochs=5, seeds=5, batch_size=32,
+        crop_padding=1, flip=False, batch_norm_images=320,
     ),
     "full": Settings(
         "cifar100", "mobilenet_v2_w035", 160, False, 50_000, 10_000, epochs=300, seeds=5,
