@@ -39,14 +39,17 @@ def test_arms_run_and_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Depth and mutation together, remapping without a second pass, and the pair they need."""
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     arms = ("shift", "aug-shift", "aug-shift-all", "remap-shift")
+    grid = fig4.GRID[1.5, 0.3]
     monkeypatch.setattr(fig4, "METHODS", arms)
+    monkeypatch.setattr(fig4, "GRID", {(1.5, 0.3): grid})
     item = get_item(ITEM)
     found = run_item(item, Context("smoke", progress=False), settings=item.profiles["smoke"])
     metrics = {arm: {r.metric for r in found if r.method == arm} for arm in arms}
     assert "least_lead" in metrics["aug-shift-all"]
     assert "least_lead" not in metrics["remap-shift"]
     differences = [r.value for r in found if r.metric == "export_difference"]
-    assert differences == [0.0, 0.0, 0.0]
+    assert differences == [0.0, 0.0, 0.0, 0.0]
+    assert {r.method for r in found} == {*arms, grid}
     assert (tmp_path / "data/runs" / ITEM / "smoke.png").exists()
 
 

@@ -17,6 +17,7 @@ adder-depthwise           Add with adder layers in the depthwise positions, too
 adder-stem                Add with an adder layer as stem, too
 adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
 shiftadd                  ShiftAddNet's layer, target alone
+aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
 ========================= ========================================================================
 """
 
@@ -72,6 +73,15 @@ RECIPES: dict[str, Recipe] = {
     "adder-stem": Recipe("adder", converts=("first",)),
     "adder-classifier": Recipe("adder", converts=("last",)),
     "shiftadd": Recipe("shiftadd"),
+}
+
+MULTIPLES = (1.5, 2.6, 4.0)
+ALPHAS = (0.3, 1.0, 3.0)
+GRID = {(m, a): f"aug-shift-{m}-{a}" for m in MULTIPLES for a in ALPHAS}
+"""Methods by (multiple of width and expansion, α); either multiple or none is drawn."""
+RECIPES |= {
+    name: Recipe("shift", {**REMAPPED, "width": (1.0, m), "expand": (1.0, m)}, {"alpha": a})
+    for (m, a), name in GRID.items()
 }
 
 

@@ -12,6 +12,7 @@ and seeds. The source's network and set are ``full``.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import fmean
 
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings
 from saa_lite.items.base import Context, built
 from saa_lite.items.interval import t_interval
+from saa_lite.items.recipes import GRID
 from saa_lite.items.select import Group, best_group, train_images
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
@@ -31,6 +33,8 @@ METHODS = (
     "aug-shift-affine", "aug-shift-width", "aug-shift-expand", "aug-shift-depth",
     "aug-shift-mutation", "aug-shift-all", "adder", "aug-adder", "remap-adder", "aug-adder-raw",
 )  # fmt: skip
+
+GRID_SEEDS = 3
 
 PARTS = {
     "width alone": ("aug-shift-width", "shift"),
@@ -70,8 +74,10 @@ PROFILES = {
 
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
-    """Every arm of every seed."""
-    return augmented.run(settings, context, METHODS)
+    """Every arm of every seed, then the grid of multiples and α for fewer seeds."""
+    yield from augmented.run(settings, context, METHODS)
+    fewer = replace(settings, seeds=min(settings.seeds, GRID_SEEDS))
+    yield from augmented.run(fewer, context, tuple(GRID.values()))
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
