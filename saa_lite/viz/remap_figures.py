@@ -89,7 +89,7 @@ def forms_figure(seed: int = 0) -> Figure:
     axes[3].plot(z, target, color="#999999", linewidth=1, label="remapped, to compare")
     rounded = make_remap("shift", bits=4)(z, 0.0, 1.0)
     axes[3].plot(z, rounded, ".", markersize=1.5, color=COLOURS["shift"], label="rounded to 4 bits")
-    axes[3].annotate("clipped at 1", (3, 0.3), ha="right", fontsize=8)
+    axes[3].annotate("clipped at 1", (3.1, 0.35), ha="right", fontsize=7)
     axes[3].set_title("shift", fontsize=10)
     for axis in axes:
         axis.set(xlabel="z", ylim=(-4.5, 4.5))
