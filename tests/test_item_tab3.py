@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from test_items_augmented import claim, made
 
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
@@ -10,6 +11,8 @@ from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug_supp import tab3
 from saa_lite.items.table import Table
 from saa_lite.published import load_published
+from saa_lite.records import Record
+from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 
 ITEM = "shiftaddaug-supp/tab3"
 SECONDS = {
@@ -60,3 +63,35 @@ def test_ratios(table: Table) -> None:
     assert rows["AugShift"]["time / MACs"] == "1.17"
     assert rows["Shift"]["memory / largest pass"] == "—"
     assert rows["Base"]["time / Base"] == "1.00"
+
+
+def cost(method: str, metric: str, seed: int, value: float) -> Record:
+    unit = "MB" if metric.endswith("_mb") else "times"
+    return replace(made(ITEM, method, seed, value), metric=metric, unit=unit)
+
+
+def test_claims_on_time_and_memory() -> None:
+    item = get_item(ITEM)
+    slow = {"netaug": 6.5, "aug-shift": 6.9, "aug-adder": 10.4, "adder": 1.2, "shiftadd": 3.0}
+    records = [
+        cost(method, metric, seed, value + 0.01 * seed)
+        for method, slowdown in slow.items()
+        for metric, value in (("slowdown", slowdown), ("predicted_slowdown", 6.4))
+        for seed in range(3)
+    ]
+    verdicts = {c.id.partition(":")[2]: judge(c, records).verdict for c in item.claims}
+    assert verdicts == {
+        "hybrid": DIRECTION,
+        "hybrid-add": DIRECTION,
+        "augmented": DIRECTION,
+        "layers": CONTRADICTED,
+        "arithmetic-netaug": DIRECTION,
+        "arithmetic-aug-shift": DIRECTION,
+        "arithmetic-aug-adder": CONTRADICTED,
+        "memory": NOT_RUN,
+    }
+    lean = [cost("netaug", "memory_mb", 0, 110.0), cost("netaug", "least_memory_mb", 0, 100.0)]
+    assert judge(claim(item, "memory"), lean).verdict == REPRODUCED
+    fat = [*lean, cost("aug-adder", "memory_mb", 0, 90.0)]
+    fat.append(cost("aug-adder", "least_memory_mb", 0, 80.0))
+    assert judge(claim(item, "memory"), fat).verdict == CONTRADICTED

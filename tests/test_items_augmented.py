@@ -157,7 +157,8 @@ def test_cells_of_the_table_have_their_own_widths_and_images() -> None:
     assert (cell.width, cell.train_images) == ((1.0, 1.6, 2.2), 1_020)
     assert len(set(full.more)) == 8
     context = Context("full", item=TABLE)
-    (unit, *_) = augmented.units(context, tab2.for_cell(full, full.network, full.dataset), ("conv",))
+    cell = tab2.for_cell(full, full.network, full.dataset)
+    (unit, *_) = augmented.units(context, cell, ("conv",))
     gain = get_item(GAIN).profiles["full"]
     (same, *_) = augmented.units(context, gain, ("conv",))
     assert unit.key == same.key

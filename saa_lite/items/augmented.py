@@ -8,6 +8,7 @@ except that remapped weights start as a convolution's.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,6 +109,23 @@ def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
 
 def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     """Train one unit and record the target; of an augmented run also what was around it."""
+    model, history, test_set = trained(unit, settings)
+    seconds, last = sum(row["seconds"] for row in history), history[-1]
+    accuracy = 100 * last["test_accuracy"]
+    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
+    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
+    yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
+    if isinstance(model, AugmentedNet):
+        yield unit.record("export_difference", export_difference(model, test_set), "")
+    if "augmented_accuracy" in last:
+        wide = 100 * last["augmented_accuracy"]
+        yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
+        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
+        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
+
+
+def trained(unit: Unit, settings: Settings) -> tuple[nn.Module, list[dict[str, Any]], ImageSet]:
+    """The unit's model, trained or taken from its checkpoint, its history, and the test set."""
     train_set, test_set = load_splits(
         unit.context, unit.dataset, settings.train_images, settings.test_images,
         settings.image_size,
@@ -123,17 +141,7 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         checkpoint=unit.checkpoint,
         progress=unit.context.progress,
     )
-    seconds, last = sum(row["seconds"] for row in history), history[-1]
-    accuracy = 100 * last["test_accuracy"]
-    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
-    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
-    yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
-    if isinstance(model, AugmentedNet):
-        wide = 100 * last["augmented_accuracy"]
-        yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
-        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
-        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
-        yield unit.record("export_difference", export_difference(model, test_set), "")
+    return model, history, test_set
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -148,14 +156,15 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         in_channels=train_set.in_channels,
     )
     if recipe.converts:
-        options = {f"keep_{name}": False for name in recipe.converts}
+        keeps = {f"keep_{name}": False for name in recipe.converts}
         with warnings.catch_warnings():
             # It warns of an adder classifier without a norm: that is what is tried here.
             warnings.simplefilter("ignore", UserWarning)
-            return convert(target, recipe.operator, weights="init", **options)
+            return convert(target, recipe.operator, weights="init", **keeps)
     if recipe.augmentation is None:
         return target
-    options = {"width": settings.width, "expand": settings.expand, **recipe.augmentation}
+    options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
+    options |= recipe.augmentation
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))

@@ -12,10 +12,12 @@ remap-shift               remapped weights, nothing else: is it only a reparamet
 aug-shift-raw             width and expansion, weights not remapped
 aug-shift-free            the widened part is multiplication-free, too: is it only width?
 aug-shift-affine          a learned affine map instead of the analytic one
+remap-adder, aug-adder-raw  the same two for adder targets
 adder-depthwise           Add with adder layers in the depthwise positions, too
 adder-stem                Add with an adder layer as stem, too
 adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
 shiftadd                  ShiftAddNet's layer, target alone
+aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
 ========================= ========================================================================
 """
 
@@ -65,10 +67,21 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-raw": Recipe("shift", {}),
     "aug-shift-free": Recipe("shift", {**REMAPPED, "reading": "free"}),
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
+    "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
+    "aug-adder-raw": Recipe("adder", {}),
     "adder-depthwise": Recipe("adder", converts=("depthwise",)),
     "adder-stem": Recipe("adder", converts=("first",)),
     "adder-classifier": Recipe("adder", converts=("last",)),
     "shiftadd": Recipe("shiftadd"),
+}
+
+MULTIPLES = (1.5, 2.6, 4.0)
+ALPHAS = (0.3, 1.0, 3.0)
+GRID = {(m, a): f"aug-shift-{m}-{a}" for m in MULTIPLES for a in ALPHAS}
+"""Methods by (multiple of width and expansion, α); either multiple or none is drawn."""
+RECIPES |= {
+    name: Recipe("shift", {**REMAPPED, "width": (1.0, m), "expand": (1.0, m)}, {"alpha": a})
+    for (m, a), name in GRID.items()
 }
 
 

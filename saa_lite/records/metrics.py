@@ -120,6 +120,15 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy",
         "best_accuracy",
     ),
+    "shiftaddaug/fig4": AUGMENTED,
+    "shiftaddaug/fig1": (
+        "export_difference",
+        "weight",
+        "target_parameters",
+        "augmented_parameters",
+        "plain_bytes",
+        "exported_bytes",
+    ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }
 

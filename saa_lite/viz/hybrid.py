@@ -38,7 +38,7 @@ def draw_weight(axis: Axes, record: Record) -> None:
     free = np.array([bool(r["free"]) for r in rows]).reshape(shape)
     for part, colours in ((free, "PuOr"), (~free, "Greys")):
         values = weight if part is free else np.abs(weight)
-        limit = float(np.quantile(np.abs(weight[part]), 0.98)) or 1.0
+        limit = float(np.quantile(np.abs(weight[part]), 0.95)) or 1.0
         low = -limit if part is free else 0.0
         axis.imshow(np.ma.masked_where(~part, values), cmap=colours, vmin=low, vmax=limit,
                     aspect="auto", interpolation="nearest")  # fmt: skip
@@ -54,7 +54,8 @@ def draw_weight(axis: Axes, record: Record) -> None:
 def draw_logits(axis: Axes, found: dict[str, Record]) -> None:
     """Each logit of the target against the exported one: all of them on the diagonal."""
     record = found["export_difference"]
-    pairs = np.array([[float(r["target"] or 0), float(r["exported"] or 0)] for r in record.log or []])
+    rows = record.log or []
+    pairs = np.array([[float(r["target"] or 0), float(r["exported"] or 0)] for r in rows])
     axis.plot(*pairs.T, "o", markersize=4, color=COLOURS[record.method], alpha=0.6)
     limits = [float(pairs.min()), float(pairs.max())]
     axis.plot(limits, limits, color="#555555", linewidth=1)

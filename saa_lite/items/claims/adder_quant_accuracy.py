@@ -141,6 +141,18 @@ ADDER_QUANT_ACCURACY = (
         samples=_difference("accuracy", OURS, "qssf-activations"),
     ),
     FIGURE(
+        "beats-qssf-activations-logits",
+        "The same in the error of the logits, which does not saturate on easy images: error with "
+        "QSSF's activations' scale minus error with redistribution is above 0",
+        samples=_difference("logit_error", "qssf-activations", OURS),
+    ),
+    FIGURE(
+        "compensation",
+        "With batch norm as trained, the compensated clamp of redistribution keeps more accuracy "
+        "than the uncompensated one of QSSF with the activations' scale",
+        samples=_difference("accuracy_without_reestimation", OURS, "qssf-activations"),
+    ),
+    FIGURE(
         "over-clamp",
         f"Over clamp: with the activations' scale more than {CLAMPED:g} % of the layer's weights "
         "lie beyond the codes",
@@ -158,5 +170,12 @@ ADDER_QUANT_ACCURACY = (
         "logits then change less: error with redistribution minus error without such codes",
         published="not in the source",
         samples=_difference("logit_error", OURS, "non-negative"),
+    ),
+    FIGURE(
+        "non-negative-old",
+        "Extension of ours: with batch norm as trained, clamping to [0, S] keeps more accuracy at "
+        "4 bits than clamping to ±S",
+        published="not in the source",
+        samples=_difference("accuracy_without_reestimation", "non-negative", OURS),
     ),
 )

@@ -17,7 +17,7 @@ from torch import nn
 
 from saa_lite.augment import AugmentedNet, export
 from saa_lite.augment.unit import WideConv
-from saa_lite.data import ImageSet, load_dataset
+from saa_lite.data import ImageSet
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
@@ -29,7 +29,7 @@ from saa_lite.train import save_checkpoint
 from saa_lite.viz.hybrid import hybrid_figure
 
 METHODS = ("aug-shift", "aug-adder")
-LAYER = "blocks.0.project.conv"  # 8 outputs from 16 inputs: small enough to be seen weight by weight
+LAYER = "blocks.0.project.conv"  # 8 outputs from 16 inputs: seen weight by weight
 SHOWN_IMAGES = 8
 
 
@@ -44,8 +44,8 @@ PROFILES = {
         crop_padding=2, flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=40,
     ),
     "laptop": Settings(
-        "digits", "mobilenet_v2_w035", 32, True, 320, 100, epochs=1, seeds=1,
-        crop_padding=2, flip=False, batch_norm_images=320,
+        "digits", "mobilenet_v2_w035", 16, True, 640, 100, epochs=3, seeds=1, batch_size=32,
+        crop_padding=1, flip=False, batch_norm_images=640,
     ),
     "full": Settings(
         "cifar100", "mobilenet_v2_w035", 160, False, 50_000, 10_000, epochs=10, seeds=1,
@@ -62,12 +62,8 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 
 def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
-    model, _ = augmented.trained(unit, settings)
+    model, _, test_set = augmented.trained(unit, settings)
     assert isinstance(model, AugmentedNet)
-    test_set = load_dataset(
-        unit.dataset, "test", root=unit.context.data_root, size=settings.image_size,
-        count=settings.test_images,
-    )  # fmt: skip
     alone = export(model)
     rows = logit_rows(model, alone, test_set)
     yield unit.record("export_difference", max(abs(r["target"] - r["exported"]) for r in rows), "",

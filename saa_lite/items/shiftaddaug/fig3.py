@@ -11,8 +11,8 @@ several scales, which its log holds.
 Methods: "none" lends the weights as they are, "analytic" is eq. 5 without its learned part,
 "rescale" has the same variance as "analytic" and the shape of "none": it tells the effect of the
 shape from that of the scale. "random" lends normal numbers of that variance, which nobody trained:
-it tells what the lent weights know from what the network learns around them. Freezing is our reading of a test that isolates the map; the source
-trains both networks on the shared weights.
+it tells what the lent weights know from what the network learns around them. Freezing is our
+reading of a test that isolates the map; the source trains both networks on the shared weights.
 """
 
 from collections.abc import Callable, Iterator
