@@ -16,7 +16,7 @@ TINY = (
     "proxylessnas_w035",
 )
 IMAGENET = ("resnet18", "resnet50", "resnet50_v15")
-FOR_32 = ("lenet5_bn", "lenet_pp", "resnet20", "resnet32", "vgg_small")
+FOR_32 = ("lenet5_bn", "lenet_pp", "resnet8", "resnet20", "resnet32", "vgg_small")
 NAMES = tuple(sorted(("deit_mini", "deit_tiny", *TINY, *IMAGENET, *FOR_32)))
 
 # Tiny networks end in maps of 2×2 at 32²: the variance of few of them is a poor one to normalise

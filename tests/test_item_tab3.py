@@ -1,117 +1,97 @@
-"""Networks trained once and shared, and the α sweep over one of them."""
+"""Item shiftaddaug-supp/tab3: ratios to Base, published and measured apart."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
+from test_items_augmented import claim, made
 
-from saa_lite.errors import CheckpointError
-from saa_lite.items.adder_quant.networks import (
-    Training,
-    keep_network,
-    network_name,
-    tracked_network,
-    tracked_networks,
-    tracked_path,
-    trained_network,
-    training_folder,
-)
-from saa_lite.items.adder_quant.tab3 import FULL, PROFILES, PROTOCOLS, matches, method_of
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
+from saa_lite.items.shiftaddaug_supp import tab3
 from saa_lite.items.table import Table
 from saa_lite.published import load_published
+from saa_lite.records import Record
+from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 
-ITEM = "adder-quant/tab3"
-TINY = Training(
-    "digits", "lenet5_bn", 100, 50, 1, 1, batch_size=20, flip=False, calibration_batches=3
-)
-QUIET = Context("smoke", progress=False)
+ITEM = "shiftaddaug-supp/tab3"
+SECONDS = {
+    "conv": 1.0, "shift": 1.5, "adder": 2.0, "shiftadd": 3.0,
+    "netaug": 6.0, "aug-shift": 7.0, "aug-adder": 9.0,
+}  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """The item with a clock of our own; two repeats of two steps."""
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    monkeypatch.setattr(tab3, "Stepper", lambda *arguments: arguments)
+    monkeypatch.setattr(
+        tab3, "step_seconds", lambda steppers, steps, _: {m: [SECONDS[m]] * 2 for m in steppers}
+    )
+    monkeypatch.setattr(tab3, "predicted_slowdowns", lambda settings, steps: [5.0, 7.0])
+    monkeypatch.setattr(tab3, "largest_step", lambda settings, steps: 1)
+
+    def memory(method: str, settings: object, steps: list[int], *, passes: str) -> float:
+        assert steps == ([1, 1] if passes == "augmented" else [0, 1] + [1] * (method in AUGMENTED))
+        return 100.0 * SECONDS[method] * (0.8 if passes == "augmented" else 1.0)
+
+    monkeypatch.setattr(tab3, "step_memory_mb", memory)
+    settings = replace(tab3.PROFILES["smoke"], steps=2, seeds=2)
+    records = run_item(get_item(ITEM), Context("smoke", progress=False), settings=settings)
+    again = run_item(get_item(ITEM), Context("smoke", progress=False), settings=settings)
+    assert [r.created for r in again] == [r.created for r in records]
+    assert sum(r.metric == "step_ms" for r in records) == 2 * len(SECONDS)
+    drawn = tab3.draw(records, load_published(ITEM))
+    assert isinstance(drawn, Table)
+    return drawn
 
 
-def test_a_network_is_trained_once_and_found_again() -> None:
-    first = trained_network(TINY, QUIET, "adder", 0)
-    checkpoint = training_folder(network_name(TINY, "adder", 0), 50) / "last.safetensors"
-    written = checkpoint.stat().st_mtime_ns
-    again = trained_network(replace(TINY, seeds=7, calibration_batches=1), QUIET, "adder", 0)
-    assert checkpoint.stat().st_mtime_ns == written
-    for name, value in first.model.state_dict().items():
-        assert torch.equal(again.model.state_dict()[name], value)
-    assert torch.equal(first.logits(), again.logits())
-    right = first.logits().argmax(1) == first.test_set.labels
-    assert first.accuracy(first.logits()) == 2 * right.sum()
-    names = {network_name(TINY, kind, seed) for kind in ("conv", "adder") for seed in (0, 1)}
-    assert len({*names, network_name(replace(TINY, epochs=2), "adder", 0)}) == 5
+AUGMENTED = tab3.AUGMENTED
 
 
-def test_calibration_images_are_the_first_and_the_same_for_every_network() -> None:
-    adder, conv = (trained_network(TINY, QUIET, kind, 0) for kind in ("adder", "conv"))
-    images = adder.calibration(TINY)
-    assert [len(batch) for batch in images] == [20, 20, 20]
-    assert all(map(torch.equal, images, conv.calibration(TINY)))
+def test_ratios(table: Table) -> None:
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert list(rows) == ["Base", "Shift", "Add", "ShiftAddNet", "NetAug", "AugShift", "AugAdd"]
+    netaug = rows["NetAug"]
+    assert netaug["time / Base"] == "6.00"
+    assert netaug["MACs / Base"] == "6.00"
+    assert netaug["time / MACs"] == "1.00"
+    assert netaug["memory / largest pass"] == "1.25"
+    assert netaug["published time / Base"] == "2.42"  # 21.06 / 8.69
+    assert netaug["published memory / Base"] == "2.99"
+    assert rows["AugShift"]["time / MACs"] == "1.17"
+    assert rows["Shift"]["memory / largest pass"] == "—"
+    assert rows["Base"]["time / Base"] == "1.00"
 
 
-def test_tracked_networks_come_first_and_say_when_they_are_others() -> None:
-    network = trained_network(TINY, QUIET, "adder", 0)
-    path = keep_network(network, TINY, "adder", 0)
-    with torch.no_grad():
-        network.model.bn.bias.fill_(3)
-    keep_network(network, TINY, "adder", 0)
-    found = trained_network(TINY, QUIET, "adder", 0).model
-    assert (found.bn.bias == 3).all()
-    weight = network.model.layer1.conv.weight
-    assert torch.equal(found.layer1.conv.weight, weight.half().float())
-    assert path.stat().st_size < 0.6 * 4 * sum(p.numel() for p in found.parameters())
-    (name,) = tracked_networks()
-    alone = tracked_network(name)  # no images at hand
-    assert not alone.training
-    assert torch.equal(alone.layer1.conv.weight, found.layer1.conv.weight)
-    path.rename(tracked_path(network_name(TINY, "conv", 0)))
-    with pytest.raises(CheckpointError, match="is of another model"):
-        trained_network(TINY, QUIET, "conv", 0)
+def cost(method: str, metric: str, seed: int, value: float) -> Record:
+    unit = "MB" if metric.endswith("_mb") else "times"
+    return replace(made(ITEM, method, seed, value), metric=metric, unit=unit)
 
 
-def test_sweep_runs_records_and_draws() -> None:
-    item, settings = get_item(ITEM), replace(PROFILES["smoke"], seeds=2)
-    records = run_item(item, QUIET, settings=settings)
-    methods = {FULL, *(method_of(alpha) for alpha in settings.alphas)}
-    metrics = {*PROTOCOLS, "logit_error"}
-    assert {(r.method, r.metric, r.seed) for r in records} == {
-        (method, metric, seed) for method in methods for metric in metrics for seed in (0, 1)
-    }
-    errors = {r.method: r.value for r in records if r.metric == "logit_error" and not r.seed}
-    assert errors.pop(FULL) == 0
-    assert all(0 < error < 100 for error in errors.values())
-    assert len(run_item(item, QUIET, settings=settings)) == len(records)
-    published = load_published(ITEM, related=True)
-    assert item.draw is not None
-    table = item.draw(records, published)
-    assert isinstance(table, Table)
-    assert [row[1:3] for row in table.rows] == [
-        ("full precision", "67.59 %"),
-        ("0.9990", "67.35 %"),
-        ("1.0", "65.17 %"),
+def test_claims_on_time_and_memory() -> None:
+    item = get_item(ITEM)
+    slow = {"netaug": 6.5, "aug-shift": 6.9, "aug-adder": 10.4, "adder": 1.2, "shiftadd": 3.0}
+    records = [
+        cost(method, metric, seed, value + 0.01 * seed)
+        for method, slowdown in slow.items()
+        for metric, value in (("slowdown", slowdown), ("predicted_slowdown", 6.4))
+        for seed in range(3)
     ]
-    assert all(len(row) == len(table.columns) for row in table.rows)
-
-
-def test_published_rows_are_found() -> None:
-    rows = [number.row for number in load_published(ITEM)]
-    assert rows == [method_of(alpha) for alpha in (0.9985, 0.999, 0.9995, 1.0)]
-    settings = replace(PROFILES["smoke"], tuned_epochs=0)
-    found = run_item(get_item(ITEM), QUIET, settings=settings)
-    assert {record.metric for record in found} == {
-        *PROTOCOLS, "logit_error",
-    } - {"accuracy_trained"}  # fmt: skip
-    record = next(record for record in found if record.metric == "accuracy")
-    number = load_published(ITEM)[0]
-    on_cifar = replace(record, model="resnet20", dataset="cifar100", method=number.row)
-    assert matches(number, on_cifar)
-    assert not matches(number, replace(on_cifar, dataset="digits"))
+    verdicts = {c.id.partition(":")[2]: judge(c, records).verdict for c in item.claims}
+    assert verdicts == {
+        "hybrid": DIRECTION,
+        "hybrid-add": DIRECTION,
+        "augmented": DIRECTION,
+        "layers": CONTRADICTED,
+        "arithmetic-netaug": DIRECTION,
+        "arithmetic-aug-shift": DIRECTION,
+        "arithmetic-aug-adder": CONTRADICTED,
+        "memory": NOT_RUN,
+    }
+    lean = [cost("netaug", "memory_mb", 0, 110.0), cost("netaug", "least_memory_mb", 0, 100.0)]
+    assert judge(claim(item, "memory"), lean).verdict == REPRODUCED
+    fat = [*lean, cost("aug-adder", "memory_mb", 0, 90.0)]
+    fat.append(cost("aug-adder", "least_memory_mb", 0, 80.0))
+    assert judge(claim(item, "memory"), fat).verdict == CONTRADICTED

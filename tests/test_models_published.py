@@ -19,6 +19,7 @@ from saa_lite.models import create_model, describe
     ("name", "classes", "parameters"),
     [
         # Sums of c_in·c_out·k² + 2 per normalised channel + classifier, by hand.
+        ("resnet8", 10, 78_052),
         ("resnet20", 10, 272_484),
         ("resnet32", 10, 466_916),
         ("vgg_small", 10, 4_660_106),

@@ -114,6 +114,32 @@ def add_first(x: Tensor, first: Tensor) -> Tensor:
     return added
 
 
+class _FirstChannels(torch.autograd.Function):
+    """Backwards in place: padding a gradient with zeros to add it costs three passes over it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+        layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+        ctx.channels = channels
+        return x, x[:, :channels].contiguous(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        whole, first = gradients
+        whole[:, : ctx.channels] += first
+        return whole, None
+
+
+def first_channels(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """x [B,C,H,W] and a copy of its first channels.
+
+    The x returned must be read once, by a layer whose input gradient is a tensor of its own (as
+    that of a convolution is): the first channels' gradient is added to it in place.
+    """
+    split: tuple[Tensor, Tensor] = _FirstChannels.apply(x, channels)
+    return split
+
+
 def is_channels_last(x: Tensor) -> bool:
     """Whether the channels of a pixel lie side by side in memory."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

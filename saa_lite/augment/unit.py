@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.augment.axes import Axis
-from saa_lite.augment.norm import WideNorm, add_first, like, normalise
+from saa_lite.augment.norm import WideNorm, add_first, first_channels, like, normalise
 from saa_lite.augment.remap import Remap
 from saa_lite.augment.shared import SharedWeight
 from saa_lite.nn import ShiftConv2d
@@ -101,19 +101,34 @@ class WideConv(nn.Module):
         q = self.inputs.target if self.reading in ("block", "input") else columns
         if isinstance(self.layer, ShiftConv2d) and self.combine == "sum":
             return self.norm(self._shifted(x, p, q))
-        free, cross = self._free(x, p, q), None
-        if q < columns:
-            cross = self._convolve(x[:, q:], self.weight(0, p, q, columns))
-        if cross is not None and self.norm.cross is None:
-            free, cross = self._added(free, cross, q), None
-        if p < rows:
-            free = torch.cat([free, self._convolve(x, self.weight(p, rows, 0, columns))], 1)
-        # Joined before the norm: its backward pass is several times slower on parts of maps.
-        y = self.norm(free)
-        if cross is None:
-            return y
-        assert self.norm.cross is not None
-        return add_first(y, normalise(cross, [(self.norm.cross, p)]))
+        if q == columns:
+            free = self.layer._conv_forward(x, self.as_free(p, q), None)
+            if p < rows:
+                rest = self._convolve(x, self.weight(p, rows, 0, columns))
+                free = torch.cat([free, rest], 1)
+            return self.norm(free)
+        x, first = first_channels(x, q)
+        free = self.layer._conv_forward(first, self.as_free(p, q), None)
+        return self._joined(free, self._convolve(x, self._around(p, q, rows, columns)))
+
+    def _around(self, p: int, q: int, rows: int, columns: int) -> Tensor:
+        """W[:rows, :columns] as a convolution reads it, 0 where :p, :q are multiplication-free.
+
+        One convolution with some zeros is faster than two on parts of a map, which are copied.
+        """
+        right = self.weight(0, p, q, columns)
+        hollow = torch.cat([right.new_zeros(p, q, *right.shape[2:]), right], 1)
+        return hollow if p == rows else torch.cat([hollow, self.weight(p, rows, 0, columns)])
+
+    def _joined(self, free: Tensor, around: Tensor) -> Tensor:
+        """Add the multiplication-free outputs to the first channels of the convolution's."""
+        if self.norm.cross is None:
+            return self.norm(add_first(around, self._scaled(free)))
+        parts = [(self.norm.cross, free.shape[1])]
+        if around.shape[1] > free.shape[1]:
+            assert self.norm.rest is not None
+            parts.append((self.norm.rest, around.shape[1] - free.shape[1]))
+        return add_first(normalise(around, parts), self.norm(free))
 
     def _shifted(self, x: Tensor, p: int, q: int) -> Tensor:
         """A shift layer is a convolution with other weights, so one convolution does for all.
@@ -131,16 +146,11 @@ class WideConv(nn.Module):
     def _layer(self) -> Any:
         return self.layer
 
-    def _free(self, x: Tensor, p: int, q: int) -> Tensor:
-        """MF(x[:q]; R(W[:p, :q])), before any norm."""
-        inputs = x if q == x.shape[1] else x[:, :q]
-        return self.layer._conv_forward(inputs, self.as_free(p, q), None)
-
-    def _added(self, free: Tensor, cross: Tensor, q: int) -> Tensor:
-        """Both addends as they are, or the multiplication-free one over √(m·d²)."""
-        if self.combine == "scale":
-            free = free / math.sqrt(q * math.prod(self.layer.kernel_size))
-        return free + cross
+    def _scaled(self, free: Tensor) -> Tensor:
+        """The multiplication-free addend as it is, or over √(m·d²)."""
+        if self.combine != "scale":
+            return free
+        return free / math.sqrt(self.inputs.target * math.prod(self.layer.kernel_size))
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer

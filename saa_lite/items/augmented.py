@@ -5,8 +5,9 @@ updates; plain and augmented targets of one operator are the same network with t
 except that remapped weights start as a convolution's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,37 +17,14 @@ from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, aug
 from saa_lite.augment.config import EXPAND, WIDTH
 from saa_lite.data import ImageSet
 from saa_lite.items.base import Context, Unit, unit_key
+from saa_lite.items.recipes import RECIPES, mutation_for
 from saa_lite.items.training import load_splits
 from saa_lite.models import create_model
+from saa_lite.nn import convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import Method, TrainConfig, train
 
 CHECKED_IMAGES = 100
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Operator of the target, and how :class:`AugmentConfig` differs from the settings' widths.
-
-    ``augmentation`` is None for the target alone; ``training`` goes to
-    :class:`AugmentedTraining`.
-    """
-
-    operator: str
-    augmentation: Mapping[str, Any] | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-
-REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
-RECIPES: dict[str, Recipe] = {
-    "shift": Recipe("shift"),
-    "aug-shift": Recipe("shift", REMAPPED),
-    "conv": Recipe("conv"),
-    "adder": Recipe("adder"),
-    "aug-adder": Recipe("adder", REMAPPED),
-    "netaug": Recipe("conv", {}),
-    "shiftadd": Recipe("shiftadd"),
-}
 METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
 
@@ -85,8 +63,8 @@ class Settings:
 
 def units(context: Context, settings: Settings, methods: Sequence[str]) -> Iterator[Unit]:
     """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced."""
-    apart = ("dataset", "network", "seeds")
-    recipe = {k: v for k, v in asdict(settings).items() if k not in apart}
+    shared = {f.name for f in fields(Settings)} - {"dataset", "network", "seeds"}
+    recipe = {k: v for k, v in asdict(settings).items() if k in shared}
     recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
     for seed in range(settings.seeds):
         for method in methods:
@@ -131,6 +109,23 @@ def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
 
 def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     """Train one unit and record the target; of an augmented run also what was around it."""
+    model, history, test_set = trained(unit, settings)
+    seconds, last = sum(row["seconds"] for row in history), history[-1]
+    accuracy = 100 * last["test_accuracy"]
+    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
+    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
+    yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
+    if isinstance(model, AugmentedNet):
+        yield unit.record("export_difference", export_difference(model, test_set), "")
+    if "augmented_accuracy" in last:
+        wide = 100 * last["augmented_accuracy"]
+        yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
+        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
+        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
+
+
+def trained(unit: Unit, settings: Settings) -> tuple[nn.Module, list[dict[str, Any]], ImageSet]:
+    """The unit's model, trained or taken from its checkpoint, its history, and the test set."""
     train_set, test_set = load_splits(
         unit.context, unit.dataset, settings.train_images, settings.test_images,
         settings.image_size,
@@ -146,17 +141,7 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         checkpoint=unit.checkpoint,
         progress=unit.context.progress,
     )
-    seconds, last = sum(row["seconds"] for row in history), history[-1]
-    accuracy = 100 * last["test_accuracy"]
-    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
-    yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
-    yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
-    if isinstance(model, AugmentedNet):
-        wide = 100 * last["augmented_accuracy"]
-        yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
-        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
-        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
-        yield unit.record("export_difference", export_difference(model, test_set), "")
+    return model, history, test_set
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -170,9 +155,18 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         small_input=settings.small_input,
         in_channels=train_set.in_channels,
     )
+    if recipe.converts:
+        keeps = {f"keep_{name}": False for name in recipe.converts}
+        with warnings.catch_warnings():
+            # It warns of an adder classifier without a norm: that is what is tried here.
+            warnings.simplefilter("ignore", UserWarning)
+            return convert(target, recipe.operator, weights="init", **keeps)
     if recipe.augmentation is None:
         return target
-    options = {"width": settings.width, "expand": settings.expand, **recipe.augmentation}
+    options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
+    options |= recipe.augmentation
+    if recipe.mutates:
+        options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))
 
 

@@ -79,12 +79,18 @@ def stage(kind: str, c_in: int, c_out: int, blocks: int, stride: int) -> nn.Sequ
 def _info(name: str) -> ModelInfo:
     return ModelInfo(
         name=name,
-        source="AdderNet (CVPR 2020), official resnet20.py; deeper twin with 5 blocks a stage",
+        source="AdderNet (CVPR 2020), official resnet20.py; twins with 1 and with 5 blocks a stage",
         input_size=32,
         multiplicative=("conv1", "classifier.conv"),
         keeps="stem and classifier, as in the official code (ShiftAddNet's own also shifts these)",
         small_input="nothing: the network is made for 32² images",
     )
+
+
+@register(_info("resnet8"))
+def resnet8(num_classes: int, conv: str, small_input: bool, in_channels: int) -> nn.Module:
+    """One block a stage; 78,052 parameters for 10 classes with ``conv="conv"``."""
+    return CifarResNet(1, num_classes, conv, in_channels)
 
 
 @register(_info("resnet20"))

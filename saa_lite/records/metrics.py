@@ -15,6 +15,13 @@ METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
+    "shiftaddaug-supp/tab3": (
+        "step_ms",
+        "slowdown",
+        "predicted_slowdown",
+        "memory_mb",
+        "least_memory_mb",
+    ),
     "addernet-impacts/eq-gradients": (
         "relative_error",
         "sign_cosine_slope",
@@ -112,6 +119,15 @@ METRICS: dict[str, tuple[str, ...]] = {
         "std",
         "accuracy",
         "best_accuracy",
+    ),
+    "shiftaddaug/fig4": AUGMENTED,
+    "shiftaddaug/fig1": (
+        "export_difference",
+        "weight",
+        "target_parameters",
+        "augmented_parameters",
+        "plain_bytes",
+        "exported_bytes",
     ),
     "shiftaddaug/fig5": ("energy_A", "energy_B", "energy_C"),
 }

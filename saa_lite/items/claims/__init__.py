@@ -6,6 +6,8 @@ from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
 from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
 from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
 from saa_lite.items.claims.shiftaddaug_augmented import AUGMENTED
+from saa_lite.items.claims.shiftaddaug_cost import COST
+from saa_lite.items.claims.shiftaddaug_parts import PARTS_CLAIMS
 from saa_lite.items.claims.shiftaddaug_remapping import REMAPPING
 from saa_lite.items.claims.shiftaddaug_weights import WEIGHTS
 
@@ -14,6 +16,8 @@ CLAIMS = (
     *REMAPPING,
     *SHIFTADDAUG,
     *AUGMENTED,
+    *PARTS_CLAIMS,
+    *COST,
     *ADDERNET_IMPACTS,
     *ADDER_QUANT,
     *ADDER_QUANT_ACCURACY,

@@ -26,7 +26,7 @@ PROFILES = {
         crop_padding=2, flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=60,
     ),
     "laptop": Settings(
-        "cifar100", "mobilenet_v2_w035", 32, True, 10_000, 10_000, epochs=5, seeds=3,
+        "cifar100", "mobilenet_v2_w035", 32, True, 10_000, 2_000, epochs=5, seeds=3,
         batch_norm_images=2_000,
     ),
     "full": Settings(

@@ -102,14 +102,25 @@ def multiply_accumulates(model: AugmentedNet, configuration: Configuration, size
 
 def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]:
     """Per step, (MACs of the target + MACs of its configuration) / MACs of the target."""
+    base, wide = step_macs(settings, steps)
+    return [(base + macs) / base for macs in wide]
+
+
+def largest_step(settings: Settings, steps: Sequence[int]) -> int:
+    """The step whose configuration has the most multiply-accumulates."""
+    wide = step_macs(settings, steps)[1]
+    return steps[wide.index(max(wide))]
+
+
+def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]:
+    """Multiply-accumulates of the target and of the configuration of each step."""
     net = Stepper("netaug", settings)
     model = net.run.model
     assert isinstance(model, AugmentedNet)
     target = Configuration({axis.name: 1.0 for axis in model.axes}, {})
     size = settings.image_size
-    base = multiply_accumulates(model, target, size)
     wide = [multiply_accumulates(model, net.configuration(i), size) for i in steps]
-    return [(base + macs) / base for macs in wide]
+    return multiply_accumulates(model, target, size), wide
 
 
 def step_seconds(

@@ -1,0 +1,94 @@
+"""Every way in which the augmentation items train a target, by the name in their records.
+
+========================= ========================================================================
+shift, adder, conv        the target alone; conv is the multiplicative network
+aug-shift, aug-adder      the target inside its hybrid: width and expansion, remapped weights
+netaug                    the multiplicative target inside a wider multiplicative network
+aug-shift-width, -expand  one of the two alone
+aug-shift-depth           extra blocks alone
+aug-shift-mutation        blocks begin as convolutions, beside width and expansion
+aug-shift-all             width, expansion, depth and mutation
+remap-shift               remapped weights, nothing else: is it only a reparametrisation?
+aug-shift-raw             width and expansion, weights not remapped
+aug-shift-free            the widened part is multiplication-free, too: is it only width?
+aug-shift-affine          a learned affine map instead of the analytic one
+remap-adder, aug-adder-raw  the same two for adder targets
+adder-depthwise           Add with adder layers in the depthwise positions, too
+adder-stem                Add with an adder layer as stem, too
+adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
+shiftadd                  ShiftAddNet's layer, target alone
+aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
+========================= ========================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saa_lite.augment import Mutation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Operator of the target and what surrounds it.
+
+    Attributes:
+        operator: of the registry's network.
+        augmentation: options of :class:`AugmentConfig` beside the settings' widths; None trains
+            the target alone.
+        training: options of :class:`AugmentedTraining` beside the settings'.
+        mutates: whether blocks begin as convolutions, by :func:`mutation_for`.
+        converts: layers that take the operator although the registry keeps them multiplicative,
+            as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
+    """
+
+    operator: str
+    augmentation: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    mutates: bool = False
+    converts: tuple[str, ...] = ()
+
+
+REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
+ALONE: Mapping[str, Any] = {"width": (1.0,), "expand": (1.0,)}
+RECIPES: dict[str, Recipe] = {
+    "shift": Recipe("shift"),
+    "aug-shift": Recipe("shift", REMAPPED),
+    "conv": Recipe("conv"),
+    "adder": Recipe("adder"),
+    "aug-adder": Recipe("adder", REMAPPED),
+    "netaug": Recipe("conv", {}),
+    "aug-shift-width": Recipe("shift", {**REMAPPED, "expand": (1.0,)}),
+    "aug-shift-expand": Recipe("shift", {**REMAPPED, "width": (1.0,)}),
+    "aug-shift-depth": Recipe("shift", {**REMAPPED, **ALONE, "depth": 1}),
+    "aug-shift-mutation": Recipe("shift", REMAPPED, mutates=True),
+    "aug-shift-all": Recipe("shift", {**REMAPPED, "depth": 1}, mutates=True),
+    "remap-shift": Recipe("shift", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
+    "aug-shift-raw": Recipe("shift", {}),
+    "aug-shift-free": Recipe("shift", {**REMAPPED, "reading": "free"}),
+    "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
+    "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
+    "aug-adder-raw": Recipe("adder", {}),
+    "adder-depthwise": Recipe("adder", converts=("depthwise",)),
+    "adder-stem": Recipe("adder", converts=("first",)),
+    "adder-classifier": Recipe("adder", converts=("last",)),
+    "shiftadd": Recipe("shiftadd"),
+}
+
+MULTIPLES = (1.5, 2.6, 4.0)
+ALPHAS = (0.3, 1.0, 3.0)
+GRID = {(m, a): f"aug-shift-{m}-{a}" for m in MULTIPLES for a in ALPHAS}
+"""Methods by (multiple of width and expansion, α); either multiple or none is drawn."""
+RECIPES |= {
+    name: Recipe("shift", {**REMAPPED, "width": (1.0, m), "expand": (1.0, m)}, {"alpha": a})
+    for (m, a), name in GRID.items()
+}
+
+
+def mutation_for(epochs: int) -> Mutation:
+    """All blocks together, after a fifth of the epochs, blended over a tenth of them (ours).
+
+    With 300 epochs that is a start in epoch 60. The source gives no schedule, and one block after
+    the other would not end in a short run.
+    """
+    return Mutation(start=epochs // 5, every=0, blend=epochs // 10)

@@ -1,0 +1,167 @@
+"""Items that train augmented targets: runs are shared, resumed, drawn and judged."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from saa_lite.augment import AugmentedNet, AugmentedTraining
+from saa_lite.items import augmented
+from saa_lite.items.base import Context, Item
+from saa_lite.items.recipes import GRID, RECIPES, mutation_for
+from saa_lite.items.registry import get_item
+from saa_lite.items.runner import run_item
+from saa_lite.items.shiftaddaug_supp import tab2
+from saa_lite.items.table import Table
+from saa_lite.nn import AdderConv2d, AdderLinear
+from saa_lite.published import load_published
+from saa_lite.records import Record, config_hash
+from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
+
+GAIN, CURVES, TABLE = "shiftaddaug/claim-cifar100", "shiftaddaug-supp/fig1", "shiftaddaug-supp/tab2"
+SETTINGS = get_item(GAIN).profiles["smoke"]
+TINY = replace(SETTINGS, train_images=20, test_images=20, batch_size=10, batch_norm_images=20)
+SHIFT = ("shift", "aug-shift")
+
+
+def digits() -> Any:
+    return augmented.load_splits(Context("smoke", progress=False), "digits", 20, 20)[0]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def records(home: Path) -> list[Record]:
+    """Shift and AugShift of the gain, a few steps each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAA_HOME", str(home))
+        patch.setattr(augmented.run, "__defaults__", (SHIFT, ()))
+        return run_item(get_item(GAIN), Context("smoke", progress=False), settings=TINY)
+
+
+def test_an_augmented_run_records_target_and_surroundings(records: list[Record]) -> None:
+    metrics = {m: {r.metric for r in records if r.method == m} for m in SHIFT}
+    plain = {"accuracy", "test_loss", "train_accuracy"}
+    assert metrics["shift"] == plain
+    assert metrics["aug-shift"] == plain | {"augmented_accuracy", "least_lead", "export_difference"}
+    value = {r.metric: r.value for r in records if r.method == "aug-shift"}
+    assert value["export_difference"] == 0
+    (log,) = [r.log for r in records if r.method == "aug-shift" and r.log]
+    assert value["least_lead"] == pytest.approx(
+        100 * (log[0]["augmented_accuracy"] - log[0]["train_accuracy"])
+    )
+    assert {r.config_hash for r in records} == {records[0].config_hash}
+
+
+def test_another_item_takes_the_runs_over(
+    home: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAA_HOME", str(home))
+    monkeypatch.setattr("saa_lite.items.shiftaddaug_supp.fig1.METHODS", ("aug-shift",))
+    monkeypatch.setattr(augmented, "train", lambda *a, **k: pytest.fail("trained again"))
+    found = run_item(get_item(CURVES), Context("smoke", progress=False), settings=TINY)
+    assert {r.item for r in found} == {CURVES}
+    mine = {r.metric: r.value for r in records if r.method == "aug-shift"}
+    assert {r.metric: r.value for r in found} == mine
+
+
+def test_every_recipe_is_what_it_says() -> None:
+    train_set, built = digits(), {}
+    narrow, *others = GRID.values()
+    assert RECIPES[others[-1]].training == {"alpha": 3.0}
+    for method, recipe in ((m, r) for m, r in RECIPES.items() if m not in others):
+        built[method] = augmented.build(method, TINY, train_set, seed=0)
+        is_augmented = isinstance(built[method], AugmentedNet)
+        assert is_augmented == (recipe.augmentation is not None)
+        training = augmented.training_method(method, TINY)
+        assert isinstance(training, AugmentedTraining) == is_augmented
+    adders = {m: _adders(built[m]) for m in ("adder", "adder-depthwise", "adder-stem")}
+    assert adders["adder-depthwise"] > adders["adder"]
+    assert adders["adder-stem"] == adders["adder"] + 1
+    assert isinstance(built["adder-classifier"].classifier, AdderLinear)
+    assert built[narrow].config.width == built[narrow].config.expand == (1.0, 1.5)
+    for alone in ("remap-shift", "aug-shift-depth"):
+        assert all(axis.largest == axis.target for axis in built[alone].axes)
+    assert built["aug-shift-depth"].deepened
+    assert built["aug-shift-mutation"].config.mutation == mutation_for(TINY.epochs)
+
+
+def _adders(model: nn.Module) -> int:
+    return sum(isinstance(module, AdderConv2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 8, 300])
+def test_mutation_ends_before_the_training(epochs: int) -> None:
+    assert mutation_for(epochs).last_epoch(18) <= epochs - 1
+
+
+def test_plain_and_augmented_targets_start_alike() -> None:
+    """A target without remapping has the weights of the network trained alone."""
+    train_set = digits()
+    plain, wide = (augmented.build(m, TINY, train_set, 3) for m in ("shift", "aug-shift-raw"))
+    images = torch.randn(4, 1, 32, 32)
+    assert torch.equal(plain.train()(images), wide.train()(images))
+
+
+def made(item: str, method: str, seed: int, value: float, **changes: Any) -> Record:
+    settings = {"train_images": 10_000, "image_size": 32, **changes.pop("settings", {})}
+    values: dict[str, Any] = {
+        "item": item, "metric": "accuracy", "value": value, "unit": "%", "method": method,
+        "model": "mobilenet_v2_w035", "dataset": "cifar100", "seed": seed, "profile": "laptop",
+        "epochs": 5, "device": "2 cores", "versions": {}, "config_hash": config_hash(settings),
+        "commit": "0" * 40, "seconds": 1.0, "peak_memory_mb": 1.0, "settings": settings,
+        "log": None,
+    }  # fmt: skip
+    return Record(**(values | changes))
+
+
+def claim(item: Item, name: str) -> Any:
+    (found,) = [c for c in item.claims if c.id == f"{item.id}:{name}"]
+    return found
+
+
+def test_claims_are_judged_by_pairs() -> None:
+    item = get_item(GAIN)
+    values = {"shift": 30.0, "aug-shift": 32.0, "conv": 35.0}
+    found = [made(GAIN, m, s, v + 0.1 * s) for m, v in values.items() for s in range(3)]
+    assert judge(claim(item, "gain"), found).verdict == DIRECTION
+    assert judge(claim(item, "surpasses"), found).verdict == CONTRADICTED
+    assert judge(claim(item, "control-netaug"), found).verdict == NOT_RUN
+    full = {"train_images": 50_000, "image_size": 160}
+    whole = [
+        made(GAIN, m, s, v + 0.1 * s, epochs=300, settings=full)
+        for m, v in values.items()
+        for s in range(5)
+    ]
+    assert judge(claim(item, "gain"), whole).verdict == REPRODUCED
+
+
+def test_table_has_published_and_own_numbers_apart() -> None:
+    found = [made(TABLE, m, s, v + s) for m, v in (("shift", 30.0), ("conv", 40.0)) for s in (0, 1)]
+    table = tab2.draw(found, load_published(TABLE, related=True))
+    assert isinstance(table, Table)
+    rows = {row[:3]: row[3:] for row in table.rows}
+    shift = rows["MobileNetV2-w0.35", "CIFAR100", "Shift"]
+    assert shift == ("69.45", "30.50 ± 0.71", "5 epochs, 10,000 images, 2 seeds")
+    assert rows["MobileNetV2-w0.35", "CIFAR100", "Mult"][:2] == ("—", "40.50 ± 0.71")
+    assert rows["MCUNet", "Flower102", "AugAdd"] == ("84.33", "—", "—")
+    assert ("MCUNet", "CIFAR10", "Mult") not in rows
+
+
+def test_cells_of_the_table_have_their_own_widths_and_images() -> None:
+    full = tab2.PROFILES["full"]
+    cell = tab2.for_cell(full, "mcunet", "flowers102")
+    assert (cell.width, cell.train_images) == ((1.0, 1.6, 2.2), 1_020)
+    assert len(set(full.more)) == 8
+    context = Context("full", item=TABLE)
+    cell = tab2.for_cell(full, full.network, full.dataset)
+    (unit, *_) = augmented.units(context, cell, ("conv",))
+    gain = get_item(GAIN).profiles["full"]
+    (same, *_) = augmented.units(context, gain, ("conv",))
+    assert unit.key == same.key
