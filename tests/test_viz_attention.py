@@ -66,14 +66,14 @@ def test_one_map_chooses() -> None:
 def test_numbers_name_both_networks() -> None:
     numbers = attention_numbers(made(), **START)
     assert list(numbers) == [
-        "CNN: bits",
-        "CNN: rank",
-        "AdderNet: bits",
-        "AdderNet: rank",
-        "AdderNet: rank with I",
+        "products: bits",
+        "products: rank",
+        "distances: bits",
+        "distances: rank",
+        "distances: rank with I",
     ]
-    assert 0 < numbers["CNN: bits"] < math.log2(17)
-    assert numbers["AdderNet: rank with I"] > numbers["AdderNet: rank"]
+    assert 0 < numbers["products: bits"] < math.log2(17)
+    assert numbers["distances: rank with I"] > numbers["distances: rank"]
 
 
 @pytest.mark.parametrize("control", STEPS)

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from saa_lite.nn import WeightedValues
-from saa_lite.viz.style import LABELS, panels, styled
+from saa_lite.viz.style import panels, styled
 
 HEADS = "mean of heads"
+SCORES = {"conv": "products", "adder": "distances"}  # what the attention of a kind compares by
 
 
 @torch.no_grad()
@@ -63,11 +64,11 @@ def attention_numbers(
     numbers = {}
     for name, all_maps in maps.items():
         found = one_map(all_maps, image, layer, head)
-        numbers[f"{LABELS[name]}: bits"] = float(entropy(found[0]))
-        numbers[f"{LABELS[name]}: rank"] = float(effective_rank(found))
+        numbers[f"{SCORES[name]}: bits"] = float(entropy(found[0]))
+        numbers[f"{SCORES[name]}: rank"] = float(effective_rank(found))
         if name == "adder":
             identity = torch.eye(len(found))
-            numbers[f"{LABELS[name]}: rank with I"] = float(effective_rank(found + identity))
+            numbers[f"{SCORES[name]}: rank with I"] = float(effective_rank(found + identity))
     return numbers
 
 
@@ -89,7 +90,7 @@ def attention_figure(
         found = one_map(all_maps, image, layer, head)
         side = math.isqrt(found.shape[1] - 1)
         looked = found[0, 1:].reshape(side, side)
-        _show(axes[1 + 2 * position], looked, f"{LABELS[name]}\nclass token → patches", vmin=0)
+        _show(axes[1 + 2 * position], looked, f"{SCORES[name]}\nclass token → patches", vmin=0)
         _show(axes[2 + 2 * position], found, "all tokens → all tokens", vmin=0)
     return figure
 
