@@ -64,6 +64,20 @@ def test_bits_of_every_reading(kind: str, reading: str, remap: str | None) -> No
     assert multiplicative == ["conv1", "classifier.conv"]
 
 
+@pytest.mark.parametrize("reading", READINGS[1:])
+@pytest.mark.parametrize("kind", ["shift", "adder"])
+@pytest.mark.parametrize("name", ["mobilenet_v2_w035", "mcunet"])
+def test_bits_of_inverted_blocks_in_the_other_readings(name: str, kind: str, reading: str) -> None:
+    """Block reading and ResNet-20 have their own tests above."""
+    wide = augment(target(name, kind), AugmentConfig(reading=reading, remap="analytic", **NARROW))
+    wide.train()
+    with torch.no_grad(), wide.configured(wide.largest):
+        wide(images(4, 32))
+    wide.eval()
+    with torch.no_grad():
+        assert torch.equal(export(wide).eval()(images(2, 32)), wide(images(2, 32)))
+
+
 def test_export_leaves_the_model_alone() -> None:
     wide = model("adder", remap="analytic")
     before = {k: v.clone() for k, v in wide.state_dict().items()}

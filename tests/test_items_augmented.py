@@ -11,7 +11,7 @@ from torch import nn
 from saa_lite.augment import AugmentedNet, AugmentedTraining
 from saa_lite.items import augmented
 from saa_lite.items.base import Context, Item
-from saa_lite.items.recipes import RECIPES, mutation_for
+from saa_lite.items.recipes import GRID, RECIPES, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug_supp import tab2
@@ -73,7 +73,9 @@ def test_another_item_takes_the_runs_over(
 
 def test_every_recipe_is_what_it_says() -> None:
     train_set, built = digits(), {}
-    for method, recipe in RECIPES.items():
+    narrow, *others = GRID.values()
+    assert RECIPES[others[-1]].training == {"alpha": 3.0}
+    for method, recipe in ((m, r) for m, r in RECIPES.items() if m not in others):
         built[method] = augmented.build(method, TINY, train_set, seed=0)
         is_augmented = isinstance(built[method], AugmentedNet)
         assert is_augmented == (recipe.augmentation is not None)
@@ -83,6 +85,7 @@ def test_every_recipe_is_what_it_says() -> None:
     assert adders["adder-depthwise"] > adders["adder"]
     assert adders["adder-stem"] == adders["adder"] + 1
     assert isinstance(built["adder-classifier"].classifier, AdderLinear)
+    assert built[narrow].config.width == built[narrow].config.expand == (1.0, 1.5)
     for alone in ("remap-shift", "aug-shift-depth"):
         assert all(axis.largest == axis.target for axis in built[alone].axes)
     assert built["aug-shift-depth"].deepened

@@ -8,7 +8,7 @@ FEATURES = "02_what_adder_layers_see.ipynb"
 DISTRIBUTIONS = "03_weight_distributions.ipynb"
 REMAPPING = "04_weight_remapping.ipynb"
 AUGMENTATION = "05_hybrid_augmentation.ipynb"
-ADDCONV = "06_addconv.ipynb"
+ON_DATA = "06_augmentation_on_data.ipynb"
 SEARCH = "07_architecture_search.ipynb"
 DISTILLATION = "08_distillation.ipynb"
 COST = "09_training_cost.ipynb"
@@ -29,13 +29,13 @@ _ITEMS = (
     _item("shiftaddaug/fig3", "figure", REMAPPING, "Remapping shared weights"),
     _item("shiftaddaug/fig4", "figure", SEARCH, "Search, block mutation and depth"),
     _item("shiftaddaug/fig5", "figure", ENERGY, "Accuracy against energy, CIFAR-100"),
-    _item("shiftaddaug/claim-cifar100", "claim", AUGMENTATION, "Gain on CIFAR-100"),
+    _item("shiftaddaug/claim-cifar100", "claim", ON_DATA, "Gain on CIFAR-100"),
     _item("shiftaddaug/claim-segmentation", "claim", SEGMENTATION, "Gain in segmentation"),
-    _item("shiftaddaug-supp/fig1", "figure", DISTILLATION, "Augmented above target in training"),
+    _item("shiftaddaug-supp/fig1", "figure", ON_DATA, "Augmented above target in training"),
     _item("shiftaddaug-supp/tab1", "table", DISTILLATION, "In-place distillation"),
-    _item("shiftaddaug-supp/tab2", "table", ADDCONV, "AddConv on four data sets"),
+    _item("shiftaddaug-supp/tab2", "table", ON_DATA, "AddConv on four data sets"),
     _item("shiftaddaug-supp/tab3", "table", COST, "Training speed and memory"),
-    _item("shiftaddaug-supp/addconv-nas", "claim", ADDCONV, "First three convolutions AddConv"),
+    _item("shiftaddaug-supp/addconv-nas", "claim", ON_DATA, "First three convolutions AddConv"),
     _item("addernet-impacts/eq-gradients", "equation", GRADIENTS, "AdderConv and its gradients"),
     _item("addernet-impacts/fig-features", "figure", FEATURES, "Feature clouds of LeNet++"),
     _item("addernet-impacts/fig-kernels", "figure", FEATURES, "First-layer kernels"),

@@ -1,0 +1,106 @@
+"""Panels on a hybrid layer: which weights multiply under each reading, and who pulls at one."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from saa_lite.viz.style import COLOURS, CYCLE, panels, styled
+
+TARGET = 3  # channels of the target at either side of the layer that is drawn
+LARGEST = 8
+FREE, MULTIPLIES, OFF = COLOURS["adder"], COLOURS["conv"], "#eeeeee"
+READINGS = ("block", "output", "input", "free")
+
+
+def free_part(reading: str, outputs: int, inputs: int) -> tuple[int, int]:
+    """Rows and columns of W that are multiplication-free."""
+    rows = TARGET if reading in ("block", "output") else outputs
+    columns = TARGET if reading in ("block", "input") else inputs
+    return rows, columns
+
+
+def reading_numbers(reading: str, outputs: float, inputs: float) -> Mapping[str, float]:
+    """How many weights are read in which way."""
+    rows, columns = free_part(reading, int(outputs), int(inputs))
+    free, total = rows * columns, int(outputs) * int(inputs)
+    return {
+        "without multiplication": free,
+        "multiplied": total - free,
+        "exported": TARGET * TARGET,
+    }
+
+
+@styled
+def reading_figure(reading: str, outputs: float, inputs: float) -> Figure:
+    """The wide weight, one square per input and output channel; the target is framed."""
+    rows, columns = free_part(reading, int(outputs), int(inputs))
+    figure, (axis, key) = panels(1, 2, height=3.6, width_ratios=[1.2, 1])
+    for i in range(LARGEST):
+        for j in range(LARGEST):
+            on = i < outputs and j < inputs
+            colour = (FREE if i < rows and j < columns else MULTIPLIES) if on else OFF
+            axis.add_patch(Rectangle((j, i), 0.92, 0.92, color=colour))
+    axis.add_patch(
+        Rectangle(
+            (-0.04, -0.04), TARGET, TARGET, fill=False, edgecolor="black", linewidth=2.5, zorder=3
+        )
+    )
+    axis.set_xlim(-0.2, LARGEST)
+    axis.set_ylim(LARGEST, -0.2)
+    axis.set_aspect("equal")
+    axis.grid(False)
+    axis.set_xticks(np.arange(LARGEST) + 0.5, [str(i + 1) for i in range(LARGEST)])
+    axis.set_yticks(np.arange(LARGEST) + 0.5, [str(i + 1) for i in range(LARGEST)])
+    axis.set_xlabel("input channel")
+    axis.set_ylabel("output channel")
+    draw_key(key)
+    return figure
+
+
+def draw_key(axis: Axes) -> None:
+    """What the colours mean."""
+    handles = [
+        Patch(color=FREE, label="adder or shift: no multiplication"),
+        Patch(color=MULTIPLIES, label="convolution"),
+        Patch(color=OFF, label="not drawn in this step"),
+        Patch(facecolor="none", edgecolor="black", linewidth=2, label="the target: exported"),
+    ]
+    axis.legend(handles=handles, loc="center left", fontsize=10)
+    axis.set_axis_off()
+
+
+@styled
+def pull_figure(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Figure:
+    """Two passes at each stored weight: bars of the gradients, a mark for what the step follows.
+
+    Args:
+        pulls: name of a weight → gradient from the target's pass and from the augmented one.
+        alpha: factor of the latter.
+    """
+    figure, (axis,) = panels(1, 1, height=3.0)
+    places = np.arange(len(pulls))
+    target, augmented = (np.array([pair[k] for pair in pulls.values()]) for k in (0, 1))
+    axis.bar(places - 0.2, target, 0.38, color=CYCLE[1], label="target's pass")
+    axis.bar(places + 0.2, alpha * augmented, 0.38, color=CYCLE[0], label="α · augmented pass")
+    axis.plot(places, target + alpha * augmented, "kD", markersize=5, label="sum")
+    axis.axhline(0, color="#333333", linewidth=1)
+    reach = 1.15 * max(np.abs(target).max(), 3 * np.abs(augmented).max())
+    axis.set_ylim(-reach, reach)  # the same at every α, so that bars can be compared
+    axis.set_xticks(places, list(pulls))
+    axis.set_ylabel("gradient")
+    axis.legend(fontsize=9, ncols=3, loc="upper right")
+    return figure
+
+
+def pull_numbers(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Mapping[str, float]:
+    """How far the two passes agree, over the weights that both reach."""
+    both = np.array([pair for pair in pulls.values() if all(pair)])
+    norms = np.linalg.norm(both, axis=0)
+    total = both[:, 0] + alpha * both[:, 1]
+    return {
+        "cosine of both pulls": float(both[:, 0] @ both[:, 1] / norms.prod()),
+        "cosine of sum and target's": float(both[:, 0] @ total / norms[0] / np.linalg.norm(total)),
+    }

@@ -1,0 +1,42 @@
+"""The panel over multiples and α shows the records' own differences."""
+
+from dataclasses import replace
+
+import pytest
+from test_items_augmented import made
+
+from saa_lite.items.recipes import GRID
+from saa_lite.records import Record
+from saa_lite.viz.grid import grid_figure, grid_numbers
+
+LOG = [{"test_accuracy": 0.5}, {"test_accuracy": 0.6}]
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    values = {"shift": 80.0, GRID[1.5, 0.3]: 82.0, GRID[4.0, 3.0]: 79.0}
+    return [
+        replace(made("shiftaddaug/fig4", method, seed, value + seed), log=LOG)
+        for method, value in values.items()
+        for seed in ((0, 1, 2) if method == "shift" else (0, 2))
+    ]
+
+
+def test_numbers(records: list[Record]) -> None:
+    lopsided = [replace(r, value=r.value + 3) if r.seed == 2 else r for r in records]
+    numbers = grid_numbers(records, GRID, "shift", "1.5", "0.3")
+    assert numbers["gain in points"] == pytest.approx(2.0)
+    assert numbers["accuracy alone"] == pytest.approx(81.0)
+    assert grid_numbers(lopsided, GRID, "shift", "4.0", "3.0")["worst seed"] == pytest.approx(-1)
+
+
+def test_picture(records: list[Record]) -> None:
+    figure = grid_figure(records, GRID, "shift", "1.5", "0.3")
+    table, curves = figure.axes
+    texts = {text.get_text(): text for text in table.texts}
+    assert list(texts).count("+2.0") == 1
+    assert sum(text.get_text() == "not run" for text in table.texts) == 7
+    frames = {text.get_text(): text.get_bbox_patch() for text in table.texts}
+    assert frames["+2.0"].get_edgecolor() != frames["-1.0"].get_edgecolor()
+    assert len(curves.lines) == 5
+    assert list(curves.lines[0].get_ydata()) == [50.0, 60.0]
