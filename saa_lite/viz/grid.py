@@ -30,9 +30,10 @@ def cell_of(cells: Cells, multiple: str, alpha: str) -> tuple[float, float]:
 def grid_numbers(
     records: Sequence[Record], cells: Cells, base: str, multiple: str, alpha: str
 ) -> Mapping[str, float]:
-    """Mean gain over direct training, its worst and best seed, and both accuracies."""
+    """Mean gain over direct training, its worst and best seed, and both accuracies; {} if none."""
     method = cells[cell_of(cells, multiple, alpha)]
-    found = gains(records, method, base)
+    if not (found := gains(records, method, base)):
+        return {}
     shown = {name: [r.value for r in records if r.method == name] for name in (method, base)}
     return {
         "gain in points": fmean(found),
