@@ -6,6 +6,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
 from saa_lite.viz.style import COLOURS, panels, styled
@@ -65,6 +66,7 @@ def grid_figure(
             values = [100 * float(row["test_accuracy"] or 0) for row in record.log or []]
             shown = label if record.seed == 0 else f"_{label}"
             right.plot(range(1, len(values) + 1), values, color=colour, alpha=0.7, label=shown)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_xlabel("epoch")
     right.set_title("test accuracy (%), one line per seed", fontsize=10)
     right.legend(loc="lower right")
