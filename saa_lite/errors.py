@@ -27,6 +27,11 @@ class RecordError(SaaLiteError):
     """A record or published table that does not fit its schema."""
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, as part of a sentence; foreign errors say little without their class."""
+    return str(error) if isinstance(error, SaaLiteError) else f"{type(error).__name__}: {error}"
+
+
 def check_choice(argument: str, given: object, allowed: Iterable[object]) -> None:
     """Raise :class:`UsageError` unless ``given`` is one of ``allowed``."""
     options = list(allowed)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,9 @@ class Odd(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(self.first(images))
+
+
+READY = nn.Sequential(nn.Conv2d(3, 4, 8, stride=217, bias=False))
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -69,6 +73,9 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, f"{__name__}:Odd", "--resolution", "12")
     assert "Not counted: linalg_matrix_exp in (network)" in text
     assert "Never used: idle" in text
+    assert "one image of 3 × 12 × 12" in text
+    assert text.count("bytes") == 3  # moved, at the peak, and in the note
+    assert "multiply                               768" in printed(capsys, f"{__name__}:READY")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +86,17 @@ def test_a_network_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet20", "--num-classes", "0"], "num_classes must be an integer of at least 1"),
         (["resnet20", "--resolution", "0"], "--resolution must be at least 1; got 0"),
         (["lenet5_bn", "--resolution", "8"], "images of at least 32×32; got 8×8"),
+        (["saa_lite.Odd"], "package.module:name"),
+        ([":x"], "must name a module"),
+        ([f"{__name__}:Odd", "--conv", "adder"], "--conv cannot change a network of your own"),
+        ([f"{__name__}:Odd", "--small-input", "--num-classes", "3"], "--num-classes and --small"),
         (["torch:no_such_network"], "must name a module"),
         (["no_such_module:x"], "must name a module"),
+        ([f"{__name__}:failing"], "returns a network; KeyError: 'no weights here'"),
+        ([f"{__name__}:Fails"], "cannot run on [1, 3, 224, 224]: AttributeError: 'Tensor' object"),
+        (["json:dumps"], "must name a module"),
+        (["math:pi"], "must name a module"),
+        (["os:getcwd"], "model must be a torch.nn.Module"),
     ],
 )
 def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +105,31 @@ def test_errors(arguments: list[str], complaint: str, capsys: pytest.CaptureFixt
     assert shown.out == ""
     assert complaint in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_a_module_of_the_current_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installed command does not have that folder on its path by itself."""
+    (tmp_path / "net_of_mine.py").write_text(
+        "from torch import nn\nprint('imported')\nNet = nn.Conv2d(3, 4, 5, bias=False)"
+    )
+    (tmp_path / "torn_by_me.py").write_text("def net(:")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    found = json.loads(printed(capsys, "net_of_mine:Net", "--resolution", "6", "--json"))
+    assert found["total"]["multiply"] == 2 * 2 * 4 * 3 * 25
+    assert cli.main(["count", "torn_by_me:net"]) == 2
+    assert "a network; SyntaxError: invalid syntax" in capsys.readouterr().err
+
+
+def failing() -> nn.Module:
+    raise KeyError("no weights here")
+
+
+class Fails(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.blurred()
 
 
 def test_json_alone_in_a_real_process() -> None:

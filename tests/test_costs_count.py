@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from saa_lite.costs import KINDS, count
@@ -222,12 +223,33 @@ def test_a_module_may_count_itself() -> None:
     assert totals(costs) == (24, 24 + 24, 0, 0)
     assert costs.other["lookup"] == 12
     assert costs["0"].count("add") == 24
+    assert costs.energy("B") is costs["0"].energy("B") is None  # nobody told its widths
+    assert costs["1"].energy("B").total > 0
 
 
 def test_unknown_operators_are_named_with_their_layer() -> None:
     costs = count(nn.Sequential(nn.Linear(4, 4), Function(torch.linalg.matrix_exp)), (4, 4))
     assert costs.unknown == {"linalg_matrix_exp": ["1"]}
     assert costs.multiply == 64
+
+
+class OutsideTorch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(2 * x.numpy())
+
+
+def test_work_outside_torch_is_named_and_what_follows_counts() -> None:
+    costs = count(nn.Sequential(OutsideTorch(), nn.Linear(4, 5, bias=False)), (2, 4))
+    assert costs.unknown == {"work outside torch": ["0"]}
+    assert costs.multiply == 2 * 4 * 5
+    lost = count(Function(lambda x: torch.full((2, 4), float(x.sum())) @ torch.ones(4, 3)), (2, 4))
+    assert lost.unknown == {"work outside torch": ["(network)"]}
+
+
+def test_literals_and_kept_tensors_are_no_work_outside_torch() -> None:
+    held = torch.ones(4)
+    assert not count(Function(lambda x: x + torch.tensor([1.0, 2.0])), (3, 2)).unknown
+    assert not count(Function(lambda x: x * held.exp()), (3, 4)).unknown
 
 
 def test_unused_and_shared_parameters() -> None:
@@ -243,6 +265,33 @@ def test_unused_and_shared_parameters() -> None:
     half = count(Half(), (1, 4))
     assert half.unused == ("idle",)
     assert half.parameters == 16 + 4 + 12 + 16
+
+
+def test_inputs_have_the_parameters_type() -> None:
+    half = count(nn.Linear(4, 3).half(), (1, 4))
+    assert half.multiply == 12
+    assert {op.bits for op in half.operations} == {16}
+
+
+def test_layers_without_sizes_and_pruned_ones() -> None:
+    lazy = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(10))
+    assert count(lazy, 8).parameters == 4 * 28 + 10 * (4 * 36 + 1)
+    pruned = nn.Conv2d(3, 4, 3, bias=False)
+    prune.l1_unstructured(pruned, "weight", 0.5)
+    assert count(pruned, 8).multiply == count(pruned, 8, real=True).multiply == 36 * 4 * 27
+
+
+def test_wrong_questions() -> None:
+    costs = count(nn.Linear(4, 3), (1, 4))
+    assert costs.count("softmax") == 0
+    with pytest.raises(UsageError, match=r"kind must be one of 'multiply'.*; got 'products'"):
+        costs.count("products")
+    with pytest.raises(UsageError, match=r"accounting must be one of 'A', 'B', 'C'; got 'D'"):
+        costs.energy("D")
+    with pytest.raises(UsageError, match=r"model must be a torch\.nn\.Module.*; got 'resnet20'"):
+        count("resnet20", 32)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"cannot run on .*Dimension out of range"):
+        count(nn.Flatten(5), (1, 2))
 
 
 def test_the_network_is_left_as_it_was() -> None:
@@ -266,7 +315,7 @@ def test_a_network_that_needs_numbers_is_run_with_numbers() -> None:
     assert count(Function(lambda x: x @ held), (2, 4)).multiply == 24
 
 
-@pytest.mark.parametrize("given", [(), (0, 3), "224", None, (1, "a")])
+@pytest.mark.parametrize("given", [(), (0, 3), "224", None, (1, "a"), 3.5])
 def test_inputs_that_cannot_be(given: object) -> None:
     with pytest.raises(UsageError, match=r"^input must be"):
         count(nn.Linear(2, 2), given)  # type: ignore[arg-type]

@@ -61,6 +61,27 @@ def test_views_share_and_copies_do_not() -> None:
     assert count(Copies(), (4, 25)).peak.bytes == 1200
 
 
+class Forks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.early, self.late = conv(3, 8), conv(3, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.early(x), self.late(x).relu()
+
+
+def test_every_result_is_held_to_the_end() -> None:
+    peak = count(Forks(), (1, 3, 10, 10)).peak
+    assert (peak.bytes, peak.layer) == (4 * (3 + 8 + 2) * 100, "late")
+
+
+def test_places_of_maxima_that_nobody_reads_are_not_held() -> None:
+    shape = (1, 3, 10, 10)
+    assert count(nn.MaxPool2d(2), shape).peak.bytes == 4 * 3 * (100 + 25)
+    both = nn.MaxPool2d(2, return_indices=True)
+    assert count(both, shape).peak.bytes == 4 * 3 * (100 + 25) + 8 * 3 * 25
+
+
 def test_of_mobilenet_by_hand() -> None:
     """The second block's expansion of the 8 maps of 80² to 48, and its stride-2 result."""
     peak = count(create_model("mobilenet_v2_w035", 100), 160).peak

@@ -18,7 +18,7 @@ def test_every_category_is_used_and_known() -> None:
 
 
 def test_shapes_worked_out_here_belong_to_known_operators() -> None:
-    assert set(BLANK) <= set(CHEAP) | set(RULES)
+    assert set(BLANK) <= set(CHEAP) | set(RULES) | MOVES
 
 
 def test_names_lose_namespace_and_in_place_mark() -> None:

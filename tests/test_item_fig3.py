@@ -14,7 +14,7 @@ from saa_lite.nn import AdderConv2d
 from saa_lite.records import Record, config_hash, measured_records
 from saa_lite.report.verdict import CONTRADICTED, REPRODUCED, judge
 from saa_lite.viz.panel import png
-from saa_lite.viz.remap_figures import METHODS
+from saa_lite.viz.remap_figures import METHODS, accuracy_by_std
 
 ITEM = "shiftaddaug/fig3"
 TINY = Settings(
@@ -62,6 +62,18 @@ def test_the_spread_can_be_chosen_but_not_for_weights_as_they_are() -> None:
     assert torch.equal(lend(lender, borrower, "none", 0.5)[-1], lender.layer3.conv.weight)
 
 
+def test_random_numbers_have_the_spread_and_know_nothing_of_the_lender() -> None:
+    lender, borrower = (
+        create_model("lenet5_bn", 10, kind, in_channels=1) for kind in ("conv", "adder")
+    )
+    torch.manual_seed(3)
+    weight = lend(lender, borrower, "random", 2.0)[-1].flatten()
+    assert float(weight.std()) == pytest.approx(2.0, rel=0.02)
+    lent = lender.get_parameter("layer3.conv.weight").detach().flatten()
+    assert abs(float(torch.stack([weight, lent]).corrcoef()[0, 1])) < 0.02
+    assert not borrower.get_parameter("layer3.conv.weight").requires_grad
+
+
 def test_distance_tells_laplace_from_normal() -> None:
     """The largest gap of the normal distribution to the Laplace of its variance is 0.0629."""
     assert ks_distance("analytic", 0) < 1.63e5**-0.5
@@ -96,11 +108,17 @@ def test_it_is_drawn(records: list[Record]) -> None:
     assert item.draw is not None
     figure = item.draw(records, [])
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
-        "Convolution weights, as trained",
-        "The curve, eq. 5, b = 1/√2",
+        "Convolution weights, as is",
+        "The curves at b = 1/√2",
         "The same weights, remapped",
         "Lent to an adder network, frozen",
+        "Does the shape help?",
+        "Do trained weights help?",
     ]
+    scan = accuracy_by_std(records, "rescale")
+    below = accuracy_by_std(records, "random")
+    drawn = figure.axes[5].lines[1].get_ydata()  # the only seed, at each spread
+    assert list(drawn) == [scan[s][0] - below[s][0] for s in TINY.stds]
     assert png(figure).startswith(b"\x89PNG")
     with pytest.raises(UsageError, match=f"{ITEM} cannot be drawn: .* of none and rescale"):
         item.draw([r for r in records if r.method != "none"], [])
@@ -122,6 +140,7 @@ def made(metric: str, method: str, seed: int, number: float) -> Record:
         ("needed", "accuracy", {"analytic": 90.0}, {"none": 20.0}),
         ("control-shape", "accuracy", {"analytic": 90.0}, {"rescale": 80.0}),
         ("control-best-scale", "best_accuracy", {"analytic": 90.0}, {"rescale": 80.0}),
+        ("control-random", "best_accuracy", {"rescale": 90.0}, {"random": 80.0}),
         ("trained", "laplace_advantage", {"analytic": 0.1}, {}),
     ],
 )

@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from torch import nn
 
+from saa_lite.costs import count
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
@@ -68,8 +70,18 @@ def test_records_say_how_far_another_split_would_move_them(records: list[Record]
 
 def test_ranking_and_saving_are_judged(records: list[Record]) -> None:
     verdicts = {c.id.partition(":")[2]: judge(c, records).verdict for c in get_item(ITEM).claims}
-    assert {verdicts[f"ranking-{name}"] for name in "ABC"} == {REPRODUCED}
+    assert {verdicts[f"ranking-{name}"] for name in "BC"} == {REPRODUCED}
+    assert verdicts["ranking-A"] == CONTRADICTED  # the adder is cheapest if every layer adds
     assert {verdicts[f"saving-{name}"] for name in "ABC"} == {NOT_RUN}  # that is MobileNetV3's
+
+
+def test_a_ranking_must_hold_for_both_choices_of_layers(records: list[Record]) -> None:
+    claim = next(c for c in get_item(ITEM).claims if c.id.endswith("ranking-A"))
+    one = [record for record in records if record.settings["layers"] == "registered"]
+    assert judge(claim, one).verdict == REPRODUCED
+    judged = judge(claim, records)
+    assert judged.measured.startswith("1 of 2 cases; MobileNetV2, every layer converted: adder 0.6")
+    assert judge(claim, [r for r in records if r.method != "adder"]).verdict == NOT_RUN
 
 
 def energy_record(method: str, accounting: str, mj: float) -> Record:
@@ -169,6 +181,8 @@ def test_pictures_of_costs() -> None:
     assert heights == pytest.approx(found["conv"].energy("B").total)
     texts = [text.get_text() for text in accountings_figure(found).axes[0].texts]
     assert "no rule" in texts
+    nameless = layers_figure(count(nn.Linear(3, 2), (1, 3)), "One layer")
+    assert [tick.get_text() for tick in nameless.axes[1].get_xticklabels()] == ["(network)"]
 
 
 def test_the_laptop_profile_counts_every_identified_network() -> None:

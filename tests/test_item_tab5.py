@@ -65,7 +65,7 @@ def test_table_puts_published_beside_measured(run: tuple[str, list[Record]]) -> 
     assert all(len(row) == len(table.columns) for row in table.rows)
     text = table.to_markdown()
     assert ("-16.3 points" if name == "tab4" else "-6.77 points") in text
-    assert "digits" in table.rows[0][-1]
+    assert "digits" in table.rows[0][0]
 
 
 def unit(method: str, **changes: int) -> tuple[Unit, tab5.Settings]:

@@ -1,4 +1,6 @@
-"""quantize() as people call it: accuracy, own networks, training, wrong arguments."""
+"""quantize() as people call it: accuracy, time, own networks, training, wrong arguments."""
+
+import time
 
 import pytest
 import torch
@@ -7,10 +9,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from saa_lite.errors import UsageError
+from saa_lite.items.adder_quant.networks import tracked_network
 from saa_lite.models import create_model
 from saa_lite.nn import AdderConv2d, AdderLinear, convert
 from saa_lite.ops import adder_conv2d
 from saa_lite.quantize import METHODS, quantize
+from saa_lite.quantize.adder_layers import QuantizedAdder
 from saa_lite.train import TrainConfig, train
 
 GROUPED = ("redistribution", "non-negative")
@@ -88,6 +92,19 @@ class OwnNetwork(nn.Module):
         x = self.norm(self.twice(self.stem(x).relu())).relu()
         x = self.norm(self.twice(input=x)).relu().mean((2, 3))
         return self.head(self.flat(self.dense(x)))
+
+
+def test_resnet20_takes_under_a_minute_on_two_cores(capsys: pytest.CaptureFixture[str]) -> None:
+    """A tracked network, trained on CIFAR-100; CPU seconds, since others may use the cores."""
+    network = tracked_network("adder-resnet20-cifar100-628678c5b57b-0")
+    batches = list(torch.randn(2, 128, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    quantize(network, [batches[0][:2]])  # kernels are compiled once
+    started = time.process_time()
+    quantized = quantize(network, batches, bits=4, progress=True)
+    assert 10 / len(batches) * (time.process_time() - started) < 2 * 60  # of ten such batches
+    assert sum(isinstance(layer, QuantizedAdder) for layer in quantized.modules()) == 20
+    shown = capsys.readouterr().err
+    assert all(f"{bar}: 100%" in shown for bar in ("calibrate", "batch norm"))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -12,8 +12,8 @@ from scipy import stats
 from saa_lite.viz import remap, remap_figures
 from saa_lite.viz.panel import numbers_line, png
 
-START = {"mu": 0.0, "sigma": 0.05, "b": 0.7, "bits": 4.0, "w": 1.5, "map": "analytic"}
-STEPS = {"mu": 0.01, "sigma": 0.06, "b": 0.8, "bits": 5.0, "w": 1.6, "map": "none"}
+START = {"mu": 0.0, "sigma": 0.05, "b": 0.7, "bits": 4.0, "w": 1.5, "map": "remapped"}
+STEPS = {"mu": 0.01, "sigma": 0.06, "b": 0.8, "bits": 5.0, "w": 1.6, "map": "as is"}
 
 
 def layers() -> dict[str, torch.Tensor]:
@@ -21,7 +21,7 @@ def layers() -> dict[str, torch.Tensor]:
     return {"normal": 0.05 * torch.randn(32, 16, 3, 3), "uniform": torch.rand(32, 9) - 0.5}
 
 
-LAYER = {"layer": "normal", "map": "analytic", "b": 0.7}
+LAYER = {"layer": "normal", "map": "remapped", "b": 0.7}
 
 
 def test_numbers_of_the_start_position() -> None:
@@ -36,7 +36,7 @@ def test_numbers_of_the_start_position() -> None:
 
 
 def test_no_map_is_far_from_laplace_and_from_home() -> None:
-    numbers = remap.remap_numbers(**{**START, "map": "none"})
+    numbers = remap.remap_numbers(**{**START, "map": "as is"})
     assert numbers["mapped"] == numbers["w"]
     assert numbers["KL to Laplace"] > 1.5
     assert numbers["round trip"] > 0.5
@@ -65,7 +65,7 @@ def test_the_weight_s_path_is_drawn_where_the_numbers_say(name: str) -> None:
     assert path.get_xdata()[1] == pytest.approx(numbers["mapped"])
     assert path.get_ydata()[1] == pytest.approx(numbers["F(w)"])
     title = figure.axes[1].get_title(loc="left")
-    assert title.endswith("same rank") == (name in ("analytic", "bins"))
+    assert title.endswith("same rank") == (name in ("remapped", "bins"))
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -110,7 +110,7 @@ def test_static_figures_render() -> None:
     weights = {"conv": layers()["normal"], "adder": 2 * torch.randn(500)}
     problem = remap_figures.problem_figure(weights, "two layers")
     assert [t.get_text() for t in problem.axes[0].get_legend().get_texts()] == [
-        "CNN, std 0.05", f"AdderNet, std {weights['adder'].std():.2f}",
+        "convolution, std 0.05", f"adder layer, std {weights['adder'].std():.2f}",
     ]  # fmt: skip
     forms = remap_figures.forms_figure()
     assert len(forms.axes) == 4

@@ -21,7 +21,7 @@ from saa_lite.bench.shapes import SHAPES
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
-TURN = 4e-3  # seconds; a layer in steady state, as torch.utils.benchmark times it
+TURN = 16e-3  # seconds: several calls of every layer, so that none is timed on cold caches
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,14 @@ def _count(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "count", "count a network's operations, memory and energy")
     add = command.add_argument
     add("model", metavar="MODEL", help="a registered name, or package.module:name of your own")
-    add("--resolution", type=int, metavar="R", help="height and width (default: as published)")
-    add("--num-classes", type=int, default=10, metavar="C")
-    add("--conv", default="conv", metavar="K", help="operator of the layers, as in train")
+    add(
+        "--resolution",
+        type=int,
+        metavar="R",
+        help="height and width (default: as published; your own: 224)",
+    )
+    add("--num-classes", type=int, metavar="C", help="default 10")
+    add("--conv", metavar="K", help="conv (default), adder, shift, shift-ps, binary or shiftadd")
     add("--small-input", action="store_true", help="the form for 32 x 32 images")
     add("--in-channels", type=int, default=3, metavar="N", help="3 for colour, 1 for grey")
 

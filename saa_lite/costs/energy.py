@@ -23,6 +23,7 @@ import numpy as np
 from saa_lite.costs.operations import KINDS, PER_TAP, Product
 from saa_lite.costs.prices import ACCESS_BITS, access_prices, price
 from saa_lite.costs.row_stationary import ACCESSES, Choice, Loops, choose
+from saa_lite.errors import check_choice
 
 ACCOUNTINGS = ("A", "B", "C")
 MJ_PER_PJ = 1e-9
@@ -63,7 +64,12 @@ class Energy:
 
 
 def energy(products: Iterable[Product], accounting: str) -> Energy | None:
-    """Sum over products; ``None`` if one of them has no price in this accounting."""
+    """Sum over products; ``None`` if one of them has no price in this accounting.
+
+    Raises:
+        UsageError: there is no such accounting.
+    """
+    check_choice("accounting", accounting, ACCOUNTINGS)
     total = Energy()
     for product in products:
         priced = PRICED[accounting](product)

@@ -43,9 +43,10 @@ class QuantisedLayer:
         return self._layer(self.places) + self.weights + self.groups * self.inputs
 
     def by_input_size(self) -> Any:
-        """The same with the size of the *input* in place of the output's, as equation 2 has it.
+        """The same with one size for input and output, the input's, as equation 2 has it.
 
-        That is right for stride 1 and equal sizes alone.
+        That is right for stride 1 and equal sizes alone. That it is the input's is our reading;
+        the output's in both places would miscount the same layers.
         """
         return self._layer(self.size**2) + self.weights + self.groups * self.inputs
 

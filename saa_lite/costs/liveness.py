@@ -3,7 +3,8 @@
 A result lives from the operator that makes it to the last one that reads it; an operator needs its
 inputs and its output at once. Norms, activations and other elementwise steps write over an input
 that nothing else needs, as every inference engine does. Weights are not counted, nor scratch space
-of a kernel; depthwise convolutions are not done in place. Views share their memory.
+of a kernel, nor a further result that nobody reads (the places of max pooling's maxima); depthwise
+convolutions are not done in place. Views share their memory.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ class _Place:
 
 
 def peak_activation(steps: Sequence[Step]) -> Peak:
-    """The peak of a traced forward pass; its first step brings the inputs, the last the result."""
+    """The peak of a traced pass; its first step brings the inputs, its last reads the results."""
     places = _places(steps)
     change = [0] * (len(steps) + 1)
     for place in places:
@@ -50,8 +51,10 @@ def _places(steps: Sequence[Step]) -> list[_Place]:
     place_of: dict[int, _Place] = {}
     places: list[_Place] = []
     for index, step in enumerate(steps):
-        for buffer in step.writes:
+        for position, buffer in enumerate(step.writes):
             if buffer.storage in place_of:  # a view, or the result of an in-place operator
+                continue
+            if index and position and last[buffer.storage] == index:  # nobody reads it
                 continue
             place = _free_place(step, buffer, index, place_of)
             if place is None:

@@ -9,6 +9,8 @@ from typing import Any
 from saa_lite.costs.energy import ACCOUNTINGS, Energy, energy
 from saa_lite.costs.liveness import Peak
 from saa_lite.costs.operations import KINDS, Operation, Product
+from saa_lite.costs.rules import CATEGORIES
+from saa_lite.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,12 @@ class LayerCost:
         return sum(product.bytes_moved for product in self.products)
 
     def energy(self, accounting: str) -> Energy | None:
-        """Compute and memory energy; ``None`` where the accounting has no price."""
-        return energy(self.products, accounting)
+        """Compute and memory energy; ``None`` where the accounting has no price.
+
+        A layer that counts itself says nothing of widths and traffic: it has none.
+        """
+        priced = energy(self.products, accounting)
+        return None if any(self.own.get(kind) for kind in KINDS) else priced
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,12 @@ class Costs:
         raise KeyError(name)
 
     def count(self, kind: str) -> int:
-        """Sum over layers of :meth:`LayerCost.count`."""
+        """Sum over layers of :meth:`LayerCost.count`.
+
+        Raises:
+            UsageError: there is no such kind or category, and no layer has named one so.
+        """
+        check_choice("kind", kind, dict.fromkeys((*KINDS, *CATEGORIES, *self.other)))
         return sum(layer.count(kind) for layer in self.layers)
 
     @property
@@ -151,6 +162,8 @@ class Costs:
 
     def energy(self, accounting: str) -> Energy | None:
         """Energy of all products; ``None`` if the accounting has no price for one of them."""
+        if any(layer.energy(accounting) is None for layer in self.layers):
+            return None
         return energy([p for layer in self.layers for p in layer.products], accounting)
 
     def without(self, names: Iterable[str]) -> "Costs":

@@ -3,7 +3,7 @@
 torch breaks a network down into a small set of operators. Each is here, by its name without
 namespace, overload and the underscore of its in-place twin, in one of three tables:
 
-* ``PRODUCTS``: convolutions, matrix products and distances, handled in ``products.py``;
+* ``RULES`` of ``products.py``: convolutions, matrix products and distances;
 * ``CHEAP``: everything else that computes, with its category and its cost in elementary operations
   (one per element and step: a comparison, an addition, one value of a function);
 * ``MOVES``: what only moves, reshapes or makes numbers, and costs nothing here.
@@ -80,12 +80,6 @@ CHEAP: dict[str, tuple[str, Cost]] = {
         "adaptive_max_pool3d",
     ),
     **_table(
-        "quantisation", _per_output(1), "fixed_point binary_sign fake_quantize_per_tensor_affine"
-    ),
-    **_table(
-        "quantisation", _per_output(1), "shift_quantize shift_power binary_weight round floor"
-    ),
-    **_table(
         "quantisation",
         _per_output(1),
         "fixed_point binary_sign shift_quantize shift_power binary_weight round floor "
@@ -118,6 +112,7 @@ _MOVES = """
 view _unsafe_view reshape _reshape_alias _reshape_copy view_as t transpose permute expand
 slice select squeeze unsqueeze flatten unflatten unfold as_strided alias detach lift_fresh
 cat stack clone copy _to_copy contiguous to split split_with_sizes chunk unbind tensor_split
+unsafe_split unsafe_split_with_sizes unsafe_chunk
 repeat repeat_interleave roll flip narrow index index_select gather take embedding
 constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
 pixel_shuffle pixel_unshuffle channel_shuffle upsample_nearest1d upsample_nearest2d

@@ -11,6 +11,10 @@ a layer, a function or the operator +. For each tensor four things are known:
 * its storage, so that views and in-place results count once;
 * the layer, the innermost module, in whose forward pass it was made.
 
+What a layer computes outside torch (NumPy, say) nobody reports. Such a layer is known by numbers
+that no operator has made, or by a result that does not depend on the input: it is named as doing
+:data:`OUTSIDE`, and what follows in its wake counts. Without numbers nothing can leave torch.
+
 A module may count itself: if it has a method ``count_operations(inputs, output)``, its answer, a
 mapping of names to numbers (``multiply``, ``add``, ``shift``, ``xnor`` or any other), stands in
 place of whatever runs inside it.
@@ -24,6 +28,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -33,6 +38,7 @@ from saa_lite.costs.products import Operand, find, product, shift_bits
 from saa_lite.costs.rules import CHEAP, MOVES, base_name
 
 OWN_METHOD = "count_operations"
+OUTSIDE = "work outside torch"
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -91,6 +97,8 @@ class Recorder(TorchDispatchMode):
         self._dependent = {_storage(tensor) for tensor in inputs}
         self._operands: dict[int, Operand] = {}  # by id of a kept tensor
         self._touched: set[int] = set()  # storages that any operator has read
+        self._known = set(self._dependent)  # storages whose origin has been seen
+        self._blank = all(tensor.is_meta for tensor in inputs)
         buffers = tuple(self._buffer(tensor) for tensor in inputs)
         self.trace.steps.append(Step("", "move", (), buffers))
 
@@ -116,6 +124,8 @@ class Recorder(TorchDispatchMode):
         """Know the innermost module for as long as the context lasts."""
         handles = []
         for name, module in model.named_modules():
+            own = [tensor for tensor in _tensors(vars(module)) if not is_lazy(tensor)]
+            self._known.update(map(_storage, own))
             handles.append(module.register_forward_pre_hook(self._enter(name)))
             handles.append(module.register_forward_hook(self._leave(name)))
         try:
@@ -144,6 +154,7 @@ class Recorder(TorchDispatchMode):
     def _leave(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             self._stack.pop()
+            self._from_outside(name, _tensors(output))
             if hasattr(module, OWN_METHOD):
                 self._counting_itself -= 1
                 if not self._counting_itself:
@@ -156,19 +167,40 @@ class Recorder(TorchDispatchMode):
         inputs = _tensors(list(arguments.values()))
         outputs = _tensors(output)
         self._touched.update(map(_storage, inputs))
-        self._kept += outputs
+        self._kept += inputs + outputs
+        if name == "lift_fresh" and not self._blank:  # a literal, or a result from NumPy
+            self._from_outside(self._stack[-1], inputs)
+        self._known.update(map(_storage, outputs))
         if not outputs:
             return
         operand = _quantised(name, arguments) or self._handed_on(name, inputs)
         for tensor in outputs:
             self._operands[id(tensor)] = operand or _by_type(tensor)
-        sources = [tensor for tensor in inputs if _storage(tensor) in self._dependent]
-        if not sources:
+        if not (sources := self._depends(inputs)):
             return
         self._dependent.update(map(_storage, outputs))
         category = self._count(name, arguments, outputs[0])
         reads, writes = (tuple(map(self._buffer, found)) for found in (sources, outputs))
         self.trace.steps.append(Step(self._stack[-1], category, reads, writes))
+
+    def _depends(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Those that depend on the input."""
+        return [tensor for tensor in tensors if _storage(tensor) in self._dependent]
+
+    def _from_outside(self, layer: str, tensors: list[Tensor]) -> None:
+        """Name the layer if no operator has made these, and take them for dependent."""
+        strangers = {_storage(tensor) for tensor in tensors} - self._known
+        if strangers and not self._counting_itself:
+            self.trace.tally(layer).unknown[OUTSIDE] += 1
+        self._known |= strangers
+        self._dependent |= strangers
+
+    def finish(self, result: Any) -> None:
+        """Hold the result to the end; one without a trace of the input came from outside."""
+        outputs = _tensors(result)
+        if outputs and not self._depends(outputs):
+            self.trace.tally("").unknown[OUTSIDE] += 1
+        self.trace.steps.append(Step("", "move", tuple(map(self._buffer, outputs)), ()))
 
     def _count(self, name: str, arguments: dict[str, Any], output: Tensor) -> str:
         """Add one operator to the layer's tally; return its category."""
@@ -210,7 +242,8 @@ def trace(model: nn.Module, inputs: Sequence[Tensor]) -> Trace:
         stack.enter_context(device)  # what the network makes on the way lies there too
         stack.enter_context(recorder.inside(model))
         stack.enter_context(recorder)
-        model(*inputs)
+        result = model(*inputs)
+    recorder.finish(result)
     recorder.trace.unused = recorder.unused(model)
     return recorder.trace
 

@@ -73,6 +73,14 @@ def one_configuration(
     return [record for record in records if _configuration(record) == chosen]
 
 
+def configurations(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of the same network, data set and configuration, longest training first."""
+    found: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=training_length, reverse=True):
+        found[_configuration(record)].append(record)
+    return list(found.values())
+
+
 def _configuration(record: Record) -> tuple[str, str, str]:
     return record.dataset, record.model, record.config_hash
 

@@ -13,7 +13,12 @@ from tqdm.auto import tqdm
 from saa_lite.data.seeds import mix
 from saa_lite.quantize.calls import inputs_of, outputs_of
 from saa_lite.quantize.fisher import fisher_weights
-from saa_lite.quantize.layers import input_quantizers, quantized_layers, set_modes
+from saa_lite.quantize.layers import (
+    QuantizedLayer,
+    input_quantizers,
+    quantized_layers,
+    set_modes,
+)
 from saa_lite.quantize.recipe import (
     BATCH,
     MOST_ROUNDING_RATE,
@@ -22,7 +27,7 @@ from saa_lite.quantize.recipe import (
     ROUNDING_WEIGHT,
     Phase,
 )
-from saa_lite.quantize.rounding import annealed_beta, rectified_sigmoid, regulariser
+from saa_lite.quantize.rounding import annealed_beta
 
 CACHE_BATCH = 64  # images at a time when inputs and outputs are collected
 
@@ -60,7 +65,8 @@ class Samples:
 
     def error(self, outputs: Tensor, indices: Tensor, power: float) -> Tensor:
         """|error|^power summed over dimension 1, mean over the rest (as in the released codes)."""
-        errors = (outputs - self.targets[indices]).abs().pow(power)
+        difference = outputs - self.targets[indices]
+        errors = difference.square() if power == 2 else difference.abs().pow(power)
         if self.weights is not None:
             errors = errors * self.weights[indices]
         return errors.sum(1).mean()
@@ -125,7 +131,8 @@ def collect(pair: Pair, name: str, images: Tensor, phase: Phase) -> Samples:
 
 def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, bar: tqdm) -> float:
     """Learn the rounding and the activation steps of one unit; returns the undecided share."""
-    roundings = _soften(unit) if phase.learns_rounding else []
+    layers = list(quantized_layers(unit))
+    roundings = _soften(layers) if phase.learns_rounding else []
     steps = _free_steps(unit) if phase.learns_steps else []
     _set_keep(unit, phase.keep)
     rounding_rate = min(ROUNDING_TRAVEL / iterations, MOST_ROUNDING_RATE)
@@ -134,7 +141,7 @@ def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, b
         {"params": roundings, "lr": rounding_rate},
         {"params": steps, "lr": step_rate},
     ]
-    optimizer = Adam(group for group in groups if group["params"])
+    optimizer = Adam([group for group in groups if group["params"]], fused=True)
     for iteration in range(iterations):
         if steps:
             cosine = (1 + math.cos(math.pi * iteration / iterations)) / 2
@@ -144,8 +151,8 @@ def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, b
         loss = samples.error(outputs, indices, phase.power)
         beta = annealed_beta(iteration, iterations) if roundings else None
         if beta is not None:
-            parts = [regulariser(rectified_sigmoid(v), beta) for v in roundings]
-            loss = loss + ROUNDING_WEIGHT * torch.stack(parts).sum()
+            charges = [layer.weight_quantizer.charge(beta) for layer in layers]
+            loss = loss + ROUNDING_WEIGHT * torch.stack(charges).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -153,7 +160,7 @@ def optimise(unit: nn.Module, samples: Samples, phase: Phase, iterations: int, b
     _set_keep(unit, 1.0)
     for step in steps:
         step.requires_grad_(False)
-    return _harden(unit) if roundings else 0.0
+    return _harden(layers) if roundings else 0.0
 
 
 @torch.no_grad()
@@ -167,18 +174,16 @@ def mean_squared_error(unit: nn.Module, samples: Samples) -> float:
     return total / samples.targets.numel()
 
 
-def _soften(unit: nn.Module) -> list[nn.Parameter]:
-    return [layer.weight_quantizer.soften(layer.weight) for layer in quantized_layers(unit)]
+def _soften(layers: list[QuantizedLayer]) -> list[nn.Parameter]:
+    return [layer.weight_quantizer.soften(layer.weight) for layer in layers]
 
 
-def _harden(unit: nn.Module) -> float:
-    """Undecided share over all weights of the unit, just before they are decided."""
-    undecided = total = 0.0
-    for layer in quantized_layers(unit):
-        undecided += layer.weight_quantizer.undecided() * layer.weight.numel()
-        total += layer.weight.numel()
+def _harden(layers: list[QuantizedLayer]) -> float:
+    """Undecided share over all weights of a unit, just before they are decided."""
+    undecided = sum(layer.weight_quantizer.undecided() * layer.weight.numel() for layer in layers)
+    for layer in layers:
         layer.weight_quantizer.harden()
-    return undecided / total
+    return undecided / sum(layer.weight.numel() for layer in layers)
 
 
 def _free_steps(unit: nn.Module) -> list[nn.Parameter]:

@@ -64,6 +64,7 @@ class WeightQuantizer(nn.Module):
         self.register_buffer("codes", grid.codes(weight.detach()).to(torch.uint8))
         self.v: nn.Parameter | None = None
         self.lower: Tensor | None = None  # codes of the lower neighbours while v is learned
+        self.h: Tensor | None = None  # h(v) of the last pass, which the regulariser charges for
 
     @property
     def grid(self) -> Grid:
@@ -82,7 +83,13 @@ class WeightQuantizer(nn.Module):
             return weight
         if self.mode == "hard":
             return self.grid.values(self.codes.to(weight.dtype))
-        return self.grid.values(self._rounded(rectified_sigmoid(self._v())))
+        self.h = rectified_sigmoid(self._v())
+        return self.grid.values(self._rounded(self.h))
+
+    def charge(self, beta: float) -> Tensor:
+        """The regulariser of the roundings that the last pass used."""
+        assert self.h is not None, "a pass in mode soft comes first"
+        return regulariser(self.h, beta)
 
     def undecided(self) -> float:
         """Share of weights whose h lies more than 0.05 from 0 and from 1."""
@@ -93,7 +100,8 @@ class WeightQuantizer(nn.Module):
         """Take the neighbour that h is nearer to, for good."""
         up = (rectified_sigmoid(self._v().detach()) >= 0.5).to(self.step.dtype)
         self.codes.copy_(self._rounded(up))
-        self.v, self.lower, self.mode = None, None, "hard"
+        self.v = self.lower = self.h = None
+        self.mode = "hard"
 
     def _v(self) -> nn.Parameter:
         assert self.v is not None, "soften() comes first"

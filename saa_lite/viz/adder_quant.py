@@ -173,7 +173,7 @@ def _ranges(axis: Axes, weight: Tensor, layer: QuantizedAdder, greatest: float) 
     """max|w| per filter, ascending; the range S of its group; the largest input."""
     _grouped(axis, weight, layer.group_of, layer.bound.tolist())
     axis.axhline(greatest, color="k", ls=":", label="largest input")
-    axis.set(title="max |w| (dots), range S (lines)")
+    axis.set(title="max |w| ●, range S ▬", ylim=(0, None))
     axis.legend(fontsize=8)
 
 
@@ -188,7 +188,7 @@ def _grouped(axis: Axes, weight: Tensor, group_of: Tensor, bounds: Sequence[floa
         if mine.any():
             ends = places[mine][[0, -1]] + np.array([-0.5, 0.5])
             axis.plot(ends, [bound, bound], color=colour, lw=2.5)
-    axis.set(xlabel="filters, sorted", ylim=(0, None))
+    axis.set_xlabel("filters, sorted")
 
 
 @styled
@@ -205,5 +205,5 @@ def groups_figure(weights: Mapping[str, Tensor], groups: int) -> Figure:
         bounds = [sizes[labels == group].max().item() for group in range(int(labels.max()) + 1)]
         _grouped(axis, weight, labels, bounds)
         axis.set_title(f"{name}, {len(weight)} filters", fontsize=10)
-    axes[0].set_ylabel("max |w| of a filter")
+    axes[0].set(ylabel="max |w| of a filter", ylim=(0, None))
     return figure

@@ -32,7 +32,7 @@ def code_use_figure(records: Sequence[Record], methods: Sequence[str]) -> Figure
             _before_and_after(axis, records, kind, method)
             axis.set_xlabel(label)
             if row == 0:
-                axis.set_title(f"{TITLES[method]}\n{_accuracies(records, method)}", fontsize=10)
+                axis.set_title(f"{TITLES[method]}\n{_accuracies(records, method)}", fontsize=9)
         axes[row * len(methods)].set_ylabel("share")
     legend_below(figure, axes)
     first, seeds = records[0], counted(len({record.seed for record in records}), "seed")
@@ -65,7 +65,7 @@ def _accuracies(records: Sequence[Record], method: str) -> str:
     with_norm, without = (
         _mean(records, f"accuracy{end}", method) for end in ("", "_without_reestimation")
     )
-    return f"{with_norm:.1f} % ({without:.1f} % with old batch norm)"
+    return f"{with_norm:.1f} % (old batch norm: {without:.1f} %)"
 
 
 def _mean(records: Sequence[Record], metric: str, method: str) -> float:

@@ -1,6 +1,7 @@
 """Where a network's costs lie: bars per layer, and the split into arithmetic and memory."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,12 @@ from saa_lite.viz.style import CYCLE, counted, panels, styled
 
 KIND_COLOURS = dict(zip(KINDS, (CYCLE[0], CYCLE[1], CYCLE[2], CYCLE[4]), strict=True))
 PARTS = ("arithmetic", "memory")
+FEW = 10  # layers whose names fit beside each other
+TITLES = {
+    "A": "A: as the simulator charges",
+    "B": "B: honest operations, same memory",
+    "C": "C: true bit widths",
+}
 
 
 @styled
@@ -26,7 +33,8 @@ def layers_figure(costs: Costs, title: str, accounting: str = "B") -> Figure:
         bottom = parts["arithmetic"] if name == "memory" else 0
         below.bar(range(len(layers)), values, bottom=bottom, color=colour, label=name)
     below.set_ylabel(f"energy, {accounting} (mJ)")
-    below.set_xticks(range(len(layers)), [x.name for x in layers], rotation=90, fontsize=6)
+    look: dict[str, Any] = {"rotation": 90, "fontsize": 6} if len(layers) > FEW else {"fontsize": 9}
+    below.set_xticks(range(len(layers)), [x.name or "(network)" for x in layers], **look)
     for axis in (above, below):
         axis.legend(fontsize=8)
         axis.grid(visible=False, axis="x")
@@ -52,7 +60,7 @@ def _energies(layers: Sequence[LayerCost], accounting: str) -> dict[str, np.ndar
 @styled
 def accountings_figure(networks: Mapping[str, Costs]) -> Figure:
     """Energy of several networks under A, B and C, split into arithmetic and memory."""
-    figure, axes = panels(1, 3, height=3.0, sharey=True)
+    figure, axes = panels(1, 3, height=3.2, sharey=True)
     for axis, accounting in zip(axes, ACCOUNTINGS, strict=True):
         for place, costs in enumerate(networks.values()):
             energy = costs.energy(accounting)
@@ -64,9 +72,10 @@ def accountings_figure(networks: Mapping[str, Costs]) -> Figure:
             axis.annotate(f"{energy.total:.2f}", (place, energy.total), ha="center", va="bottom",
                           fontsize=8)  # fmt: skip
         axis.set_xticks(range(len(networks)), list(networks), rotation=20, fontsize=8)
-        axis.set_title(f"accounting {accounting}")
+        axis.set_title(TITLES[accounting], fontsize=9.5)
+        axis.set_xlim(-0.6, len(networks) - 0.4)
         axis.grid(visible=False, axis="x")
     handles, labels = axes[1].get_legend_handles_labels()
-    axes[2].legend(handles[:2], labels[:2], fontsize=8)
+    figure.legend(handles[:2], labels[:2], fontsize=8, ncols=2, loc="outside lower center")
     axes[0].set_ylabel("energy per image (mJ)")
     return figure

@@ -18,10 +18,12 @@ from saa_lite.costs.energy import operand_traffic
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
+from saa_lite.viz.costs import TITLES
 from saa_lite.viz.panel import Slider
 from saa_lite.viz.style import COLOURS, LABELS, panels, styled
 
 ITEM = "shiftaddaug/fig5"
+TICKS = (0.5, 1, 2, 5, 10)  # mJ
 METHODS = ("conv", "adder", "shift")
 # Rows of the published figure by network and method, as far as they can be told (see fig5.py).
 NETWORKS: dict[str, dict[str, str]] = {
@@ -41,11 +43,6 @@ SERIES: dict[str, dict[str, Any]] = {
     "APoT": {"color": "#999999", "marker": "v"},
     "ShiftAddNAS": {"color": "#999999", "marker": "P"},
     "ShiftAddAug": {"color": "#555555", "marker": "*"},
-}
-TITLES = {
-    "A": "A: as the simulator charges",
-    "B": "B: honest operations, same memory",
-    "C": "C: true bit widths",
 }
 CONTROLS = {
     "multiply": Slider(0.1, 5.0, 0.1, 3.7, "multiply (pJ)"),
@@ -78,7 +75,8 @@ def accuracy_energy_figure(
                 _mark(axis, record.value, accuracies[row], record.method, record.model)
         axis.set_title(TITLES[accounting], fontsize=11)
     for axis in axes:
-        axis.set(xscale="log")
+        axis.set(xscale="log", xticks=TICKS, xticklabels=[f"{tick:g}" for tick in TICKS])
+        axis.minorticks_off()
     for axis in axes[2:]:
         axis.set_xlabel("energy per image (mJ)")
     for axis in axes[::2]:

@@ -11,6 +11,8 @@ from saa_lite.viz.panel import Slider
 from saa_lite.viz.style import CYCLE, panels, styled
 
 CHANNELS = np.geomspace(4, 512, 60)
+TICKS = (4, 16, 64, 256)
+PERCENT = (0.01, 0.1, 1, 10)
 CONTROLS = {
     "channels": Slider(4, 512, 4, 16, "channels c"),
     "size": Slider(1, 64, 1, 32, "map size k"),
@@ -43,6 +45,9 @@ def overhead_figure(records: Sequence[Record]) -> Figure:
     right.set_title("r for four groups")
     for axis in (left, right):
         axis.set(xscale="log", yscale="log", xlabel="channels c", ylabel="added operations (%)")
+        axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axis.set_yticks(PERCENT, [f"{tick:g}" for tick in PERCENT])
+        axis.minorticks_off()
         axis.legend(fontsize=8)
     return figure
 

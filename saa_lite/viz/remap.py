@@ -20,16 +20,22 @@ from saa_lite.augment.remap import SCALE, gaussian_to_laplace, laplace_to_gaussi
 from saa_lite.augment.remap_bins import BinsRemap
 from saa_lite.augment.remap_divergence import binned_kl_to_laplace
 from saa_lite.ops.shift import shift_quantize
-from saa_lite.viz.style import COLOURS, CYCLE, WIDTH, styled
+from saa_lite.viz.remap_figures import NAMES
+from saa_lite.viz.style import COLOURS, WIDTH, styled
 
-MAPS = ("none", "rescale", "analytic", "affine-z", "affine-logit", "bins", "shift")
+MAPS = ("as is", "rescaled", "remapped", "affine-z", "affine-logit", "bins", "shift")
+PACKAGE_NAMES = {shown: name for name, shown in NAMES.items()}
 GAIN, OFFSET = 1.5, 0.5  # of the affine maps, as training might leave them
 SAMPLE = 10_000
-FOLLOWED = CYCLE[3]
+FOLLOWED = "#b00020"  # dark red: darker than SOURCE and TARGET, for those who see no red
 SOURCE, TARGET = COLOURS["conv"], COLOURS["adder"]
-SOURCE_LIMIT, TARGET_LIMIT = 0.4, 5.0  # of the axes: fixed, so that scales can be felt
-TICKS = {SOURCE_LIMIT: (-0.3, 0, 0.3), TARGET_LIMIT: (-4, 0, 4)}  # few: a tick takes 2 ms to draw
+# Of the axes: fixed, so that scales can be felt. The map of the whole sample takes more room.
+SOURCE_LIMIT, TARGET_LIMIT, MAP_LIMIT = 0.4, 5.0, 8.0
+TICKS = {  # few: a tick takes 2 ms to draw
+    SOURCE_LIMIT: (-0.3, 0, 0.3), TARGET_LIMIT: (-4, 0, 4), MAP_LIMIT: (-6, 0, 6),
+}  # fmt: skip
 SAME_RANK = 0.005
+ENDS = 50  # weights at either end that a quantile plot shows one by one
 USED = "weight that the layer uses"
 
 
@@ -52,7 +58,8 @@ def normal_sample() -> Tensor:
 
 @torch.no_grad()
 def mapped(name: str, weights: Tensor, mean: float, std: float, b: float, bits: int) -> Tensor:
-    """``weights`` under the map ``name``; "bins" with coefficients fitted to the analytic map."""
+    """``weights`` under the map of MAPS; "bins" with coefficients fitted to the analytic map."""
+    name = PACKAGE_NAMES.get(name, name)
     if name == "shift":
         return make_remap(name, bits=bits)(weights, mean, std)
     if name == "bins":
@@ -98,11 +105,14 @@ def remap_numbers(
 
 @styled
 def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: str) -> Figure:
-    """Above: both distribution functions; below: both histograms; right: the map. w in red."""
+    """Above: both distribution functions; below: both histograms; right: the map. w in red.
+
+    The weight's way is numbered: 1 up to its rank and across, 2 down to the weight in use.
+    """
     at = follow(mu, sigma, b, bits, w, map)
     figure = Figure(figsize=(WIDTH, 4.7))
     grid = figure.add_gridspec(
-        2, 3, width_ratios=(1, 1, 1.1), left=0.06, right=0.98, bottom=0.11, top=0.93,
+        2, 3, width_ratios=(1, 1, 1.1), left=0.085, right=0.98, bottom=0.11, top=0.93,
         wspace=0.28, hspace=0.16,
     )  # fmt: skip
     limit = SOURCE_LIMIT if map == "shift" else TARGET_LIMIT
@@ -119,16 +129,27 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
         axis.plot(*path, "--o", color=FOLLOWED, markersize=5, markevery=[1])
         axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticks=[], yticks=(0, 0.5, 1))
         kept = "same rank" if abs(landed - u) < SAME_RANK else f"here its rank is {landed:.2f}"
-        title = f"1. normal ruler: rank {u:.2f}" if column == 0 else f"2. Laplace ruler: {kept}"
+        title = f"1 normal ruler: rank {u:.2f}" if column == 0 else f"2 Laplace ruler: {kept}"
         axis.set_title(title, fontsize=10)
+        arrow(axis, str(column + 1), (at.w, u / 2) if column == 0 else (at.v, u / 2))
     for column, weights, label in ((0, at.before, "shared weight w"), (1, at.after, USED)):
         _, edge, family, colour, _ = rows[column]
         axis = figure.add_subplot(grid[1, column])
         histogram(axis, weights, edge, colour, family)
         axis.axvline(at.w if column == 0 else at.v, color=FOLLOWED, linestyle="--")
         axis.set_xlabel(label)
-    curve(figure.add_subplot(grid[:, 2]), at, map, limit)
+    figure.axes[0].set_ylabel("share of weights below")
+    figure.axes[2].set_ylabel("number of weights")
+    curve(figure.add_subplot(grid[:, 2]), at, map, SOURCE_LIMIT if map == "shift" else MAP_LIMIT)
     return figure
+
+
+def arrow(axis: Axes, number: str, place: tuple[float, float]) -> None:
+    """The number of a step and which way the eye goes: step 1 up, step 2 down."""
+    head = "↑" if number == "1" else "↓"
+    low, high = axis.get_xlim()
+    x, y = place[0] + 0.03 * (high - low), max(place[1], 0.08)
+    axis.text(x, y, f"{number}{head}", color=FOLLOWED, fontsize=11, va="center", clip_on=True)
 
 
 def histogram(axis: Axes, weights: Tensor, limit: float, colour: str, family: Any) -> None:
@@ -146,12 +167,13 @@ def curve(axis: Axes, at: Mapped, name: str, limit: float) -> None:
     mean, std = float(at.before.mean()), float(at.before.std())
     grid = torch.linspace(-SOURCE_LIMIT, SOURCE_LIMIT, 401, dtype=torch.float64)
     eq5 = gaussian_to_laplace(grid, mean=mean, std=std, scale=at.scale)
-    axis.plot(grid.numpy(), eq5.numpy(), color="#999999", linewidth=1, label="analytic, to compare")
+    axis.plot(grid.numpy(), eq5.numpy(), color="#999999", linewidth=1, label="remapped, to compare")
     line = "." if name in ("bins", "shift") else "-"
     x, y = at.before.numpy()[::8], at.after.numpy()[::8]
     axis.plot(x, y, line, color=TARGET, markersize=2.5, label=name)
     axis.plot(at.w, at.v, "o", color=FOLLOWED)
     axis.set(xlim=(-SOURCE_LIMIT, SOURCE_LIMIT), ylim=(-limit, limit), xlabel="shared weight w")
+    axis.set_ylabel(USED, labelpad=0)
     axis.set(xticks=TICKS[SOURCE_LIMIT], yticks=TICKS[limit])
     axis.set_title("The map", fontsize=10)
     axis.legend(loc="lower right", fontsize=8, markerscale=4)
@@ -182,7 +204,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     before, after, scale = _layer(weights, layer, map, b)
     figure = Figure(figsize=(WIDTH, 3.4))
     left, middle, right = figure.subplots(
-        1, 3, gridspec_kw={"left": 0.08, "right": 0.99, "bottom": 0.16, "top": 0.88, "wspace": 0.3}
+        1, 3, gridspec_kw={"left": 0.08, "right": 0.99, "bottom": 0.16, "top": 0.88, "wspace": 0.34}
     )
     spread = float(before.std(correction=0))
     place, width = float(before.mean()), 6 * spread
@@ -194,7 +216,7 @@ def layer_figure(weights: Mapping[str, Tensor], layer: str, map: str, b: float) 
     density(middle, after, 0.0, limit, TARGET)
     v = np.linspace(-limit, limit, 201)
     middle.plot(v, stats.laplace.pdf(v, scale=scale), "k:", linewidth=1.4, label="Laplace")
-    middle.set(title=f"after the map: {map}", xlabel=USED)
+    middle.set(title=f"after the map: {map}", xlabel=USED, ylabel="density")
     for axis, top in ((left, 2 / spread), (middle, 2 / scale)):
         axis.set(yscale="log", ylim=(top / 2e4, top))
         axis.yaxis.set_minor_locator(NullLocator())
@@ -216,13 +238,16 @@ def density(axis: Axes, weights: Tensor, centre: float, width: float, colour: st
 
 def quantiles(axis: Axes, weights: Tensor, scale: float, limit: float) -> None:
     """Sorted weights against Laplace(0, scale) quantiles: on the diagonal where they agree."""
-    levels = (np.arange(400) + 0.5) / 400
-    expected = stats.laplace.ppf(levels, scale=scale)
+    values = np.sort(weights.numpy())
+    count = len(values)
+    ends = np.arange(min(ENDS, count))  # every one of the smallest and largest: the tails
+    chosen = np.unique([*ends, *np.linspace(0, count - 1, 300).astype(int), *(count - 1 - ends)])
+    expected = stats.laplace.ppf((chosen + 0.5) / count, scale=scale)
+    high = min(max(limit, 1.1 * float(np.abs(values).max())), 2 * limit)
     axis.plot([-limit, limit], [-limit, limit], color="#999999", linewidth=1)
-    got = np.quantile(weights.numpy(), levels)
-    axis.plot(expected, got, ".", color=TARGET, ms=4)
-    axis.set(xlim=(-limit, limit), ylim=(-limit, limit), title="on the line: Laplace")
-    axis.set(xlabel="Laplace quantile", ylabel="mapped weight")
+    axis.plot(expected, values[chosen], ".", color=TARGET, ms=4)
+    axis.set(xlim=(-limit, limit), ylim=(-high, high), title="on the line: Laplace")
+    axis.set(xlabel="Laplace weight, same rank", ylabel=USED)
 
 
 def _layer(

@@ -6,24 +6,33 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor
 
 from saa_lite.augment.remap import make_remap
 from saa_lite.augment.remap_bins import BinsRemap
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, headline, panels, styled
+from saa_lite.viz.style import COLOURS, CYCLE, counted, headline, panels, styled
 
-METHODS = ("none", "rescale", "analytic")
-NAMES = {"none": "as they are", "rescale": "scale only", "analytic": "remapped"}
-METHOD_COLOURS = {"none": COLOURS["conv"], "rescale": CYCLE[4], "analytic": COLOURS["adder"]}
+MAPS = ("rescale", "analytic")
+METHODS = ("none", *MAPS, "random")
+NAMES = {"none": "as is", "rescale": "rescaled", "analytic": "remapped", "random": "random"}
+METHOD_COLOURS = {
+    "none": COLOURS["conv"], "rescale": CYCLE[4], "analytic": COLOURS["adder"], "random": CYCLE[7],
+}  # fmt: skip
 SHAPES = {"normal": ("k--", stats.norm(0, 1)), "Laplace": ("k:", stats.laplace(0, 0.5**0.5))}
+KINDS = {"conv": "convolution", "adder": "adder layer"}
+PAIRS = {
+    ("analytic", "rescale"): "Does the shape help?",
+    ("rescale", "random"): "Do trained weights help?",
+}
 LIMIT = 5.0  # of standardised weights
 
 
 @styled
 def problem_figure(weights: Mapping[str, Tensor], title: str) -> Figure:
-    """The same layer of a CNN and of an adder network: on one ruler, then each on its own.
+    """The same layer as convolution and as adder layer: on one ruler, then each on its own.
 
     Args:
         weights: "conv" and "adder" to weights of any shape.
@@ -31,7 +40,7 @@ def problem_figure(weights: Mapping[str, Tensor], title: str) -> Figure:
     figure, (left, right) = panels(1, 2, height=3.3)
     widest = 4 * max(float(w.std()) for w in weights.values())
     for kind, w in weights.items():
-        label = f"{LABELS[kind]}, std {float(w.std()):.2f}"
+        label = f"{KINDS[kind]}, std {float(w.std()):.2f}"
         look = {"color": COLOURS[kind], "alpha": 0.75, "fill": True}
         counts, edges = np.histogram(w.numpy(), bins=161, range=(-widest, widest))
         left.stairs(counts / w.numel(), edges, label=label, **look)
@@ -40,8 +49,9 @@ def problem_figure(weights: Mapping[str, Tensor], title: str) -> Figure:
         density = counts / w.numel() / (edges[1] - edges[0])
         middle = (edges[1:] + edges[:-1]) / 2
         shown = np.where(density > 0, density, np.nan)
-        right.plot(middle, shown, "o-", markersize=3, color=COLOURS[kind], label=LABELS[kind])
-    left.set(xlabel="weight", ylabel="share of weights per bin", title="On one ruler")
+        right.plot(middle, shown, "o-", markersize=3, color=COLOURS[kind], label=KINDS[kind])
+    bins = f"share of weights per bin\n(bins are {2 * widest / 161:.2f} wide)"
+    left.set(xlabel="weight", ylabel=bins, title="On one ruler")
     left.legend(loc="upper right")
     shapes(right)
     right.set(title="Each on its own ruler: the shapes", ylabel="density")
@@ -61,30 +71,29 @@ def shapes(axis: Axes) -> None:
 @styled
 def forms_figure(seed: int = 0) -> Figure:
     """Curves that the learned forms can take, for a normal source of variance 1 and b = 1/√2."""
-    figure, axes = panels(1, 4, height=3.0)
+    figure, axes = panels(1, 4, height=3.8, sharey=True)
     z = torch.linspace(-3, 3, 1_201)
     for axis, space in zip(axes, ("z", "logit"), strict=False):
         for number, (gain, offset) in enumerate(((0.5, 0.0), (1.0, 0.0), (1.5, 0.0), (1.0, 1.0))):
             label = f"gain {gain:g}, offset {offset:g}"
             axis.plot(z, _affine(space, gain, offset, z), color=CYCLE[number], label=label)
-        axis.set_title(f"affine in {space}", fontsize=10)
-    axes[0].legend(loc="upper left", fontsize=7)
+        axis.set_title(f"affine-{space}", fontsize=10)
     torch.manual_seed(seed)
     target = make_remap("analytic")(z, 0.0, 1.0).detach()
     for remap, label, colour in (
         (BinsRemap(), "as released: random", CYCLE[7]),
-        (BinsRemap().fit(z, target), "fitted", CYCLE[1]),
+        (BinsRemap().fit(z, target), "fitted to remapped", CYCLE[1]),
     ):
         axes[2].plot(z, remap(z).detach(), ".", markersize=1.5, color=colour, label=label)
-    axes[2].set_title("30 bins", fontsize=10)
-    axes[3].plot(z, make_remap("shift", bits=4)(z, 0.0, 1.0), ".", markersize=1.5, label="4 bits")
-    axes[3].plot(z, target, color="#999999", linewidth=1, label="before rounding")
-    axes[3].set_title("shift, rounded to ±2^p", fontsize=10)
-    for axis in axes[2:]:
-        axis.legend(loc="lower right", fontsize=7, markerscale=6)
+    axes[2].set_title("bins", fontsize=10)
+    axes[3].plot(z, target, color="#999999", linewidth=1, label="remapped, to compare")
+    rounded = make_remap("shift", bits=4)(z, 0.0, 1.0)
+    axes[3].plot(z, rounded, ".", markersize=1.5, color=COLOURS["shift"], label="rounded to 4 bits")
+    axes[3].annotate("clipped at 1", (3.1, 0.35), ha="right", fontsize=7)
+    axes[3].set_title("shift", fontsize=10)
     for axis in axes:
         axis.set(xlabel="z", ylim=(-4.5, 4.5))
-    axes[2].set_ylim(-8, 4.5)  # room for the legend
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8, markerscale=6)
     axes[0].set_ylabel("mapped weight")
     return figure
 
@@ -99,26 +108,32 @@ def _affine(space: str, gain: float, offset: float, z: Tensor) -> Tensor:
 
 @styled
 def remapping_figure(records: Sequence[Record]) -> Figure:
-    """Trained weights, the curve, the same weights remapped, and the borrowers' accuracies.
+    """Trained weights, the curve, the same weights remapped, the borrowers' accuracies, in pairs.
 
     Args:
-        records: of one configuration of METHODS; those of laplace_advantage hold histograms.
+        records: of one configuration of METHODS; those of laplace_advantage hold histograms, those
+            of best_accuracy the accuracy at each spread.
     """
-    figure, axes = panels(2, 2, height=2.9)
+    figure, axes = panels(3, 2, height=2.9)
     for axis, method in ((axes[0], "none"), (axes[2], "analytic")):
         mine = [r for r in records if (r.metric, r.method) == ("laplace_advantage", method)]
         trained_shape(axis, mine, method)
-    axes[0].set_title("Convolution weights, as trained")
+    axes[0].set_title("Convolution weights, as is")
     axes[2].set_title("The same weights, remapped")
     axes[2].legend(loc="lower center", fontsize=8, ncols=3)
     z = torch.linspace(-4, 4, 401)
-    for method in METHODS[1:]:
+    for method in MAPS:
         v = make_remap(method)(z, 0.0, 1.0).detach()
         axes[1].plot(z, v, color=METHOD_COLOURS[method], linewidth=2, label=NAMES[method])
-    axes[1].plot(z, 0.05 * z, color=METHOD_COLOURS["none"], linewidth=2, label="as is, std 0.05")
-    axes[1].set(xlabel="shared weight, in standard deviations", title="The curve, eq. 5, b = 1/√2")
+    as_is = f"{NAMES['none']}, std 0.05"
+    axes[1].plot(z, 0.05 * z, color=METHOD_COLOURS["none"], linewidth=2, label=as_is)
+    axes[1].set(xlabel="shared weight, in standard deviations", title="The curves at b = 1/√2")
+    axes[1].set_ylabel("lent weight")
     axes[1].legend(loc="upper left", fontsize=8)
     accuracies(axes[3], records)
+    for axis, ((better, worse), question) in zip(axes[4:], PAIRS.items(), strict=True):
+        paired_differences(axis, records, better, worse)
+        axis.set_title(question)
     first = records[0]
     headline(
         figure,
@@ -147,19 +162,51 @@ def trained_shape(axis: Axes, records: Sequence[Record], method: str) -> None:
 def accuracies(axis: Axes, records: Sequence[Record]) -> None:
     """Test accuracy of an adder network on lent weights, by their spread: seeds and their mean."""
     for method in METHODS:
-        runs = [r for r in records if (r.metric, r.method) == ("best_accuracy", method)]
         look = {"color": METHOD_COLOURS[method], "label": NAMES[method]}
         if method == "none":
             spreads = [r.value for r in records if (r.metric, r.method) == ("std", method)]
+            runs = [r for r in records if (r.metric, r.method) == ("best_accuracy", method)]
             axis.plot(spreads, [r.value for r in runs], "o", markersize=4, **look)
             continue
-        scans = [[(row["std"], row["accuracy"]) for row in run.log or []] for run in runs]
-        x, y = np.array(scans, float).transpose(2, 1, 0)
-        axis.plot(x, y, "o", markersize=4, alpha=0.5, color=METHOD_COLOURS[method])
-        axis.plot(x.mean(1), y.mean(1), linewidth=2, **look)
-    axis.set_xscale("log", base=4)
-    axis.xaxis.set_major_formatter("{x:g}")
+        scan = accuracy_by_std(records, method)
+        table = np.array([list(row.values()) for row in scan.values()])
+        axis.plot(list(scan), table, "o", markersize=4, alpha=0.5, color=METHOD_COLOURS[method])
+        axis.plot(list(scan), table.mean(1), linewidth=2, **look)
+    spread_axis(axis, (0.05, 0.1, 0.2, 0.5, 1, 2, 4))
     axis.set(ylim=(0, 102), ylabel="test accuracy (%)")
-    axis.set(xlabel="standard deviation of the lent weights")
     axis.set_title("Lent to an adder network, frozen")
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="center left", fontsize=8)
+
+
+def paired_differences(axis: Axes, records: Sequence[Record], better: str, worse: str) -> None:
+    """Accuracy of one way to lend minus another's at each spread: seeds and their mean."""
+    over, under = (accuracy_by_std(records, method) for method in (better, worse))
+    table = np.array([[over[s][seed] - under[s][seed] for seed in over[s]] for s in over])
+    axis.axhline(0, color="k", linewidth=0.8)
+    axis.plot(list(over), table, "o", markersize=5, alpha=0.6, color=METHOD_COLOURS[better])
+    axis.plot(list(over), table.mean(1), "k_", markersize=18, markeredgewidth=2, label="mean")
+    spread_axis(axis, tuple(over))
+    axis.margins(x=0.15)
+    axis.set_ylabel(f"{NAMES[better]} − {NAMES[worse]}\n(points, one dot per seed)")
+    axis.legend(fontsize=8)
+
+
+def accuracy_by_std(records: Sequence[Record], method: str) -> dict[float, dict[int, float]]:
+    """Test accuracy in % by the spread of the lent weights, then by seed, seeds ascending."""
+    runs = [r for r in records if (r.metric, r.method) == ("best_accuracy", method) and r.log]
+    found: dict[float, dict[int, float]] = {}
+    for run in sorted(runs, key=lambda record: record.seed):
+        for row in run.log or []:
+            std, accuracy = row["std"], row["accuracy"]
+            assert std is not None
+            assert accuracy is not None
+            found.setdefault(std, {})[run.seed] = accuracy
+    return found
+
+
+def spread_axis(axis: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic axis of standard deviations, ticked where there is something to read."""
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("standard deviation of the lent weights")

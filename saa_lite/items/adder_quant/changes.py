@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from saa_lite.items.adder_quant.networks import Network, Training, logit_error
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.interval import signed_mean
+from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import reestimate_batch_norm
 
@@ -76,11 +77,24 @@ def compared(
     yield unit.record(error_metric(bits), logit_error(found, exact), "%")
 
 
-def cells(records: Sequence[Record], method: str, bits: int) -> tuple[str, str]:
-    """Mean change with its interval, and mean error of the logits, as tables show them."""
-    change = signed_mean(values_of(records, method, change_metric(bits)))
-    errors = values_of(records, method, error_metric(bits))
-    return f"{change} points", f"{sum(errors) / len(errors):.2f} %"
+def rows_of(
+    records: Sequence[Record],
+    published: Sequence[PublishedNumber],
+    methods: Sequence[str],
+    bits: Sequence[int],
+) -> Iterator[list[str]]:
+    """A row per method: per number of bits printed change, ours with interval, logit error."""
+    printed = {(number.row, number.column): number.printed for number in published}
+    for method in methods:
+        row = [method]
+        for b in bits:
+            number = printed.get((method, f"W{b}A{b}"))
+            changes = values_of(records, method, change_metric(b))
+            errors = values_of(records, method, error_metric(b))
+            row.append(f"{number} points" if number else "—")
+            row.append(f"{signed_mean(changes)} points" if changes else "—")
+            row.append(f"{sum(errors) / len(errors):.2f} %" if errors else "—")
+        yield row
 
 
 def values_of(records: Sequence[Record], method: str, metric: str) -> tuple[float, ...]:

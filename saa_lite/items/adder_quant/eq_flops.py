@@ -2,8 +2,8 @@
 
 ``identities_failed``: the equations compared symbolically. ``layers_missed``: how many of some
 random layers of any stride, padding and kernel a closed form miscounts, compared with walking
-through them operation by operation; ``by input size`` has the size of the input where that of the
-output belongs, as equation 2 does.
+through them operation by operation; ``by input size`` has one size for input and output, as
+equation 2 does.
 ``overhead`` and ``simplified_overhead``: r at the sizes of ResNet-20 and ResNet-18, exactly and as
 1/(6c + 1). ``network_overhead``: the same share over all adder layers of a real network, counted.
 """

@@ -18,7 +18,6 @@ these are what quantisation costs; against the network as trained, every protoco
 statistics or more epochs gains something that has nothing to do with quantisation.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from saa_lite.items.adder_quant.networks import Network, Training, logit_error, trained_network
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.interval import signed_mean
-from saa_lite.items.select import training_length
+from saa_lite.items.select import configurations
 from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
 from saa_lite.published import PublishedNumber, find_published
@@ -163,7 +162,7 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     whole = find_published("adder-quant/tab5", "AddNN FP", "accuracy")
     printed = {FULL: whole} | {number.row: number for number in published if not number.related}
     rows = []
-    for group in _settings(records):
+    for group in configurations(records):
         first, seeds = group[0], len({record.seed for record in group})
         budget = f"{first.model}, {first.dataset}, {first.epochs} epochs, {seeds} seeds"
         swept = [name for name in printed if any(record.method == name for record in group)]
@@ -174,14 +173,6 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     columns += [f"{name}{what}" for name in PROTOCOLS.values() for what in ("", ", cost")]
     header = ("setting of ours", "α", "published: ResNet-20, CIFAR-100, 400 epochs", *columns)
     return Table(header, tuple(rows))
-
-
-def _settings(records: list[Record]) -> list[list[Record]]:
-    """Records of the same network, data set and configuration, longest training first."""
-    found: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in sorted(records, key=training_length, reverse=True):
-        found[record.dataset, record.model, record.config_hash].append(record)
-    return list(found.values())
 
 
 def _cells(records: Sequence[Record], method: str) -> Iterator[str]:

@@ -11,19 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from saa_lite.items.adder_quant.changes import (
-    cells,
-    change_metric,
     compared,
     fresh_copy,
     full_precision,
     metrics_of,
+    rows_of,
     setting_of,
     unit_of,
     values_of,
 )
 from saa_lite.items.adder_quant.networks import Training, trained_network
 from saa_lite.items.base import Context, built
-from saa_lite.items.select import one_configuration
+from saa_lite.items.select import configurations
 from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize
@@ -36,13 +35,14 @@ METHODS = {
     "QSSF, scale of the weights": "qssf-weights",
     "QSSF, scale of the activations": "qssf-activations",
 }
+BITS = (8, 6, 4)  # that the table prints
 
 
 @dataclass(frozen=True)
 class Settings(Training):
     """The networks, and how they are quantised."""
 
-    bits: tuple[int, ...] = (8, 6, 4)
+    bits: tuple[int, ...] = BITS
     groups: int = 4
     alpha: float = 0.9992
 
@@ -86,23 +86,18 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
-    """A row per method: printed and measured changes."""
-    chosen = one_configuration(records, change_metric(4), tuple(METHODS))
-    bits = sorted(chosen[0].settings["bits"], reverse=True)
-    header = ["method"]
-    for b in bits:
-        header += [f"W{b}A{b} published (adder DeiT-T, ImageNet)", f"W{b}A{b} ours", "logit error"]
-    printed = {(n.row, n.column): n.printed for n in published}
-    full, budget = values_of(chosen, FULL, "accuracy"), setting_of(chosen)
-    row = [f"full precision: published 68.3 %, ours {sum(full) / len(full):.2f} %"]
-    rows = [(*row, *["—"] * (3 * len(bits)), budget)]
-    for name in METHODS:
-        row = [name]
-        for b in bits:
-            number = printed.get((name, f"W{b}A{b}"))
-            row += [f"{number} points" if number else "—", *cells(chosen, name, b)]
-        rows.append((*row, budget))
-    return Table((*header, "setting of ours"), tuple(rows))
+    """A row per setting of ours and method."""
+    columns = [f"W{b}A{b} {what}" for b in BITS for what in ("published", "ours", "logit error")]
+    printed = next(number.printed for number in published if number.row == FULL)
+    rows = []
+    for group in configurations(records):
+        full = values_of(group, FULL, "accuracy")
+        ours = f", ours {sum(full) / len(full):.2f} %" if full else ""
+        named = f"full precision: published {printed} %{ours}"
+        rows.append((setting_of(group), named, *["—"] * len(columns)))
+        rows += [(setting_of(group), *row) for row in rows_of(group, published, [*METHODS], BITS)]
+    header = ("setting of ours", "method; published: adder DeiT-T, ImageNet", *columns)
+    return Table(header, tuple(rows))
 
 
 def matches(number: PublishedNumber, record: Record) -> bool:

@@ -97,7 +97,8 @@ ADDER_QUANT = (
     ),
     _equation(
         "equation-2",
-        "Equation 2, which has the input's size in it, holds for every stride and padding",
+        "Equation 2, which has one map size for input and output, holds for other strides and "
+        "paddings, too (our test)",
         "any layer",
         _as_equation_2,
     ),

@@ -5,7 +5,7 @@ Metrics that the item records for them:
 ================= =============================================================================
 ks_distance       largest gap to Laplace(0, b) of remapped normal numbers; analytic and rescale
 laplace_advantage log-likelihood per weight, Laplace minus normal fit, of lent weights
-accuracy          of an adder network on frozen lent weights, %; none, rescale and analytic
+accuracy          of an adder network on frozen lent weights, %; none, rescale, analytic, random
 best_accuracy     the same at the best of several scales b, %
 ================= =============================================================================
 """
@@ -93,6 +93,14 @@ REMAPPING = (
         "remapped minus rescaled, each at its best scale, is above 0",
         UNSTATED,
         _more("best_accuracy", "analytic", "rescale"),
+        NO_CONTROL,
+    ),
+    _claim(
+        "control-random",
+        "Control, ours: what the convolution learned is of use: rescaled weights minus random "
+        "numbers, each at its best scale, is above 0",
+        UNSTATED,
+        _more("best_accuracy", "rescale", "random"),
         NO_CONTROL,
     ),
 )

@@ -10,11 +10,12 @@ several scales, which its log holds.
 
 Methods: "none" lends the weights as they are, "analytic" is eq. 5 without its learned part,
 "rescale" has the same variance as "analytic" and the shape of "none": it tells the effect of the
-shape from that of the scale. Freezing is our reading of a test that isolates the map; the source
-trains both networks on the shared weights.
+shape from that of the scale. "random" lends normal numbers of that variance, which nobody trained:
+it tells what the lent weights know from what the network learns around them. Freezing is our
+reading of a test that isolates the map; the source trains both networks on the shared weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,7 +40,7 @@ from saa_lite.nn import AdderConv2d
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import TrainConfig, evaluate, reestimate_batch_norm, train
-from saa_lite.viz.remap_figures import METHODS, remapping_figure
+from saa_lite.viz.remap_figures import MAPS, METHODS, remapping_figure
 
 ADVANTAGE = "laplace_advantage"
 NUMBERS = 100_000  # of the Kolmogorov-Smirnov test
@@ -76,7 +77,7 @@ PROFILES = {
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Normal numbers first, then per seed one lending network and one borrower per method."""
     for seed in range(settings.seeds):
-        for method in METHODS[1:]:
+        for method in MAPS:
             unit = context.unit(
                 method=method, model="no network", dataset="normal numbers", seed=seed,
                 settings={"numbers": NUMBERS, "scale": SCALE},
@@ -143,20 +144,27 @@ def lend(lender: nn.Module, borrower: nn.Module, method: str, std: float = 1.0) 
     Args:
         lender: a network of convolutions.
         borrower: the same network with adder layers; changed in place.
-        method: of METHODS; "none" lends the weights as they are, whatever ``std`` is.
+        method: of METHODS; "none" lends the weights as they are, whatever ``std`` is, "random"
+            numbers from torch's global generator instead of them.
         std: √2·b, the standard deviation that normal weights end with.
 
     Returns:
         The frozen weights, on the CPU.
     """
-    remap = make_remap(method, **({} if method == "none" else {"scale": std * SCALE}))
+    read = _reading(method, std)
     given = []
     for name, layer in borrower.named_modules():
         if isinstance(layer, AdderConv2d):
-            weight = remap(lender.get_parameter(f"{name}.weight").detach().cpu())
+            weight = read(lender.get_parameter(f"{name}.weight").detach().cpu())
             layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
             given.append(layer.weight.data)
     return given
+
+
+def _reading(method: str, std: float) -> Callable[[Tensor], Tensor]:
+    if method == "random":
+        return lambda weight: std * torch.randn_like(weight)
+    return make_remap(method, **({} if method == "none" else {"scale": std * SCALE}))
 
 
 def borrowed_accuracy(

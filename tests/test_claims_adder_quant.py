@@ -1,0 +1,121 @@
+"""Claims on accuracies of quantised networks: each holds, fails or stays open as records say."""
+
+import pytest
+
+from saa_lite.items.base import Claim, Samples
+from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
+from saa_lite.records import Record, config_hash
+from saa_lite.report.verdict import CONTRADICTED, DIRECTION, INCONCLUSIVE, NOT_RUN, judge
+
+CLAIMS = {claim.id.removeprefix("adder-quant/"): claim for claim in ADDER_QUANT_ACCURACY}
+BEST, SMALLEST, NO_CLAMP = "alpha 0.9990", "alpha 0.9985", "alpha 1.0"
+OURS, QSSF_W, QSSF_X = "redistribution", "qssf-weights", "qssf-activations"
+OLD = "accuracy_without_reestimation"
+# What must exceed what for the claim to hold: (method, metric) on either side.
+ORDERS = {
+    "tab1:binary-behind": (("adder", "accuracy"), ("binary", "accuracy")),
+    "tab3:no-clamp": ((BEST, "accuracy"), (NO_CLAMP, "accuracy")),
+    "tab3:no-clamp-trained": ((BEST, "accuracy_trained"), (NO_CLAMP, "accuracy_trained")),
+    "tab3:interior": ((BEST, "accuracy"), (SMALLEST, "accuracy")),
+    "fig1:beats-qssf-weights": ((OURS, "accuracy"), (QSSF_W, "accuracy")),
+    "fig1:beats-qssf-activations": ((OURS, "accuracy"), (QSSF_X, "accuracy")),
+    "fig1:beats-qssf-activations-logits": ((QSSF_X, "logit_error"), (OURS, "logit_error")),
+    "fig1:compensation": ((OURS, OLD), (QSSF_X, OLD)),
+    "fig1:bits-waste": ((OURS, "input_entropy"), (QSSF_W, "input_entropy")),
+    "fig1:non-negative": ((OURS, "logit_error"), ("non-negative", "logit_error")),
+    "fig1:non-negative-old": (("non-negative", OLD), (OURS, OLD)),
+}
+
+
+def record(method: str, metric: str, seed: int, value: float, dataset: str = "digits") -> Record:
+    settings = {"train_images": 100}
+    return Record(
+        item="adder-quant/fig1",
+        metric=metric,
+        unit="%",
+        method=method,
+        model="resnet20",
+        dataset=dataset,
+        seed=seed,
+        epochs=15,
+        value=value,
+        settings=settings,
+        config_hash=config_hash(settings),
+        profile="laptop",
+        device="CPU",
+        versions={},
+        commit="0" * 40,
+        seconds=1.0,
+        peak_memory_mb=1.0,
+    )
+
+
+def pair(name: str, gap: float, dataset: str = "digits", spread: float = 0.1) -> list[Record]:
+    """Five seeds; the first number exceeds the second by about ``gap``."""
+    first, second = ORDERS[name]
+    return [
+        record(*side, seed, 50 + sign * (gap / 2 + spread * (seed - 2)), dataset)
+        for seed in range(5)
+        for sign, side in ((1, first), (-1, second))
+    ]
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_orders_hold_fail_or_stay_open(name: str) -> None:
+    claim = CLAIMS[name]
+    assert judge(claim, pair(name, 5)).verdict == DIRECTION
+    assert judge(claim, pair(name, -5)).verdict == CONTRADICTED
+    assert judge(claim, pair(name, 0.1)).verdict == INCONCLUSIVE
+    assert judge(claim, pair(name, 5)[:2]).verdict == NOT_RUN  # one seed has no interval
+    assert judge(claim, []).verdict == NOT_RUN
+
+
+def test_records_of_cifar_100_go_before_all_others() -> None:
+    both = pair("tab3:no-clamp", 5) + pair("tab3:no-clamp", -5, "cifar100")
+    assert judge(CLAIMS["tab3:no-clamp"], both).verdict == CONTRADICTED
+
+
+def found(claim: Claim, records: list[Record]) -> Samples:
+    samples = claim.samples(records)
+    assert isinstance(samples, Samples)
+    return samples
+
+
+@pytest.mark.parametrize(("loss", "verdict"), [(0.2, DIRECTION), (0.9, CONTRADICTED)])
+def test_eight_bits_may_lose_half_a_point(loss: float, verdict: str) -> None:
+    records = [
+        record(method, metric, seed, value + 0.01 * seed * (metric == "accuracy"))
+        for seed in range(5)
+        for method, metric, value in (
+            ("adder", "accuracy", 90.0),
+            (OURS, "accuracy_8_bits", 90.0 - loss),
+            (OURS, "accuracy", 10.0),
+        )
+    ]
+    claim = CLAIMS["fig1:eight-bits"]
+    assert judge(claim, records).verdict == verdict
+    assert found(claim, records).values[0] == pytest.approx(loss)
+
+
+def test_protocols_are_compared_by_what_each_loses() -> None:
+    """Quantisation-aware 92 of 93, post-training 88 of 90: one point less is lost."""
+    records = [
+        record(method, metric, seed, value)
+        for seed in range(3)
+        for method, metric, value in (
+            ("adder", "accuracy", 90.0),
+            (BEST, "accuracy", 88.0),
+            ("adder", "accuracy_trained", 93.0),
+            (BEST, "accuracy_trained", 92.0),
+        )
+    ]
+    assert found(CLAIMS["tab3:protocol"], records).values == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_over_clamp_means_more_than_a_hundredth_of_the_weights() -> None:
+    claim = CLAIMS["fig1:over-clamp"]
+    for share, verdict in ((4.0, DIRECTION), (0.5, CONTRADICTED)):
+        records = [
+            record(QSSF_X, "weights_clamped", seed, share + 0.01 * seed) for seed in range(5)
+        ]
+        assert judge(claim, records).verdict == verdict
