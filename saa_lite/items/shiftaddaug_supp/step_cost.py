@@ -109,12 +109,6 @@ def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]
     return [(base + macs) / base for macs in wide]
 
 
-def largest_step(settings: Settings, steps: Sequence[int]) -> int:
-    """The step whose configuration has the most multiply-accumulates."""
-    wide = step_macs(settings, steps)[1]
-    return steps[wide.index(max(wide))]
-
-
 def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]:
     """Multiply-accumulates of the target and of the configuration of each step."""
     net = Stepper("netaug", settings)
