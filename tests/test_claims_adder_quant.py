@@ -17,6 +17,8 @@ ORDERS = {
     "tab3:no-clamp": ((BEST, "accuracy"), (NO_CLAMP, "accuracy")),
     "tab3:no-clamp-trained": ((BEST, "accuracy_trained"), (NO_CLAMP, "accuracy_trained")),
     "tab3:interior": ((BEST, "accuracy"), (SMALLEST, "accuracy")),
+    "tab3:no-clamp-logits": ((NO_CLAMP, "logit_error"), (BEST, "logit_error")),
+    "tab3:interior-logits": ((SMALLEST, "logit_error"), (BEST, "logit_error")),
     "fig1:beats-qssf-weights": ((OURS, "accuracy"), (QSSF_W, "accuracy")),
     "fig1:beats-qssf-activations": ((OURS, "accuracy"), (QSSF_X, "accuracy")),
     "fig1:beats-qssf-activations-logits": ((QSSF_X, "logit_error"), (OURS, "logit_error")),

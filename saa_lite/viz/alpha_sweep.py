@@ -34,6 +34,9 @@ def sweep_figure(
         _seeds(middle, records, metric, [n.row for n in rows], colour, name)
     middle.axhline(0, color="k", lw=0.8)
     middle.set(title="Here: change by quantising", ylabel="points")
+    middle.set_yscale("symlog", linthresh=1)  # tenths with fresh statistics, tens without
+    middle.yaxis.set_major_formatter("{x:g}")
+    middle.set_ylim(bottom=-100)
     middle.legend(fontsize=8)
     _seeds(right, records, ERROR, [n.row for n in rows], CYCLE[3], "")
     right.set(title="Here: error of the logits", ylabel="%")
