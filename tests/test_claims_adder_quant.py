@@ -4,10 +4,14 @@ import pytest
 
 from saa_lite.items.base import Claim, Samples
 from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
+from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES, LEARNED
 from saa_lite.records import Record, config_hash
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, INCONCLUSIVE, NOT_RUN, judge
 
-CLAIMS = {claim.id.removeprefix("adder-quant/"): claim for claim in ADDER_QUANT_ACCURACY}
+CLAIMS = {
+    claim.id.removeprefix("adder-quant/"): claim
+    for claim in (*ADDER_QUANT_ACCURACY, *ADDER_QUANT_CHANGES)
+}
 BEST, SMALLEST, NO_CLAMP = "alpha 0.9990", "alpha 0.9985", "alpha 1.0"
 OURS, QSSF_W, QSSF_X = "redistribution", "qssf-weights", "qssf-activations"
 OLD = "accuracy_without_reestimation"
@@ -26,6 +30,20 @@ ORDERS = {
     "fig1:bits-waste": ((OURS, "input_entropy"), (QSSF_W, "input_entropy")),
     "fig1:non-negative": ((OURS, "logit_error"), ("non-negative", "logit_error")),
     "fig1:non-negative-old": (("non-negative", OLD), (OURS, OLD)),
+} | {
+    f"tab5:{method.lower()}-nearest-{bits}-bits{end}": sides
+    for bits in (4, 3)
+    for method in LEARNED
+    for end, sides in (
+        ("", ((f"CNN {method}", f"change_{bits}_bits"), ("CNN nearest", f"change_{bits}_bits"))),
+        (
+            "-logits",
+            (
+                ("CNN nearest", f"logit_error_{bits}_bits"),
+                (f"CNN {method}", f"logit_error_{bits}_bits"),
+            ),
+        ),
+    )
 }
 
 

@@ -1,8 +1,9 @@
 """Claims of AdderNet quantisation on what quantising costs: Tables 4 and 5, and a floor of ours.
 
 ``change_b_bits`` is the accuracy that quantising to b bits changes, in points, negative where it
-loses; see :mod:`saa_lite.items.adder_quant.changes`. Differences are paired: by network and
-calibration images within a kind of network, by seed, recipe and images between the two kinds.
+loses, ``logit_error_b_bits`` the distance of the logits; see
+:mod:`saa_lite.items.adder_quant.changes`. Differences are paired: by network and calibration
+images within a kind of network, by seed, recipe and images between the two kinds.
 """
 
 from functools import partial
@@ -87,6 +88,19 @@ def _above_the_floor(bits: int, method: str) -> Claim:
     )
 
 
+def _logits_above_the_floor(bits: int, method: str) -> Claim:
+    metric, rows = f"logit_error_{bits}_bits", ("CNN nearest", f"CNN {method}")
+    return Claim(
+        f"{SOURCE}/tab5:{method.lower()}-nearest-{bits}-bits-logits",
+        f"At {bits} bits {method} changes the logits less than rounding to nearest, which shows "
+        "where accuracy saturates: error with nearest minus error with it is above 0",
+        f"{SOURCE}/tab5",
+        "no floor printed",
+        "ResNet-20, CIFAR-100",
+        partial(paired, metric=metric, methods=rows, holds="above", at_published=_printed),
+    )
+
+
 def _slug(row: str) -> str:
     return row.removeprefix("CNN ").lower()
 
@@ -102,6 +116,7 @@ ADDER_QUANT_CHANGES = (
             _compared(bits, "CNN QDrop", "AddNN"),
             _compared(bits, "CNN QDrop", "CNN AdaRound"),
             *(_above_the_floor(bits, method) for method in LEARNED),
+            *(_logits_above_the_floor(bits, method) for method in LEARNED),
         )
     ),
 )
