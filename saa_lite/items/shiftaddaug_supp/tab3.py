@@ -6,8 +6,8 @@ arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
 repeat, ``predicted_slowdown`` that of the multiply-accumulates, ``memory_mb`` the peak beyond the
-set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the largest
-of these configurations needs by itself.
+set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
+largest of these configurations needs by itself.
 """
 
 from collections.abc import Iterator
