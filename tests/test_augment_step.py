@@ -96,3 +96,11 @@ def test_all_methods_are_timed_on_the_same_configurations() -> None:
     assert drawn[0][0] != drawn[0][1]
     macs = step_cost.step_macs(SMALL, [0, 1, 2])[1]
     assert len(set(macs)) == 3
+
+
+def test_memory_is_that_of_the_new_process_alone() -> None:
+    """Whoever starts it may have needed more before, and does not count."""
+    ballast = torch.ones(100_000_000)  # 400 MB, several times what these steps need
+    del ballast
+    needed = step_cost.step_memory_mb("conv", SMALL, [0, 1])
+    assert 1 < needed < 200
