@@ -148,8 +148,14 @@ def test_a_smoke_run_changes_nothing_tracked(
         (["run", "adder-quant/fig-features"], "did you mean addernet-impacts/fig-features"),
         (["record", "nothing like it"], "`saa-lite items` lists them all"),
         (["record", ITEM], f"{ITEM} has no run to record"),
-        (["figures", "shiftaddaug/fig1"], "shiftaddaug/fig1 is not built yet"),
-        (["run", "shiftaddaug/fig1"], "shiftaddaug/fig1 is not built yet"),
+        (
+            ["figures", "shiftaddaug/claim-segmentation"],
+            "shiftaddaug/claim-segmentation is not built yet",
+        ),
+        (
+            ["run", "shiftaddaug/claim-segmentation"],
+            "shiftaddaug/claim-segmentation is not built yet",
+        ),
         (["scorecard", "--json", "--markdown"], "exclude each other"),
     ],
 )

@@ -1,5 +1,6 @@
 """Items that train augmented targets: runs are shared, resumed, drawn and judged."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 
 from saa_lite.augment import AugmentedNet, AugmentedTraining
 from saa_lite.items import augmented
-from saa_lite.items.base import Context, Item
+from saa_lite.items.base import Context, Item, Unit
 from saa_lite.items.recipes import GRID, RECIPES, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
@@ -18,8 +19,9 @@ from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.table import Table
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
-from saa_lite.records import Record, config_hash
+from saa_lite.records import Record, config_hash, run_records
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
+from saa_lite.train import DivergenceError
 
 GAIN, CURVES, TABLE = "shiftaddaug/claim-cifar100", "shiftaddaug-supp/fig1", "shiftaddaug-supp/tab2"
 SETTINGS = get_item(GAIN).profiles["smoke"]
@@ -69,6 +71,24 @@ def test_another_item_takes_the_runs_over(
     assert {r.item for r in found} == {CURVES}
     mine = {r.metric: r.value for r in records if r.method == "aug-shift"}
     assert {r.metric: r.value for r in found} == mine
+
+
+def test_a_divergence_stops_no_other_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others are trained and kept; then the run fails and says which did not end."""
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+
+    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+        if unit.method == "adder":
+            raise DivergenceError("the loss is nan")
+        yield unit.record("accuracy", 1.0, "%")
+
+    monkeypatch.setattr(augmented, "measure", measure)
+    with pytest.raises(DivergenceError, match=r"^adder, seed 0: the loss is nan$"):
+        run_item(get_item(GAIN), Context("smoke", progress=False), settings=TINY)
+    kept = {record.method for record in run_records(GAIN, "smoke")}
+    assert kept == set(augmented.METHODS) - {"adder"}
 
 
 def test_every_recipe_is_what_it_says() -> None:

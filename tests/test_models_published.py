@@ -62,6 +62,8 @@ def test_published_parameters(name: str, millions: float, digits: int) -> None:
         ("mcunet", 1000, 176, 81.79, 2),
         ("proxylessnas_w035", 1000, 160, 35.72, 2),
         ("mobilenet_v2_w035", 100, 160, 29.7228, 4),
+        # First layer, three stages and classifier: 0.442368 + 4.718592 + 2 · 3.670016 + 0.00064.
+        ("resnet8", 10, 32, 12.501632, 6),
         # AdderNet quantisation, Tables 1 and 2: 69.12M, 1.8G, 3.9G; exact by the same rule.
         ("resnet20", 10, 32, 40.813, 3),
         ("resnet32", 10, 32, 69.125, 3),

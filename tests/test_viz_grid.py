@@ -28,6 +28,7 @@ def test_numbers(records: list[Record]) -> None:
     assert numbers["gain in points"] == pytest.approx(2.0)
     assert numbers["accuracy alone"] == pytest.approx(81.0)
     assert grid_numbers(lopsided, GRID, "shift", "4.0", "3.0")["worst seed"] == pytest.approx(-1)
+    assert grid_numbers(records, GRID, "shift", "2.6", "1.0") == {}
 
 
 def test_picture(records: list[Record]) -> None:

@@ -22,7 +22,7 @@ from saa_lite.items.training import load_splits
 from saa_lite.models import create_model
 from saa_lite.nn import convert
 from saa_lite.records import Record, measured_records, run_records
-from saa_lite.train import Method, TrainConfig, train
+from saa_lite.train import DivergenceError, Method, TrainConfig, train
 
 CHECKED_IMAGES = 100
 METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
@@ -86,14 +86,26 @@ def run(
 ) -> Iterator[Record]:
     """Train what no record holds yet.
 
+    Adder networks diverge now and then. What does is named at the end: a campaign goes on with
+    the methods that come after it.
+
     Args:
         shared_with: items whose finished runs of the same units count for this one too.
+
+    Raises:
+        DivergenceError: some training diverged; the others are done.
     """
+    diverged = []
     for unit in units(context, settings, methods):
         if unit.done("accuracy", "test_loss", "train_accuracy"):
             continue
         found = borrowed(unit, shared_with)
-        yield from found or measure(unit, settings)
+        try:
+            yield from found or measure(unit, settings)
+        except DivergenceError as error:
+            diverged.append(f"{unit.method}, seed {unit.seed}: {error}")
+    if diverged:
+        raise DivergenceError("; ".join(diverged))
 
 
 def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:

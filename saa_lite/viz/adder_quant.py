@@ -144,6 +144,7 @@ class LayerView:
             "W bits used": mean([use.entropy for use in state.weights]),
             "codes used X": mean([float((use.shares > 0).sum()) for use in state.inputs]),
             "codes used W": mean([float((use.shares > 0).sum()) for use in state.weights]),
+            "roundings of X": float(len(state.inputs)),  # what groups cost, even where idle
         }
 
     @styled

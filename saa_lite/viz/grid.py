@@ -6,6 +6,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
 from saa_lite.viz.style import COLOURS, panels, styled
@@ -30,9 +31,10 @@ def cell_of(cells: Cells, multiple: str, alpha: str) -> tuple[float, float]:
 def grid_numbers(
     records: Sequence[Record], cells: Cells, base: str, multiple: str, alpha: str
 ) -> Mapping[str, float]:
-    """Mean gain over direct training, its worst and best seed, and both accuracies."""
+    """Mean gain over direct training, its worst and best seed, and both accuracies; {} if none."""
     method = cells[cell_of(cells, multiple, alpha)]
-    found = gains(records, method, base)
+    if not (found := gains(records, method, base)):
+        return {}
     shown = {name: [r.value for r in records if r.method == name] for name in (method, base)}
     return {
         "gain in points": fmean(found),
@@ -64,6 +66,7 @@ def grid_figure(
             values = [100 * float(row["test_accuracy"] or 0) for row in record.log or []]
             shown = label if record.seed == 0 else f"_{label}"
             right.plot(range(1, len(values) + 1), values, color=colour, alpha=0.7, label=shown)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_xlabel("epoch")
     right.set_title("test accuracy (%), one line per seed", fontsize=10)
     right.legend(loc="lower right")

@@ -44,8 +44,8 @@ PROFILES = {
         crop_padding=2, flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=40,
     ),
     "laptop": Settings(
-        "digits", "mobilenet_v2_w035", 16, True, 640, 100, epochs=3, seeds=1, batch_size=32,
-        crop_padding=1, flip=False, batch_norm_images=640,
+        "digits", "mobilenet_v2_w035", 16, True, 640, 100, epochs=1, seeds=1, batch_size=32,
+        lr=0.005, crop_padding=1, flip=False, batch_norm_images=640,
     ),
     "full": Settings(
         "cifar100", "mobilenet_v2_w035", 160, False, 50_000, 10_000, epochs=10, seeds=1,

@@ -1,8 +1,8 @@
 """Training curves: the augmented model stays above its target all the way (supplement, Figure 1).
 
 The figure explains why the authors do not distil: the larger model fits the training set better.
-These are the curves of the runs of ``shiftaddaug/claim-cifar100``; whatever that item has trained
-already is not trained again.
+These are the curves of the runs of ``shiftaddaug/claim-cifar100``; whatever that item, or with
+settings of its own ``shiftaddaug/fig4``, has trained already is not trained again.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.augmented import lead_figure
 
-SHARED = ("shiftaddaug/claim-cifar100",)
+SHARED = ("shiftaddaug/claim-cifar100", "shiftaddaug/fig4")
 METHODS = ("aug-shift", "aug-adder", "netaug")
 
 
@@ -38,7 +38,7 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
         )
     first = group.records[0]
     title = (
-        f"MobileNetV2-w0.35 on {first.dataset}: {train_images(first):,} training images at "
+        f"{first.model} on {first.dataset}: {train_images(first):,} training images at "
         f"{first.settings['image_size']}², {first.epochs} epochs"
     )
     return lead_figure(group.records, title)

@@ -6,8 +6,10 @@ every method, because they are drawn from (seed, epoch, step) alone.
 """
 
 import multiprocessing
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,7 @@ from saa_lite.train.loop import train_step
 from saa_lite.train.run import Run
 
 CLASSES = 100
+MAPPED = "MALLOC_MMAP_THRESHOLD_"
 SETS = {"train": 4, "test": 1}  # batches; only the first one of the training set is used
 
 
@@ -106,12 +109,6 @@ def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]
     return [(base + macs) / base for macs in wide]
 
 
-def largest_step(settings: Settings, steps: Sequence[int]) -> int:
-    """The step whose configuration has the most multiply-accumulates."""
-    wide = step_macs(settings, steps)[1]
-    return steps[wide.index(max(wide))]
-
-
 def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]:
     """Multiply-accumulates of the target and of the configuration of each step."""
     net = Stepper("netaug", settings)
@@ -146,11 +143,27 @@ def step_memory_mb(
 ) -> float:
     """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
 
+    The C library is told to hand freed tensors back at once. By default it keeps them for others
+    of the same size, and steps of other widths pile up what none of them needs.
+
     Args:
         passes: "all", or "augmented" for the augmented pass alone.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with _handing_back(), multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (method, settings, list(steps), passes, torch.get_num_threads()))
+
+
+@contextmanager
+def _handing_back() -> Iterator[None]:
+    """Processes that start inside map every tensor of 64 KiB or more by itself (glibc)."""
+    before = os.environ.get(MAPPED)
+    os.environ[MAPPED] = str(2**16)
+    try:
+        yield
+    finally:
+        os.environ.pop(MAPPED)
+        if before is not None:
+            os.environ[MAPPED] = before
 
 
 def _memory(method: str, settings: Settings, steps: list[int], passes: str, threads: int) -> float:

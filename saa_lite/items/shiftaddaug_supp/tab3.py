@@ -6,8 +6,8 @@ arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
 repeat, ``predicted_slowdown`` that of the multiply-accumulates, ``memory_mb`` the peak beyond the
-set-up, ``least_memory_mb`` what the augmented pass of the largest of these configurations needs by
-itself.
+set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
+largest of these configurations needs by itself.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,6 @@ from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug_supp.step_cost import (
     Stepper,
     cuda_memory_mb,
-    largest_step,
     predicted_slowdowns,
     step_memory_mb,
     step_seconds,
@@ -110,16 +109,14 @@ def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Itera
 def _memory(unit: Unit, settings: Settings, steps: list[int]) -> Iterator[Record]:
     recipe, device = training(settings), unit.context.device
 
-    def measured(chosen: list[int], passes: str) -> float:
+    def measured(passes: str) -> float:
         if device.startswith("cuda"):
-            return cuda_memory_mb(Stepper(unit.method, recipe, device), chosen, passes=passes)
-        return step_memory_mb(unit.method, recipe, chosen, passes=passes)
+            return cuda_memory_mb(Stepper(unit.method, recipe, device), steps, passes=passes)
+        return step_memory_mb(unit.method, recipe, steps, passes=passes)
 
     if unit.method in AUGMENTED:
-        largest = largest_step(recipe, steps)
-        yield unit.record("least_memory_mb", measured([largest, largest], "augmented"), "MB")
-        steps = [*steps, largest]
-    yield unit.record("memory_mb", measured(steps, "all"), "MB")
+        yield unit.record("least_memory_mb", measured("augmented"), "MB")
+    yield unit.record("memory_mb", measured("all"), "MB")
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
