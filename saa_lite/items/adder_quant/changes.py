@@ -24,6 +24,7 @@ from saa_lite.items.interval import signed_mean
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import reestimate_batch_norm
+from saa_lite.viz.style import counted
 
 
 def change_metric(bits: int) -> str:
@@ -104,5 +105,5 @@ def values_of(records: Sequence[Record], method: str, metric: str) -> tuple[floa
 
 def setting_of(records: Sequence[Record]) -> str:
     """What was trained, on what, for how long."""
-    first, seeds = records[0], len({record.seed for record in records})
-    return f"{first.model}, {first.dataset}, {first.epochs} epochs, {seeds} seeds"
+    first, seeds = records[0], counted(len({record.seed for record in records}), "seed")
+    return f"{first.model}, {first.dataset}, {counted(first.epochs, 'epoch')}, {seeds}"
