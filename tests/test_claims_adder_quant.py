@@ -90,9 +90,15 @@ def test_orders_hold_fail_or_stay_open(name: str) -> None:
     assert judge(claim, []).verdict == NOT_RUN
 
 
-def test_records_of_cifar_100_go_before_all_others() -> None:
-    both = pair("tab3:no-clamp", 5) + pair("tab3:no-clamp", -5, "cifar100")
-    assert judge(CLAIMS["tab3:no-clamp"], both).verdict == CONTRADICTED
+@pytest.mark.parametrize("name", ["tab3:no-clamp", "fig1:bits-waste", "tab5:brecq-nearest-3-bits"])
+def test_records_of_cifar_100_go_before_all_others_where_seeds_are_enough(name: str) -> None:
+    digits, cifar = pair(name, 5), pair(name, -5, "cifar100")
+    assert judge(CLAIMS[name], digits + cifar).verdict == CONTRADICTED
+    three = [record for record in cifar if record.seed < 3]
+    assert judge(CLAIMS[name], digits + three).verdict == CONTRADICTED
+    two = [record for record in cifar if record.seed < 2]
+    assert judge(CLAIMS[name], digits + two).verdict == DIRECTION
+    assert judge(CLAIMS[name], two).seeds == 2
 
 
 def found(claim: Claim, records: list[Record]) -> Samples:
