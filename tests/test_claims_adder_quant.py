@@ -145,3 +145,15 @@ def test_over_clamp_means_more_than_a_hundredth_of_the_weights() -> None:
             record(QSSF_X, "weights_clamped", seed, share + 0.01 * seed) for seed in range(5)
         ]
         assert judge(claim, records).verdict == verdict
+
+
+def test_errors_of_logits_are_compared_as_ratios() -> None:
+    """One network errs ten times as much as another, with either method: 4 times as much each."""
+    records = [
+        record(f"CNN {method}", "logit_error_4_bits", seed, size * error)
+        for seed, size in enumerate((1.0, 10.0, 2.0))
+        for method, error in (("nearest", 4.0), ("BRECQ", 1.0 + 0.01 * seed))
+    ]
+    claim = CLAIMS["tab5:brecq-nearest-4-bits-logits"]
+    assert found(claim, records).values == pytest.approx((4.0, 4 / 1.01, 4 / 1.02))
+    assert judge(claim, records).verdict == DIRECTION
