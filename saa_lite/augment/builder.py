@@ -91,17 +91,17 @@ class Builder:
         return {
             "reading": config.reading,
             "combine": config.combine or default,
-            "remap": remap_for(layer, config.remap),
+            "remap": remap_for(layer, config.remap, config.remap_spread),
             "mutates": config.mutation is not None,
         }
 
 
-def remap_for(layer: nn.Conv2d, name: str | None) -> Remap | None:
+def remap_for(layer: nn.Conv2d, name: str | None, spread: float = 1.0) -> Remap | None:
     """A fresh remapping for one layer.
 
-    An adder layer keeps the map's own scale, that of its inputs. In a shift layer the map keeps
-    the scale of the stored weights (b = σ/√2), as ±2^p lies between 2^pmin and 1; the analytic
-    map that does so is ``"shift"``.
+    An adder layer keeps the map's own scale, that of its inputs, times ``spread``. In a shift
+    layer the map keeps the scale of the stored weights (b = σ/√2), as ±2^p lies between 2^pmin
+    and 1; the analytic map that does so is ``"shift"``.
 
     Raises:
         UsageError: ``"shift"`` in an adder layer.
@@ -112,6 +112,8 @@ def remap_for(layer: nn.Conv2d, name: str | None) -> Remap | None:
     if not isinstance(layer, ShiftConv2d):
         if name == "shift":
             raise UsageError("remap='shift' rounds to ±2^p: it is for shift targets")
+        if spread != 1:
+            options["scale"] = SCALE * spread
         return make_remap(name, **options)
     if name in ("analytic", "shift"):
         return make_remap("shift", bits=layer.bits)

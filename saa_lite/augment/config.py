@@ -9,6 +9,7 @@ from saa_lite.errors import UsageError, check_choice
 
 READINGS = ("block", "output", "input", "free")
 COMBINES = ("norm", "scale", "sum")
+SCALED = ("rescale", "analytic", "affine-z", "affine-logit", "matrix")
 IMPORTANCES = ("weight", "remapped")
 
 # NetAug's official lists for MobileNetV2 and for MCUNet.
@@ -65,6 +66,8 @@ class AugmentConfig:
             ``"sum"`` as they are. None: ``"norm"`` for adder, ``"sum"`` for shift targets.
         remap: None, or a name of :data:`saa_lite.augment.remap.REMAPS`: the target's weights are
             then generated from a shared convolution weight.
+        remap_spread: how many times wider than the map's own they start in adder layers, see
+            :mod:`saa_lite.models.calm`; for maps that start from a scale.
         mutation: None, or the schedule from convolution to the target's operator.
         importance: L1 norm of the consuming weights as stored (NetAug) or as ``"remapped"``.
     """
@@ -75,6 +78,7 @@ class AugmentConfig:
     reading: str = "block"
     combine: str | None = None
     remap: str | None = None
+    remap_spread: float = 1.0
     mutation: Mutation | None = None
     importance: str = "weight"
 
@@ -87,6 +91,11 @@ class AugmentConfig:
         check_choice("combine", self.combine, (None, *COMBINES))
         check_choice("remap", self.remap, (None, *REMAPS))
         check_choice("importance", self.importance, IMPORTANCES)
+        if not 0 < self.remap_spread < math.inf:
+            raise UsageError(f"remap_spread must be positive and finite; got {self.remap_spread!r}")
+        if self.remap_spread != 1 and self.remap not in SCALED:
+            listed = ", ".join(map(repr, SCALED))
+            raise UsageError(f"remap_spread needs a remap among {listed}; got {self.remap!r}")
 
     def as_settings(self) -> dict[str, Any]:
         """Plain JSON values by field name."""

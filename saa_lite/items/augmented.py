@@ -19,13 +19,15 @@ from saa_lite.data import ImageSet
 from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.recipes import RECIPES, mutation_for
 from saa_lite.items.training import load_splits
-from saa_lite.models import create_model
+from saa_lite.models import calm_start, create_model
 from saa_lite.nn import convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import DivergenceError, Method, TrainConfig, train
 
 CHECKED_IMAGES = 100
-METHODS = ("shift", "aug-shift", "conv", "adder", "aug-adder", "netaug")
+METHODS = (
+    "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
+)  # fmt: skip
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
 
 
@@ -167,6 +169,8 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         small_input=settings.small_input,
         in_channels=train_set.in_channels,
     )
+    if recipe.spread is not None:
+        calm_start(target, recipe.spread)
     if recipe.converts:
         keeps = {f"keep_{name}": False for name in recipe.converts}
         with warnings.catch_warnings():

@@ -16,6 +16,9 @@ remap-adder, aug-adder-raw  the same two for adder targets
 adder-depthwise           Add with adder layers in the depthwise positions, too
 adder-stem                Add with an adder layer as stem, too
 adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
+adder-calm                Add from a start that deep adder networks learn from, see
+                          :mod:`saa_lite.models.calm`
+aug-adder-calm            AugAdd from such a start
 shiftadd                  ShiftAddNet's layer, target alone
 aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
 ========================= ========================================================================
@@ -26,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saa_lite.augment import Mutation
+from saa_lite.models.calm import SPREAD
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Recipe:
         mutates: whether blocks begin as convolutions, by :func:`mutation_for`.
         converts: layers that take the operator although the registry keeps them multiplicative,
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
+        spread: of :func:`saa_lite.models.calm_start`; None leaves the operator's own start.
     """
 
     operator: str
@@ -47,6 +52,7 @@ class Recipe:
     training: Mapping[str, Any] = field(default_factory=dict)
     mutates: bool = False
     converts: tuple[str, ...] = ()
+    spread: float | None = None
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -72,6 +78,8 @@ RECIPES: dict[str, Recipe] = {
     "adder-depthwise": Recipe("adder", converts=("depthwise",)),
     "adder-stem": Recipe("adder", converts=("first",)),
     "adder-classifier": Recipe("adder", converts=("last",)),
+    "adder-calm": Recipe("adder", spread=SPREAD),
+    "aug-adder-calm": Recipe("adder", {**REMAPPED, "remap_spread": SPREAD}, spread=SPREAD),
     "shiftadd": Recipe("shiftadd"),
 }
 

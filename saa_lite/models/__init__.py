@@ -12,11 +12,13 @@ from saa_lite.models import (
     vgg,
 )
 from saa_lite.models.blocks import CONV_KINDS
+from saa_lite.models.calm import calm_start
 from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
 
 __all__ = [
     "CONV_KINDS",
     "ModelInfo",
+    "calm_start",
     "create_model",
     "deit",
     "describe",

@@ -25,6 +25,8 @@ COLOURS = {
     "aug-shift": _PALETTE[3],
     "aug-adder": _PALETTE[6],
     "netaug": _PALETTE[9],
+    "adder-calm": _PALETTE[7],
+    "aug-adder-calm": "#000000",
     "published": "#555555",
 }
 LABELS = {
@@ -37,6 +39,8 @@ LABELS = {
     "aug-shift": "AugShift",
     "aug-adder": "AugAdd",
     "netaug": "NetAug",
+    "adder-calm": "Add, calm start",
+    "aug-adder-calm": "AugAdd, calm start",
 }
 MEASURED: dict[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
 PUBLISHED: dict[str, Any] = {"linestyle": "--", "marker": "o", "markerfacecolor": "none"}

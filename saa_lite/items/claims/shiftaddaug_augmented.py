@@ -3,7 +3,8 @@
 Metrics that the items record for them: ``accuracy`` of the target on the test set, ``least_lead``,
 the smallest lead over all epochs of the augmented pass's train accuracy over the target's, and
 ``export_difference`` of logits between exported network and target. Methods shift, aug-shift, conv
-(the multiplicative network), adder, aug-adder and netaug.
+(the multiplicative network), adder, aug-adder and netaug; adder-calm and aug-adder-calm start as
+:mod:`saa_lite.models.calm` says.
 """
 
 from collections.abc import Callable
@@ -115,6 +116,18 @@ AUGMENTED = (
         "Augmentation improves an adder network over direct training",
         _difference(("aug-adder", "adder")),
         _published(("aug-adder", "adder"), "mobilenet_v2_w035", "CIFAR100"),
+    ),
+    _gain(
+        "control-calm",
+        "Control, ours: an adder network learns more from a start at which its layers hardly bend",
+        _difference(("adder-calm", "adder")),
+        "not in the source",
+    ),
+    _gain(
+        "gain-add-calm",
+        "Control, ours: from that start augmentation improves an adder network, too",
+        _difference(("aug-adder-calm", "adder-calm")),
+        "not in the source",
     ),
     _gain(
         "control-netaug",

@@ -1,0 +1,58 @@
+"""A start from which deep, narrow adder networks learn (ours; no source has it).
+
+−Σ|x − w| bends wherever an input crosses its weight. AdderNet draws weights from N(0, 1), as wide
+as the normalised inputs, so every layer bends often: two images that differ by a little noise are
+unlike each other after some ten layers, and gradients grow on their way back by as much. Weights
+far beyond their inputs bend rarely: |x − w| = ±(x − w), a sum with signs, until training moves
+them. And a residual branch that starts at 0 leaves its block the identity (Goyal et al. 2017,
+section 5.1), so fewer layers lie one behind the other at first.
+
+The weight remapping of an augmented model draws adder weights itself: give it the same width with
+``AugmentConfig(remap_spread=…)``.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from saa_lite.errors import UsageError
+from saa_lite.models.inverted import InvertedBlock
+from saa_lite.models.resnet import BasicBlock
+from saa_lite.nn import AdderConv2d
+
+SPREAD = 6.0
+
+
+@torch.no_grad()
+def calm_start(model: nn.Module, spread: float = SPREAD) -> None:
+    """Make an untrained network's adder weights wider, in place, and its residual branches 0.
+
+    Args:
+        spread: factor on the weights of all adder convolutions.
+
+    Raises:
+        UsageError: no adder convolution in it, or a spread that is not positive and finite.
+    """
+    if not 0 < spread < math.inf:
+        raise UsageError(f"spread must be positive and finite; got {spread!r}")
+    layers = [layer for layer in model.modules() if isinstance(layer, AdderConv2d)]
+    if not layers:
+        raise UsageError("calm_start() is for networks with adder convolutions; there is none")
+    for layer in layers:
+        layer.weight.mul_(spread)
+    for norm in last_norms(model):
+        norm.weight.zero_()
+
+
+def last_norms(model: nn.Module) -> Iterator[nn.BatchNorm2d]:
+    """The batch norm at the end of every residual branch beside an identity shortcut."""
+    for block in model.modules():
+        norm = None
+        if isinstance(block, InvertedBlock) and block.has_shortcut:
+            norm = block.project.get_submodule("norm")
+        elif isinstance(block, BasicBlock) and isinstance(block.shortcut, nn.Identity):
+            norm = block.bn2
+        if isinstance(norm, nn.BatchNorm2d):
+            yield norm

@@ -1,0 +1,85 @@
+"""A calm start: what it does to a network, and that signals survive it."""
+
+import pytest
+import torch
+from torch import nn
+
+from saa_lite.augment import AugmentConfig, augment
+from saa_lite.errors import UsageError
+from saa_lite.models import calm_start, create_model
+from saa_lite.nn import AdderConv2d
+
+
+def network(name: str = "mobilenet_v2_w035", kind: str = "adder") -> nn.Module:
+    torch.manual_seed(0)
+    return create_model(name, 10, kind, small_input=True)
+
+
+def adder_std(model: nn.Module) -> float:
+    weights = [m.weight.detach().flatten() for m in model.modules() if isinstance(m, AdderConv2d)]
+    return float(torch.cat(weights).std())
+
+
+@torch.no_grad()
+def likeness(model: nn.Module) -> float:
+    """Correlation of the last features of images and of the same images with 5 % noise."""
+    random = torch.Generator().manual_seed(1)
+    images = torch.randn(32, 3, 32, 32, generator=random)
+    noisy = images + 0.05 * torch.randn(images.shape, generator=random)
+    features = model.train().forward_features(torch.cat([images, noisy]))
+    clean, disturbed = (features - features.mean(0)).chunk(2)
+    return float(torch.cosine_similarity(clean, disturbed).mean())
+
+
+def test_images_stay_like_their_noisy_copies() -> None:
+    model = network()
+    own = likeness(model)
+    calm_start(model)
+    calm = likeness(model)
+    assert own < 0.2
+    assert likeness(network(kind="conv")) > own + 0.15
+    assert calm > own + 0.3
+
+
+@pytest.mark.parametrize(("name", "branches"), [("mobilenet_v2_w035", 10), ("resnet20", 7)])
+def test_weights_widen_and_identity_blocks_are_identities(name: str, branches: int) -> None:
+    model = network(name)
+    before = adder_std(model)
+    calm_start(model, 3.0)
+    assert adder_std(model) == pytest.approx(3 * before, rel=1e-3)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert sum(not norm.weight.any() for norm in norms) == branches
+
+
+def test_a_remapped_target_starts_as_wide() -> None:
+    own, calm = (
+        augment(network(), AugmentConfig(remap="analytic", remap_spread=spread))
+        for spread in (1.0, 6.0)
+    )
+    for narrow, wide in zip(shared(own), shared(calm), strict=True):
+        assert widening(wide) == pytest.approx(6 * widening(narrow), rel=0.1)
+        assert float(wide.gauge) == pytest.approx(widening(wide) ** -2, rel=1e-3)
+
+
+@torch.no_grad()
+def widening(weight) -> float:
+    """How much wider the adder reads the weight than it is stored."""
+    return float(weight.free().std() / weight.conv().std())
+
+
+def shared(model: nn.Module) -> list:
+    return [m for m in model.modules() if getattr(m, "remap", None) is not None]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (lambda: calm_start(network(), 0.0), "spread must be positive and finite; got 0.0"),
+        (lambda: calm_start(network(kind="conv")), "there is none"),
+        (lambda: AugmentConfig(remap="analytic", remap_spread=-1.0), "remap_spread must be"),
+        (lambda: AugmentConfig(remap="bins", remap_spread=2.0), "needs a remap among"),
+    ],
+)
+def test_errors_name_what_was_given(wrong, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        wrong()
