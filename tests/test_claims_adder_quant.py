@@ -90,9 +90,15 @@ def test_orders_hold_fail_or_stay_open(name: str) -> None:
     assert judge(claim, []).verdict == NOT_RUN
 
 
-def test_records_of_cifar_100_go_before_all_others() -> None:
-    both = pair("tab3:no-clamp", 5) + pair("tab3:no-clamp", -5, "cifar100")
-    assert judge(CLAIMS["tab3:no-clamp"], both).verdict == CONTRADICTED
+@pytest.mark.parametrize("name", ["tab3:no-clamp", "fig1:bits-waste", "tab5:brecq-nearest-3-bits"])
+def test_records_of_cifar_100_go_before_all_others_where_seeds_are_enough(name: str) -> None:
+    digits, cifar = pair(name, 5), pair(name, -5, "cifar100")
+    assert judge(CLAIMS[name], digits + cifar).verdict == CONTRADICTED
+    three = [record for record in cifar if record.seed < 3]
+    assert judge(CLAIMS[name], digits + three).verdict == CONTRADICTED
+    two = [record for record in cifar if record.seed < 2]
+    assert judge(CLAIMS[name], digits + two).verdict == DIRECTION
+    assert judge(CLAIMS[name], two).seeds == 2
 
 
 def found(claim: Claim, records: list[Record]) -> Samples:
@@ -139,3 +145,15 @@ def test_over_clamp_means_more_than_a_hundredth_of_the_weights() -> None:
             record(QSSF_X, "weights_clamped", seed, share + 0.01 * seed) for seed in range(5)
         ]
         assert judge(claim, records).verdict == verdict
+
+
+def test_errors_of_logits_are_compared_as_ratios() -> None:
+    """One network errs ten times as much as another, with either method: 4 times as much each."""
+    records = [
+        record(f"CNN {method}", "logit_error_4_bits", seed, size * error)
+        for seed, size in enumerate((1.0, 10.0, 2.0))
+        for method, error in (("nearest", 4.0), ("BRECQ", 1.0 + 0.01 * seed))
+    ]
+    claim = CLAIMS["tab5:brecq-nearest-4-bits-logits"]
+    assert found(claim, records).values == pytest.approx((4.0, 4 / 1.01, 4 / 1.02))
+    assert judge(claim, records).verdict == DIRECTION

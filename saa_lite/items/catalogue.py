@@ -47,7 +47,7 @@ _ITEMS = (
     _item("adder-quant/tab2", "table", ENERGY, "Operations and accuracy, ImageNet"),
     _item("adder-quant/tab3", "table", QUANTISATION, "Outlier clamp: choice of alpha"),
     _item("adder-quant/tab4", "table", TRANSFORMER, "Quantised adder DeiT-T"),
-    _item("adder-quant/tab5", "table", QUANTISATION, "Against AdaRound, BRECQ and QDrop"),
+    _item("adder-quant/tab5", "table", TRANSFORMER, "Against AdaRound, BRECQ and QDrop"),
     _item("adder-quant/fig1", "figure", QUANTISATION, "Histograms before and after"),
 )
 

@@ -12,46 +12,32 @@ input_entropy                  bits that the codes of one layer's inputs carry (
 weights_clamped                share of one layer's weights beyond the range (fig1)
 ============================= ==================================================================
 
-Where there are records on CIFAR-100, the set of Tables 3 and 5, they are judged; else whatever
-there is.
+Which records are judged: :mod:`saa_lite.items.claims.adder_quant_setting`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from saa_lite.items.base import Claim, Samples
+from saa_lite.items.claims.adder_quant_setting import Judged, on_cifar100_first, printed
 from saa_lite.items.select import combined, single
 from saa_lite.published import find_published
 from saa_lite.records import Record
 
 SOURCE = "adder-quant"
 Side = Literal["above", "below"]
-CIFAR_IMAGES, CIFAR_EPOCHS = 50_000, 400
 SMALLEST, BEST, NO_CLAMP = "alpha 0.9985", "alpha 0.9990", "alpha 1.0"
 FULL, OURS = "adder", "redistribution"  # before quantisation, and the source's method
 LOSSLESS = 0.5  # points at 8 bits
 CLAMPED = 1.0  # %, our reading of "over clamp"
 Term = tuple[int, str, str]
-Judged = Callable[[list[Record]], Samples | None]
-
-
-def _published(record: Record) -> bool:
-    return (
-        (record.dataset, record.model) == ("cifar100", "resnet20")
-        and record.epochs >= CIFAR_EPOCHS
-        and record.settings.get("train_images") == CIFAR_IMAGES
-    )
 
 
 def _combined(terms: Sequence[Term], holds: Side = "above", threshold: float = 0.0) -> Judged:
-    def samples(records: list[Record]) -> Samples | None:
-        chosen = [record for record in records if record.dataset == "cifar100"]
-        options: dict[str, Any] = {"threshold": threshold, "at_published": _published}
-        found = combined(chosen, terms, holds, **options)
-        return found or combined(records, terms, holds, **options)
-
-    return samples
+    return on_cifar100_first(
+        partial(combined, terms=terms, holds=holds, threshold=threshold, at_published=printed)
+    )
 
 
 def _difference(metric: str, better: str, worse: str) -> Judged:
@@ -169,7 +155,7 @@ ADDER_QUANT_ACCURACY = (
         "over-clamp",
         f"Over clamp: with the activations' scale more than {CLAMPED:g} % of the layer's weights "
         "lie beyond the codes",
-        samples=_clamped,
+        samples=on_cifar100_first(_clamped),
     ),
     FIGURE(
         "bits-waste",

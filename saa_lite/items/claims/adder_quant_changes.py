@@ -3,34 +3,48 @@
 ``change_b_bits`` is the accuracy that quantising to b bits changes, in points, negative where it
 loses, ``logit_error_b_bits`` the distance of the logits; see
 :mod:`saa_lite.items.adder_quant.changes`. Differences are paired: by network and calibration
-images within a kind of network, by seed, recipe and images between the two kinds.
+images within a kind of network, by seed, recipe and images between the two kinds. Which records
+are judged: :mod:`saa_lite.items.claims.adder_quant_setting`.
 """
 
 from functools import partial
 
 from saa_lite.items.base import Claim, Samples
+from saa_lite.items.claims.adder_quant_setting import Judged, on_cifar100_first, printed
 from saa_lite.items.select import best_group, budget, paired
 from saa_lite.published import find_published
 from saa_lite.records import Record
 
 SOURCE = "adder-quant"
 READINGS = ("QSSF", "QSSF, scale of the weights", "QSSF, scale of the activations")
-CIFAR_IMAGES, CIFAR_EPOCHS = 50_000, 400
 LEARNED = ("AdaRound", "BRECQ", "QDrop")
 
 
-def _printed(record: Record) -> bool:
-    """ResNet-20 trained on all of CIFAR-100; a shorter training has other weights to lose."""
-    same = (record.model, record.dataset) == ("resnet20", "cifar100")
-    return (
-        same
-        and record.settings.get("train_images") == CIFAR_IMAGES
-        and record.epochs >= CIFAR_EPOCHS
+def _ahead(metric: str, better: str, worse: str) -> Judged:
+    """``metric`` of one row exceeds that of the other."""
+    rows = (better, worse)
+    return on_cifar100_first(
+        partial(paired, metric=metric, methods=rows, holds="above", at_published=printed)
     )
 
 
-def _ahead(bits: int, better: str, worse: str, records: list[Record]) -> Samples | None:
-    return paired(records, f"change_{bits}_bits", (better, worse), "above", at_published=_printed)
+def _less_error(bits: int, better: str, worse: str) -> Judged:
+    """Logit error of ``worse`` over that of ``better``, per seed; networks err by very different
+    amounts, but by much the same factor.
+    """
+
+    def samples(records: list[Record]) -> Samples | None:
+        group = best_group(records, f"logit_error_{bits}_bits", (worse, better), printed)
+        if group is None:
+            return None
+        first, second = (group.by_method[method] for method in (worse, better))
+        values = tuple(
+            first[seed].value / second[seed].value for seed in group.seeds((worse, better))
+        )
+        published = all(map(printed, group.records))
+        return Samples(values, "times", "above", 1.0, published, budget(group.records))
+
+    return on_cifar100_first(samples)
 
 
 def _ahead_of_every_reading(bits: int, records: list[Record]) -> Samples | None:
@@ -73,7 +87,7 @@ def _compared(bits: int, better: str, worse: str) -> Claim:
         f"{SOURCE}/tab5",
         f"{first} against {second} points",
         "ResNet-20, CIFAR-100",
-        partial(_ahead, bits, better, worse),
+        _ahead(f"change_{bits}_bits", better, worse),
     )
 
 
@@ -84,20 +98,19 @@ def _above_the_floor(bits: int, method: str) -> Claim:
         f"{SOURCE}/tab5",
         "no floor printed",
         "ResNet-20, CIFAR-100",
-        partial(_ahead, bits, f"CNN {method}", "CNN nearest"),
+        _ahead(f"change_{bits}_bits", f"CNN {method}", "CNN nearest"),
     )
 
 
 def _logits_above_the_floor(bits: int, method: str) -> Claim:
-    metric, rows = f"logit_error_{bits}_bits", ("CNN nearest", f"CNN {method}")
     return Claim(
         f"{SOURCE}/tab5:{method.lower()}-nearest-{bits}-bits-logits",
         f"At {bits} bits {method} changes the logits less than rounding to nearest, which shows "
-        "where accuracy saturates: error with nearest minus error with it is above 0",
+        "where accuracy saturates: error with nearest over error with it is above 1",
         f"{SOURCE}/tab5",
         "no floor printed",
         "ResNet-20, CIFAR-100",
-        partial(paired, metric=metric, methods=rows, holds="above", at_published=_printed),
+        _less_error(bits, f"CNN {method}", "CNN nearest"),
     )
 
 
