@@ -19,6 +19,7 @@ adder-calm-depthwise      adder-calm with adder layers in the depthwise position
 adder-calm-stem           adder-calm with an adder layer as stem, too
 adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
 aug-adder-calm            AugAdd from such a start
+remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
 aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
@@ -81,6 +82,12 @@ RECIPES: dict[str, Recipe] = {
     "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), spread=SPREAD),
     "adder-calm-stem": Recipe("adder", converts=("first",), spread=SPREAD),
     "adder-calm-classifier": Recipe("adder", converts=("last",), spread=SPREAD),
+    "remap-adder-calm": Recipe(
+        "adder",
+        {**REMAPPED, **ALONE, "remap_spread": SPREAD},
+        {"alpha": 0.0, "sort": False},
+        spread=SPREAD,
+    ),
     "shift-add3": Recipe("shift", first_adders=3),
     "adder-calm": Recipe("adder", spread=SPREAD),
     "aug-adder-calm": Recipe("adder", {**REMAPPED, "remap_spread": SPREAD}, spread=SPREAD),

@@ -115,6 +115,19 @@ PARTS_CLAIMS = (
         OURS,
     ),
     _part(
+        "together-add-best",
+        "Control, ours: augmentation helps an adder network, each from the start that suits it "
+        "here: augmented calm, alone its own",
+        ("aug-adder-calm", "adder"),
+        OURS,
+    ),
+    _part(
+        "beyond-remap-add-calm",
+        "Control, ours: that is the augmentation, not the remapping from the same calm start",
+        ("aug-adder-calm", "remap-adder-calm"),
+        OURS,
+    ),
+    _part(
         "hybrid",
         "Control, ours: it is the multiplications around the target that help, not width alone: "
         "multiplicative minus multiplication-free augmentation, above 0",
