@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from saa_lite.augment.network import AugmentedNet
 from saa_lite.augment.shared import SharedWeight
 from saa_lite.augment.sort import sort_channels
+from saa_lite.data import Batches
 from saa_lite.data.seeds import generator_for
 from saa_lite.errors import UsageError
 from saa_lite.train import Method, backward_pass, reestimate_batch_norm
@@ -94,16 +95,16 @@ class AugmentedTraining(Method):
         if not self.alpha or not self.batch_norm_images:
             return  # only the target's own pass has touched the statistics
         count = max(1, self.batch_norm_images // run.config.batch_size)
-        reestimate_batch_norm(run.model, whole_batches(run, count))
+        reestimate_batch_norm(run.model, whole_batches(run.batches, run.epoch, count))
 
     def _draws_width(self, run: Run) -> bool:
         return run.epoch < self.width_epochs * run.config.epochs
 
 
-def whole_batches(run: Run, count: int) -> Iterator[Tensor]:
+def whole_batches(batches: Batches, epoch: int, count: int) -> Iterator[Tensor]:
     """The first ``count`` batches of the epoch; a smaller last one would count too much."""
-    size = min(run.config.batch_size, len(run.batches.labels))
-    for _, images, _ in islice(run.batches.epoch(run.epoch), count):
+    size = min(batches.batch_size, len(batches.labels))
+    for _, images, _ in islice(batches.epoch(epoch), count):
         if len(images) == size:
             yield images
 

@@ -5,6 +5,7 @@ from saa_lite.records.record import Record
 
 AUGMENTED = (
     "accuracy",
+    "accuracy_reestimated",
     "test_loss",
     "train_accuracy",
     "augmented_accuracy",
@@ -15,7 +16,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
-    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:3], "slowdown"),
+    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:4], "slowdown"),
     "shiftaddaug-supp/tab3": (
         "step_ms",
         "slowdown",

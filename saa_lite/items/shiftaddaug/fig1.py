@@ -62,7 +62,8 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 
 
 def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
-    model, _, test_set = augmented.trained(unit, settings)
+    run = augmented.trained(unit, settings)
+    model, test_set = run.model, run.test_set
     assert isinstance(model, AugmentedNet)
     alone = export(model)
     rows = logit_rows(model, alone, test_set)
