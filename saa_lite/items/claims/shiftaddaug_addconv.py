@@ -1,6 +1,7 @@
 """Claims of the AddConv discussion (supplement, section 2).
 
-Metrics: ``accuracy`` with a log per epoch, from which the setback is taken, and ``slowdown`` of a
+Metrics: accuracies as in :mod:`saa_lite.items.fairness`; ``accuracy`` with a log per epoch, from
+which the setback is taken; ``slowdown`` of a
 training step over that of the adder network without adders in depthwise positions. Methods are
 explained in :mod:`saa_lite.items.recipes`.
 """
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from saa_lite.items.base import Claim, Samples
+from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.select import paired
 from saa_lite.items.setback import setback
 from saa_lite.published import find_published
@@ -32,7 +34,7 @@ def _claim(
     """``metric`` of the first method minus that of the second."""
 
     def samples(records: list[Record]) -> Samples | None:
-        found = _setbacks(records) if metric == "setback" else records
+        found = {"setback": _setbacks, FAIR: fair}.get(metric, list)(records)
         return paired(found, metric, methods, holds)
 
     return Claim(f"{ITEM}:{name}", text, ITEM, published, setting, samples)
@@ -48,7 +50,7 @@ ADDCONV = (
     _claim(
         "gain",
         "Adder layers in the first three places that may have them improve a shift network",
-        "accuracy",
+        FAIR,
         ("shift-add3", "shift"),
         published=f"+{GAIN.printed} points, and some energy",
         setting=GAIN.setting,
@@ -68,19 +70,19 @@ ADDCONV = (
     _claim(
         "depthwise-worse",
         "Multiplicative depthwise layers keep an adder network more accurate",
-        "accuracy",
+        FAIR,
         ("adder-calm", "adder-calm-depthwise"),
     ),
     _claim(
         "stem",
         "A multiplicative stem keeps an adder network more accurate",
-        "accuracy",
+        FAIR,
         ("adder-calm", "adder-calm-stem"),
     ),
     _claim(
         "classifier",
         "A multiplicative classifier keeps an adder network more accurate",
-        "accuracy",
+        FAIR,
         ("adder-calm", "adder-calm-classifier"),
     ),
     _claim(
@@ -98,7 +100,7 @@ ADDCONV = (
     _claim(
         "calm",
         "Control, ours: an adder network learns more from a start at which its layers hardly bend",
-        "accuracy",
+        FAIR,
         ("adder-calm", "adder"),
         published="not in the source",
     ),

@@ -1,6 +1,7 @@
 """Claims about training a target inside an augmented model, and controls of ours beside them.
 
-Metrics that the items record for them: ``accuracy`` of the target on the test set, ``least_lead``,
+Metrics that the items record for them: accuracies of the target on the test set, compared as
+:mod:`saa_lite.items.fairness` says, ``least_lead``,
 the smallest lead over all epochs of the augmented pass's train accuracy over the target's, and
 ``export_difference`` of logits between exported network and target. Methods shift, aug-shift, conv
 (the multiplicative network), adder, aug-adder and netaug; adder-calm and aug-adder-calm start as
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from saa_lite.items.base import Claim, Exact, Samples
+from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.select import exact, paired, single
 from saa_lite.published import find_published
 from saa_lite.records import Record
@@ -40,7 +42,7 @@ def _difference(
 
     def samples(records: list[Record]) -> Samples | None:
         found = [r for r in records if (r.dataset, r.model) == (dataset, network)]
-        return paired(found, "accuracy", methods, holds, at_published=trained_fully)
+        return paired(fair(found), FAIR, methods, holds, at_published=trained_fully)
 
     return samples
 

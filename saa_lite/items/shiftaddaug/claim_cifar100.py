@@ -15,6 +15,7 @@ from saa_lite.errors import UsageError
 from saa_lite.items import augmented
 from saa_lite.items.augmented import METHODS, Settings
 from saa_lite.items.base import built
+from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.select import best_group, train_images
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
@@ -47,10 +48,10 @@ PRINTED = {
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Accuracies of the longest configuration; an unfinished one is drawn as far as it is."""
-    found = [record for record in records if record.metric == "accuracy" and record.log]
+    found = [record for record in fair(records) if record.log]
     if not found:
         raise UsageError(f"{records[0].item} cannot be drawn: no record of accuracy with a log")
-    group = best_group(found, "accuracy", METHODS) or best_group(found, "accuracy", METHODS[:1])
+    group = best_group(found, FAIR, METHODS) or best_group(found, FAIR, METHODS[:1])
     chosen = (group.records if group else found)[0]
     shown = [record for record in found if record.config_hash == chosen.config_hash]
     printed = {method: find_published(*cell).value or 0.0 for method, cell in PRINTED.items()}
