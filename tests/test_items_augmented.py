@@ -101,10 +101,14 @@ def test_every_recipe_is_what_it_says() -> None:
         assert is_augmented == (recipe.augmentation is not None)
         training = augmented.training_method(method, TINY)
         assert isinstance(training, AugmentedTraining) == is_augmented
-    adders = {m: _adders(built[m]) for m in ("adder", "adder-depthwise", "adder-stem")}
-    assert adders["adder-depthwise"] > adders["adder"]
-    assert adders["adder-stem"] == adders["adder"] + 1
-    assert isinstance(built["adder-classifier"].classifier, AdderLinear)
+    adders = {method: _adders(net) for method, net in built.items()}
+    assert adders["adder-calm-depthwise"] > adders["adder-calm"] == adders["adder"]
+    assert adders["adder-calm-stem"] == adders["adder"] + 1
+    assert (adders["shift"], adders["shift-add3"]) == (0, 3)
+    assert isinstance(built["adder-calm-classifier"].classifier, AdderLinear)
+    wide, own = (next(m for m in built[method].modules() if isinstance(m, AdderConv2d))
+                 for method in ("adder-calm-depthwise", "adder"))  # fmt: skip
+    assert wide.weight.std() > 3 * own.weight.std()
     assert built[narrow].config.width == built[narrow].config.expand == (1.0, 1.5)
     for alone in ("remap-shift", "aug-shift-depth"):
         assert all(axis.largest == axis.target for axis in built[alone].axes)

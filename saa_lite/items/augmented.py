@@ -17,10 +17,10 @@ from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, aug
 from saa_lite.augment.config import EXPAND, WIDTH
 from saa_lite.data import ImageSet
 from saa_lite.items.base import Context, Unit, unit_key
-from saa_lite.items.recipes import RECIPES, mutation_for
+from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.training import load_splits
 from saa_lite.models import calm_start, create_model
-from saa_lite.nn import convert
+from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import DivergenceError, Method, TrainConfig, train
 
@@ -169,14 +169,11 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         small_input=settings.small_input,
         in_channels=train_set.in_channels,
     )
+    if recipe.converts:
+        target = all_converted(target, recipe)
+    exchange_first(target, recipe.first_adders)
     if recipe.spread is not None:
         calm_start(target, recipe.spread)
-    if recipe.converts:
-        keeps = {f"keep_{name}": False for name in recipe.converts}
-        with warnings.catch_warnings():
-            # It warns of an adder classifier without a norm: that is what is tried here.
-            warnings.simplefilter("ignore", UserWarning)
-            return convert(target, recipe.operator, weights="init", **keeps)
     if recipe.augmentation is None:
         return target
     options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
@@ -184,6 +181,22 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))
+
+
+def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:
+    """A copy with the operator in places that the registry keeps multiplicative, too."""
+    keeps = {f"keep_{name}": False for name in recipe.converts}
+    with warnings.catch_warnings():
+        # It warns of an adder classifier without a norm: that is what is tried here.
+        warnings.simplefilter("ignore", UserWarning)
+        return convert(target, recipe.operator, weights="init", **keeps)
+
+
+def exchange_first(target: nn.Module, count: int) -> None:
+    """Make the first ``count`` shift layers adder layers, in place."""
+    shifts = [name for name, part in target.named_modules() if isinstance(part, ShiftConv2d)]
+    for name in shifts[:count]:
+        target.set_submodule(name, convert(target.get_submodule(name), "adder"))
 
 
 def training_method(method: str, settings: Settings) -> Method:

@@ -13,12 +13,14 @@ aug-shift-raw             width and expansion, weights not remapped
 aug-shift-free            the widened part is multiplication-free, too: is it only width?
 aug-shift-affine          a learned affine map instead of the analytic one
 remap-adder, aug-adder-raw  the same two for adder targets
-adder-depthwise           Add with adder layers in the depthwise positions, too
-adder-stem                Add with an adder layer as stem, too
-adder-classifier          Add with an adder layer as classifier, too (no norm behind it)
 adder-calm                Add from a start that deep adder networks learn from, see
                           :mod:`saa_lite.models.calm`
+adder-calm-depthwise      adder-calm with adder layers in the depthwise positions, too
+adder-calm-stem           adder-calm with an adder layer as stem, too
+adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
 aug-adder-calm            AugAdd from such a start
+remap-adder-calm          remap-adder from such a start
+shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
 aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
 ========================= ========================================================================
@@ -44,6 +46,7 @@ class Recipe:
         mutates: whether blocks begin as convolutions, by :func:`mutation_for`.
         converts: layers that take the operator although the registry keeps them multiplicative,
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
+        first_adders: so many of the first layers that may change are adders instead.
         spread: of :func:`saa_lite.models.calm_start`; None leaves the operator's own start.
     """
 
@@ -52,6 +55,7 @@ class Recipe:
     training: Mapping[str, Any] = field(default_factory=dict)
     mutates: bool = False
     converts: tuple[str, ...] = ()
+    first_adders: int = 0
     spread: float | None = None
 
 
@@ -75,9 +79,16 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
     "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-adder-raw": Recipe("adder", {}),
-    "adder-depthwise": Recipe("adder", converts=("depthwise",)),
-    "adder-stem": Recipe("adder", converts=("first",)),
-    "adder-classifier": Recipe("adder", converts=("last",)),
+    "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), spread=SPREAD),
+    "adder-calm-stem": Recipe("adder", converts=("first",), spread=SPREAD),
+    "adder-calm-classifier": Recipe("adder", converts=("last",), spread=SPREAD),
+    "remap-adder-calm": Recipe(
+        "adder",
+        {**REMAPPED, **ALONE, "remap_spread": SPREAD},
+        {"alpha": 0.0, "sort": False},
+        spread=SPREAD,
+    ),
+    "shift-add3": Recipe("shift", first_adders=3),
     "adder-calm": Recipe("adder", spread=SPREAD),
     "aug-adder-calm": Recipe("adder", {**REMAPPED, "remap_spread": SPREAD}, spread=SPREAD),
     "shiftadd": Recipe("shiftadd"),

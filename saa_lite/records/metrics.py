@@ -15,6 +15,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
+    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:3], "slowdown"),
     "shiftaddaug-supp/tab3": (
         "step_ms",
         "slowdown",

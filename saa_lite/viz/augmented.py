@@ -12,7 +12,11 @@ from saa_lite.viz.curves import draw_method
 from saa_lite.viz.style import COLOURS, LABELS, headline, legend_below, panels, styled
 
 # The papers' names; elsewhere the operators go by the names of the networks they come from.
-NAMES = {"shift": "Shift", "conv": "Mult", "adder": "Add"}
+NAMES = {
+    "shift": "Shift", "conv": "Mult", "adder": "Add", "shift-add3": "Shift, first 3 Add",
+    "adder-calm-depthwise": "… depthwise too", "adder-calm-stem": "… stem too",
+    "adder-calm-classifier": "… classifier too",
+}  # fmt: skip
 
 
 def name_of(method: str) -> str:
@@ -46,6 +50,18 @@ def gain_figure(
         line.set_label("_" + str(line.get_label()))
     shown = {method: [published[method]] if method in published else [] for method in methods}
     draw_accuracies(printed, shown, "published (%)", solid=False)
+    headline(figure, title)
+    return figure
+
+
+@styled
+def places_figure(
+    accuracies: Mapping[str, Sequence[float]], setbacks: Mapping[str, Sequence[float]], title: str
+) -> Figure:
+    """Where layers may add: per method final accuracies in % and setbacks in points."""
+    figure, axes = panels(1, 2, height=3.9, sharey=True)
+    draw_accuracies(axes[0], accuracies, "measured here: test accuracy (%)", solid=True)
+    draw_accuracies(axes[1], setbacks, "largest fall on the way there (points)", solid=True)
     headline(figure, title)
     return figure
 

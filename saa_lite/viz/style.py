@@ -27,6 +27,10 @@ COLOURS = {
     "netaug": _PALETTE[9],
     "adder-calm": _PALETTE[7],
     "aug-adder-calm": "#000000",
+    "adder-calm-depthwise": _PALETTE[7],
+    "adder-calm-stem": _PALETTE[7],
+    "adder-calm-classifier": _PALETTE[7],
+    "shift-add3": _PALETTE[2],
     "published": "#555555",
 }
 LABELS = {

@@ -5,6 +5,7 @@ from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
 from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
 from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
 from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
+from saa_lite.items.claims.shiftaddaug_addconv import ADDCONV
 from saa_lite.items.claims.shiftaddaug_augmented import AUGMENTED
 from saa_lite.items.claims.shiftaddaug_cost import COST
 from saa_lite.items.claims.shiftaddaug_parts import PARTS_CLAIMS
@@ -16,6 +17,7 @@ CLAIMS = (
     *REMAPPING,
     *SHIFTADDAUG,
     *AUGMENTED,
+    *ADDCONV,
     *PARTS_CLAIMS,
     *COST,
     *ADDERNET_IMPACTS,

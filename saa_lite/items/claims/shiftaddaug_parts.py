@@ -103,6 +103,31 @@ PARTS_CLAIMS = (
         "reported in the reviews: harmful without",
     ),
     _part(
+        "calm",
+        "Control, ours: an adder network learns more from a start at which its layers hardly bend",
+        ("adder-calm", "adder"),
+        OURS,
+    ),
+    _part(
+        "together-add-calm",
+        "Control, ours: from that start augmentation improves an adder network, too",
+        ("aug-adder-calm", "adder-calm"),
+        OURS,
+    ),
+    _part(
+        "together-add-best",
+        "Control, ours: augmentation helps an adder network, each from the start that suits it "
+        "here: augmented calm, alone its own",
+        ("aug-adder-calm", "adder"),
+        OURS,
+    ),
+    _part(
+        "beyond-remap-add-calm",
+        "Control, ours: that is the augmentation, not the remapping from the same calm start",
+        ("aug-adder-calm", "remap-adder-calm"),
+        OURS,
+    ),
+    _part(
         "hybrid",
         "Control, ours: it is the multiplications around the target that help, not width alone: "
         "multiplicative minus multiplication-free augmentation, above 0",

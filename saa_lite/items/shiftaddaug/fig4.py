@@ -32,6 +32,7 @@ METHODS = (
     "shift", "aug-shift", "remap-shift", "aug-shift-raw", "aug-shift-free", "conv", "netaug",
     "aug-shift-affine", "aug-shift-width", "aug-shift-expand", "aug-shift-depth",
     "aug-shift-mutation", "aug-shift-all", "adder", "aug-adder", "remap-adder", "aug-adder-raw",
+    "adder-calm", "aug-adder-calm", "remap-adder-calm",
 )  # fmt: skip
 
 GRID_SEEDS = 3
@@ -52,6 +53,10 @@ QUESTIONS = {
     "augmentation beyond remapping, adder": ("aug-adder", "remap-adder"),
     "augmented: remapped − not, shift": ("aug-shift", "aug-shift-raw"),
     "augmented: remapped − not, adder": ("aug-adder", "aug-adder-raw"),
+    "calm start, adder": ("adder-calm", "adder"),
+    "AugAdd − Add, both calm": ("aug-adder-calm", "adder-calm"),
+    "AugAdd calm − Add": ("aug-adder-calm", "adder"),
+    "the same beyond remapping": ("aug-adder-calm", "remap-adder-calm"),
     "around it: multiplies − does not": ("aug-shift", "aug-shift-free"),
     "multiplicative target (NetAug)": ("netaug", "conv"),
     "learned affine map − analytic": ("aug-shift-affine", "aug-shift"),

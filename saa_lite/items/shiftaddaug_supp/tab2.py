@@ -1,8 +1,8 @@
 """Shift, Add and AugAdd on two networks and four data sets (supplement, Table 2), and more.
 
-Beside the table's rows stand AugShift and the multiplicative network, which it leaves out, and the
-discussion of AddConv is put to the test: adder layers in depthwise positions, as stem and as
-classifier, each alone. Which of them the authors' own numbers have is not stated.
+Beside the table's rows stand AugShift and the multiplicative network, which it leaves out, and
+adder networks from a calm start (:mod:`saa_lite.models.calm`). The discussion around the table,
+where adder layers may stand, is ``shiftaddaug-supp/addconv-nas``.
 
 ``laptop`` trains what ``shiftaddaug/claim-cifar100`` has not trained yet. ``full`` has every cell;
 Flowers-102 and Food-101 come through torchvision and are trained from scratch, so they are not
@@ -24,8 +24,8 @@ from saa_lite.records import Record
 
 PRINTED_METHODS = {"shift": "Shift", "adder": "Add", "aug-adder": "AugAdd"}
 OURS = {
-    "aug-shift": "AugShift", "conv": "Mult", "adder-depthwise": "Add, depthwise too",
-    "adder-stem": "Add, stem too", "adder-classifier": "Add, classifier too",
+    "aug-shift": "AugShift", "conv": "Mult", "adder-calm": "Add, calm start",
+    "aug-adder-calm": "AugAdd, calm start",
 }  # fmt: skip
 ROWS = {**PRINTED_METHODS, **OURS}
 NETWORKS = {"mobilenet_v2_w035": "MobileNetV2-w0.35", "mcunet": "MCUNet"}

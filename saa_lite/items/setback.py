@@ -1,0 +1,17 @@
+"""How far a training fell back: the measure of stability that the AddConv discussion asks for."""
+
+from saa_lite.records import Record
+
+
+def setback(record: Record) -> float:
+    """Largest fall of test accuracy from one epoch to a later one, in points (ours).
+
+    Args:
+        record: of metric "accuracy", with a log per epoch.
+    """
+    highest, largest = 0.0, 0.0
+    for row in record.log or []:
+        value = 100 * float(row["test_accuracy"] or 0)
+        highest = max(highest, value)
+        largest = max(largest, highest - value)
+    return largest
