@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from saa_lite.items.adder_quant import tab4, tab5
-from saa_lite.items.adder_quant.changes import change_metric, error_metric, metrics_of
+from saa_lite.items.adder_quant.changes import change_metric, error_metric, metrics_of, rows_of
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
 from saa_lite.items.registry import get_item
@@ -66,6 +66,16 @@ def test_table_puts_published_beside_measured(run: tuple[str, list[Record]]) -> 
     text = table.to_markdown()
     assert ("-16.3 points" if name == "tab4" else "-6.77 points") in text
     assert "digits" in table.rows[0][0]
+
+
+def test_cells_say_where_seeds_are_missing(run: tuple[str, list[Record]]) -> None:
+    _, records = run
+    first = next(record for record in records if record.metric.startswith("change"))
+    two = [first, replace(first, seed=1), replace(first, seed=1, method="another")]
+    bits = int(first.metric.removeprefix("change_").removesuffix("_bits"))
+    both, one = (row[2] for row in rows_of(two, [], [first.method, "another"], [bits]))
+    assert both.endswith(" points")
+    assert one.endswith(" points (1 seed)")
 
 
 def unit(method: str, **changes: int) -> tuple[Unit, tab5.Settings]:

@@ -84,7 +84,11 @@ def rows_of(
     methods: Sequence[str],
     bits: Sequence[int],
 ) -> Iterator[list[str]]:
-    """A row per method: per number of bits printed change, ours with interval, logit error."""
+    """A row per method: per number of bits printed change, ours with interval, logit error.
+
+    Where a method was run with fewer seeds than others, its cell says with how many.
+    """
+    seeds = len({record.seed for record in records})
     printed = {(number.row, number.column): number.printed for number in published}
     for method in methods:
         row = [method]
@@ -93,7 +97,8 @@ def rows_of(
             changes = values_of(records, method, change_metric(b))
             errors = values_of(records, method, error_metric(b))
             row.append(f"{number} points" if number else "—")
-            row.append(f"{signed_mean(changes)} points" if changes else "—")
+            few = f" ({counted(len(changes), 'seed')})" if len(changes) < seeds else ""
+            row.append(f"{signed_mean(changes)} points{few}" if changes else "—")
             row.append(f"{sum(errors) / len(errors):.2f} %" if errors else "—")
         yield row
 
