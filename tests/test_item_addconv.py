@@ -6,6 +6,7 @@ import pytest
 from test_items_augmented import claim
 
 from saa_lite.items.base import Context
+from saa_lite.items.fairness import FAIR
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.setback import setback
@@ -60,9 +61,10 @@ def test_claims_follow_the_records(records: list[Record]) -> None:
     ]
     made = [replace(r, value=r.value + (0.2 if r.method == "shift" and r.seed == 1 else 0))
             for r in made]  # fmt: skip
+    made += [replace(r, metric=FAIR) for r in made]
     assert judge(claim(get_item(ITEM), "gain"), made).verdict == DIRECTION
     falls = [r if r.method != "shift" else with_curve(r, r.seed, 90, 88 + r.seed / 9, 90)
-             for r in made]  # fmt: skip
+             for r in made if r.metric == "accuracy"]  # fmt: skip
     judged = judge(claim(get_item(ITEM), "stability-shift"), falls)
     assert judged.verdict == CONTRADICTED  # falls of two points beside three
     assert judge(claim(get_item(ITEM), "stem"), made).verdict == NOT_RUN
