@@ -117,15 +117,8 @@ PARTS_CLAIMS = (
         OURS,
     ),
     _part(
-        "together-add-best",
-        "Control, ours: augmentation helps an adder network, each from the start that suits it "
-        "here: augmented calm, alone its own",
-        ("aug-adder-calm", "adder"),
-        OURS,
-    ),
-    _part(
         "beyond-remap-add-calm",
-        "Control, ours: that is the augmentation, not the remapping from the same calm start",
+        "Control, ours: from that start augmentation helps beyond the remapping that comes with it",
         ("aug-adder-calm", "remap-adder-calm"),
         OURS,
     ),

@@ -56,7 +56,6 @@ QUESTIONS = {
     "augmented: remapped − not, adder": ("aug-adder", "aug-adder-raw"),
     "calm start, adder": ("adder-calm", "adder"),
     "AugAdd − Add, both calm": ("aug-adder-calm", "adder-calm"),
-    "AugAdd calm − Add": ("aug-adder-calm", "adder"),
     "the same beyond remapping": ("aug-adder-calm", "remap-adder-calm"),
     "around it: multiplies − does not": ("aug-shift", "aug-shift-free"),
     "multiplicative target (NetAug)": ("netaug", "conv"),
