@@ -113,7 +113,7 @@ def test_changed_settings_are_in_the_records(capsys: pytest.CaptureFixture[str])
         ("colour=1", "--set knows the settings seeds, lr, widths, dataset, amp; got 'colour'"),
         ("seeds=1.5", "--set seeds must be like 1; got '1.5'"),
         ("seeds=true", "--set seeds must be like 1; got 'true'"),
-        ("amp=1", "--set amp must be like False; got '1'"),
+        ("amp=1", "--set amp must be like false; got '1'"),
         ("lr=fast", "--set lr must be like 0.1; got 'fast'"),
         ("lr=NaN", "--set lr must be a finite number; got 'NaN'"),
         ("lr=1e999", "--set lr must be a finite number; got '1e999'"),

@@ -44,7 +44,7 @@ def _like(now: object, text: str, name: str) -> object:
     if isinstance(now, float) and type(value) is int:
         return float(value)
     if now is not None and type(value) is not type(now):
-        raise UsageError(f"--set {name} must be like {now!r}; got {text!r}")
+        raise UsageError(f"--set {name} must be like {json.dumps(now)}; got {text!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--set {name} must be a finite number; got {text!r}")
     return value

@@ -42,9 +42,9 @@ def gain_figure(
         runs = [record for record in records if record.method == method]
         draw_method(curves, method, runs, "test_accuracy", 100)
     values = {m: [r.value for r in records if r.method == m] for m in methods}
-    draw_accuracies(measured, values, "measured here: test accuracy (%)", solid=True)
+    draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)
     curves.set_xlabel("epoch")
-    curves.set_title("measured here: accuracy per epoch (%)", fontsize=10)
+    curves.set_title("the same per epoch", fontsize=10)
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in curves.lines:
         line.set_label("_" + str(line.get_label()))
