@@ -27,6 +27,9 @@ def lags(method: str) -> bool:
 def fair(records: Iterable[Record]) -> list[Record]:
     """Records of :data:`FAIR` for every method: measured, or the accuracy where it is the same.
 
+    Runs alone that have not been measured so are left out. Settings that never measure anew
+    (``batch_norm_images=0``) compare kept statistics on the augmented side.
+
     The log of the training comes along, for drawings.
     """
     known = [record for record in records if record.method in RECIPES]

@@ -6,6 +6,9 @@ from saa_lite.records import Record
 def setback(record: Record) -> float:
     """Largest fall of test accuracy from one epoch to a later one, in points (ours).
 
+    A network trained alone is tested with the statistics of batch norm that it kept, so a fall may
+    be of the statistics alone; and a network that never rises cannot fall.
+
     Args:
         record: of metric "accuracy", with a log per epoch.
     """

@@ -3,7 +3,7 @@
 −Σ|x − w| bends wherever an input crosses its weight. AdderNet draws weights from N(0, 1), as wide
 as the normalised inputs, so every layer bends often: two images that differ by a little noise are
 unlike each other after some ten layers, and gradients grow on their way back by as much. Weights
-far beyond their inputs bend rarely: |x − w| = ±(x − w), a sum with signs, until training moves
+mostly beyond their inputs bend rarely: |x − w| = ±(x − w), a sum with signs, until training moves
 them. And a residual branch that starts at 0 leaves its block the identity (Goyal et al. 2017,
 section 5.1), so fewer layers lie one behind the other at first.
 
@@ -29,6 +29,9 @@ SPREAD = 6.0
 def calm_start(model: nn.Module, spread: float = SPREAD) -> None:
     """Make an untrained network's adder weights wider, in place, and its residual branches 0.
 
+    Branches are those of this package's :class:`InvertedBlock` and :class:`BasicBlock`; of other
+    networks the weights alone become wider. ``AdderLinear`` layers stay as they are.
+
     Args:
         spread: factor on the weights of all adder convolutions.
 
@@ -47,7 +50,7 @@ def calm_start(model: nn.Module, spread: float = SPREAD) -> None:
 
 
 def last_norms(model: nn.Module) -> Iterator[nn.BatchNorm2d]:
-    """The batch norm at the end of every residual branch beside an identity shortcut."""
+    """The batch norm that ends a residual branch beside an identity, in this package's blocks."""
     for block in model.modules():
         norm = None
         if isinstance(block, InvertedBlock) and block.has_shortcut:

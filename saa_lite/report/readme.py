@@ -22,6 +22,8 @@ HEADLINES = (
     "shiftaddaug/fig5:saving-A",
     "shiftaddaug/fig5:saving-B",
     "shiftaddaug/fig5:saving-C",
+    "shiftaddaug/claim-cifar100:gain",
+    "shiftaddaug/claim-cifar100:surpasses",
     "addernet-impacts/eq-gradients:definition",
     "addernet-impacts/fig-features:conv-rays",
     "addernet-impacts/fig-features:adder-clusters",
@@ -35,6 +37,10 @@ HEADLINES = (
     "adder-quant/eq-flops:little",
     "adder-quant/tab1:operations-resnet-20",
     "adder-quant/tab2:operations-resnet-18",
+    "adder-quant/fig1:eight-bits",
+    "adder-quant/fig1:beats-qssf-activations",
+    "adder-quant/tab4:ours-4-bits",
+    "adder-quant/tab5:addnn-adaround-4-bits",
 )
 """Claims that README shows, chosen for what the sources say, whatever the verdict; the others
 stand in figures/scorecard.md."""

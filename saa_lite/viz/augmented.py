@@ -84,7 +84,10 @@ def draw_accuracies(
                       ha="center", fontsize=8)  # fmt: skip
         if solid and len(found) > 1:
             axis.plot([mean, mean], [row - 0.25, row + 0.25], color=colour, linewidth=2)
-    axis.set_yticks(range(len(values)), [name_of(method) for method in values])
+    most = max(map(len, values.values()))
+    few = [f" ({len(v)} of {most} seeds)" if 0 < len(v) < most else "" for v in values.values()]
+    names = [name_of(method) + note for method, note in zip(values, few, strict=True)]
+    axis.set_yticks(range(len(values)), names)
     axis.set_ylim(len(values) - 0.4, -0.7)
     axis.margins(x=0.15)
     axis.set_title(title, fontsize=10)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from saa_lite.items.base import Claim, Samples
+from saa_lite.items.claims.shiftaddaug_augmented import trained_fully
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.select import paired
 from saa_lite.items.setback import setback
@@ -35,7 +36,7 @@ def _claim(
 
     def samples(records: list[Record]) -> Samples | None:
         found = {"setback": _setbacks, FAIR: fair}.get(metric, list)(records)
-        return paired(found, metric, methods, holds)
+        return paired(found, metric, methods, holds, at_published=trained_fully)
 
     return Claim(f"{ITEM}:{name}", text, ITEM, published, setting, samples)
 
@@ -57,7 +58,8 @@ ADDCONV = (
     ),
     _claim(
         "depthwise-slow",
-        "Adder layers in depthwise positions slow a training step: share of its time, above 0",
+        "Adder layers in depthwise positions slow a training step: the extra time, in such steps "
+        "without them, is above 0",
         "slowdown",
         ("adder-calm-depthwise", "adder-calm"),
     ),

@@ -8,8 +8,10 @@ slow or unstable: each is tried alone.
 Adder networks of this depth hardly learn from AdderNet's own start, so the places are compared
 from a calm one (:mod:`saa_lite.models.calm`), and both starts stand beside each other.
 
-Stability is measured as :func:`saa_lite.items.setback.setback`; ``slowdown`` is the time of a
-training step over that of the adder network without adders in depthwise positions.
+Stability is measured as :func:`saa_lite.items.setback.setback`, accuracy as in
+:mod:`saa_lite.items.fairness`; ``slowdown`` is the time of a training step over that of the adder
+network without adders in depthwise positions, its seeds are repeats of the timing. A training that
+ends in NaN leaves no record; ``run`` names it at the end.
 """
 
 from collections.abc import Iterator
