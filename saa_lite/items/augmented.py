@@ -22,6 +22,7 @@ from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.training import load_splits
 from saa_lite.models import calm_start, create_model
+from saa_lite.models.calm import SPREAD
 from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import (
@@ -214,12 +215,14 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     if recipe.converts:
         target = all_converted(target, recipe)
     exchange_first(target, recipe.first_adders)
-    if recipe.spread is not None:
-        calm_start(target, recipe.spread)
+    if recipe.calm:
+        calm_start(target)
     if recipe.augmentation is None:
         return target
     options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
     options |= recipe.augmentation
+    if recipe.calm:
+        options["remap_spread"] = SPREAD
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))

@@ -28,10 +28,10 @@ aug-shift-M-A             AugShift with multiple M of width and expansion and α
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from saa_lite.augment import Mutation
-from saa_lite.models.calm import SPREAD
+if TYPE_CHECKING:  # claims read the recipes, and `saa-lite items` answers without torch
+    from saa_lite.augment import Mutation
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Recipe:
         converts: layers that take the operator although the registry keeps them multiplicative,
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
         first_adders: so many of the first layers that may change are adders instead.
-        spread: of :func:`saa_lite.models.calm_start`; None leaves the operator's own start.
+        calm: whether the target starts as :func:`saa_lite.models.calm_start` says.
     """
 
     operator: str
@@ -56,7 +56,7 @@ class Recipe:
     mutates: bool = False
     converts: tuple[str, ...] = ()
     first_adders: int = 0
-    spread: float | None = None
+    calm: bool = False
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -79,18 +79,18 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
     "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-adder-raw": Recipe("adder", {}),
-    "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), spread=SPREAD),
-    "adder-calm-stem": Recipe("adder", converts=("first",), spread=SPREAD),
-    "adder-calm-classifier": Recipe("adder", converts=("last",), spread=SPREAD),
+    "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), calm=True),
+    "adder-calm-stem": Recipe("adder", converts=("first",), calm=True),
+    "adder-calm-classifier": Recipe("adder", converts=("last",), calm=True),
     "remap-adder-calm": Recipe(
         "adder",
-        {**REMAPPED, **ALONE, "remap_spread": SPREAD},
+        {**REMAPPED, **ALONE},
         {"alpha": 0.0, "sort": False},
-        spread=SPREAD,
+        calm=True,
     ),
     "shift-add3": Recipe("shift", first_adders=3),
-    "adder-calm": Recipe("adder", spread=SPREAD),
-    "aug-adder-calm": Recipe("adder", {**REMAPPED, "remap_spread": SPREAD}, spread=SPREAD),
+    "adder-calm": Recipe("adder", calm=True),
+    "aug-adder-calm": Recipe("adder", REMAPPED, calm=True),
     "shiftadd": Recipe("shiftadd"),
 }
 
@@ -104,10 +104,12 @@ RECIPES |= {
 }
 
 
-def mutation_for(epochs: int) -> Mutation:
+def mutation_for(epochs: int) -> "Mutation":
     """All blocks together, after a fifth of the epochs, blended over a tenth of them (ours).
 
     With 300 epochs that is a start in epoch 60. The source gives no schedule, and one block after
     the other would not end in a short run.
     """
+    from saa_lite.augment import Mutation  # noqa: PLC0415
+
     return Mutation(start=epochs // 5, every=0, blend=epochs // 10)
