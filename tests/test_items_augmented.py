@@ -182,6 +182,20 @@ def test_a_network_alone_is_compared_by_fresh_statistics() -> None:
     }
 
 
+def test_a_run_that_was_killed_between_its_records_is_measured_again(
+    home: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a target alone, too: no record that the others are compared with may be missing."""
+    monkeypatch.setenv("SAA_HOME", str(home))
+    asked = []
+    monkeypatch.setattr(augmented, "measure", lambda unit, _: asked.append(unit.method) or [])
+    for missing in ("test_loss", "train_accuracy", FAIR):
+        kept = tuple(r for r in records if (r.method, r.metric) != ("shift", missing))
+        context = Context("smoke", progress=False, item=GAIN, finished=kept)
+        assert list(augmented.run(TINY, context, ("shift", "aug-shift"))) == []
+    assert asked == ["shift"] * 3
+
+
 def test_fresh_statistics_are_those_of_the_last_test() -> None:
     """Of a target inside its model the last test has them already."""
     context = Context("smoke", progress=False, item=GAIN)

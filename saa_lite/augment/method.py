@@ -94,15 +94,19 @@ class AugmentedTraining(Method):
     def before_test(self, run: Run) -> None:
         if not self.alpha or not self.batch_norm_images:
             return  # only the target's own pass has touched the statistics
-        count = max(1, self.batch_norm_images // run.config.batch_size)
-        reestimate_batch_norm(run.model, whole_batches(run.batches, run.epoch, count))
+        images = whole_batches(run.batches, run.epoch, self.batch_norm_images)
+        reestimate_batch_norm(run.model, images)
 
     def _draws_width(self, run: Run) -> bool:
         return run.epoch < self.width_epochs * run.config.epochs
 
 
-def whole_batches(batches: Batches, epoch: int, count: int) -> Iterator[Tensor]:
-    """The first ``count`` batches of the epoch; a smaller last one would count too much."""
+def whole_batches(batches: Batches, epoch: int, most: int) -> Iterator[Tensor]:
+    """At least one batch of the epoch, and then as many as hold ``most`` images.
+
+    A smaller last one would count too much, so it is left out.
+    """
+    count = max(1, most // batches.batch_size)
     size = min(batches.batch_size, len(batches.labels))
     for _, images, _ in islice(batches.epoch(epoch), count):
         if len(images) == size:
