@@ -15,7 +15,7 @@ from saa_lite.items.table import Table
 from saa_lite.models import create_model
 from saa_lite.published import load_published
 from saa_lite.quantize.adder_layers import QuantizedAdder
-from saa_lite.quantize.layers import quantized_layers
+from saa_lite.quantize.layers import input_quantizers, quantized_layers
 from saa_lite.records import Record
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, judge
 
@@ -95,6 +95,8 @@ def test_methods_quantise_their_own_layers(method: str) -> None:
     convolutions = list(quantized_layers(copied))
     assert (len(adders) > 0, len(convolutions) > 0) == (kind == "adder", kind == "conv")
     assert copied(images).shape == (8, 10)
+    if kind == "conv":
+        assert (input_quantizers(copied) == []) == (method in tab5.WEIGHTS_ONLY)
 
 
 def test_only_one_adder_row_takes_batch_norm_anew() -> None:
@@ -145,6 +147,8 @@ def test_claims_of_table_4_hold_against_the_best_reading(run: tuple[str, list[Re
     lost = made(records, values | {"Ours": -5.0, "QSSF, scale of the weights": -1.0}, 4)
     lost[0] = replace(lost[0], value=lost[0].value + 0.5)
     assert judge(claim, lost).verdict == CONTRADICTED
+    one_scale = CLAIMS["adder-quant/tab4:ours-one-scale-4-bits"]
+    assert judge(one_scale, lost).verdict == DIRECTION
 
 
 def test_claims_of_table_5_are_paired(run: tuple[str, list[Record]]) -> None:

@@ -111,6 +111,16 @@ def test_brecq_learns_roundings_first_then_steps(monkeypatch: pytest.MonkeyPatch
     assert {entry["power"] for entry in second} == {2.4}
 
 
+def test_brecq_on_quantised_inputs_differs_in_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published, control = watched("brecq", monkeypatch), watched("brecq-inputs", monkeypatch)
+    assert all(entry["inputs"] == [True] for entry in control)
+    for entry in (*published, *control):
+        entry.pop("inputs")
+    assert control == published
+
+
 def test_qdrop_learns_all_at_once_and_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watched("qdrop", monkeypatch)
     assert len(seen) == 3

@@ -5,6 +5,8 @@ at 4e-4 for the activation steps, with the error's power 2.4. Our reading: there
 given what the quantised blocks before it put out (the released code gives it full precision).
 """
 
+from dataclasses import replace
+
 from saa_lite.quantize.recipe import PUBLISHED_ITERATIONS, Phase, Recipe
 
 STEP_ITERATIONS = 5_000
@@ -22,3 +24,7 @@ BRECQ = Recipe(
     ),
 )
 """First the roundings of all blocks, then the activation steps of all blocks."""
+
+BRECQ_INPUTS = Recipe("block", (replace(BRECQ.phases[0], quantizes_inputs=True), *BRECQ.phases[1:]))
+"""A control of ours, in no source: the roundings see quantised inputs from the start. What it
+gains on BRECQ is what learning them in full precision costs."""

@@ -24,7 +24,7 @@ from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
 from saa_lite.quantize.activations import InputSample
 from saa_lite.quantize.adaround import ADAROUND
-from saa_lite.quantize.brecq import BRECQ
+from saa_lite.quantize.brecq import BRECQ, BRECQ_INPUTS
 from saa_lite.quantize.calls import ordered_layers, trace_calls
 from saa_lite.quantize.fold import fold_batch_norm
 from saa_lite.quantize.layers import install, store_weights
@@ -37,6 +37,7 @@ RECIPES = {
     "nearest": Recipe("layer", ()),
     "adaround": ADAROUND,
     "brecq": BRECQ,
+    "brecq-inputs": BRECQ_INPUTS,
     "qdrop": QDROP,
 }
 END_BITS = 8
@@ -61,7 +62,8 @@ def quantize_convolution(
     Args:
         model: a network of ``nn.Conv2d`` and ``nn.Linear`` layers; it stays on its device.
         calibration: normalised training images [N,C,H,W]; the papers take 1,024.
-        method: ``"nearest"``, ``"adaround"``, ``"brecq"`` or ``"qdrop"``.
+        method: ``"nearest"``, ``"adaround"``, ``"brecq"``, ``"qdrop"``, or ``"brecq-inputs"``, a
+            control of ours.
         weight_bits: 2 to 8.
         activation_bits: 2 to 8; None leaves activations in full precision.
         eight_bit_ends: keep the first and the last layer at 8 bits.

@@ -7,6 +7,9 @@ The adder network keeps stem, classifier and norms in full precision and takes i
 statistics anew, as in the released code; ``AddNN, old batch norm`` does not. The convolutional
 methods fold batch norm and have first and last layer in 8 bits, as in theirs. The floor,
 ``CNN nearest``, is ours: the same grids as the three methods, nothing optimised.
+
+Three controls of ours tell why BRECQ falls back at few iterations: nearest and BRECQ with the
+weights quantised and no inputs, and BRECQ that learns its roundings on quantised inputs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +44,10 @@ CNN = {
     "CNN BRECQ": "brecq",
     "CNN QDrop": "qdrop",
 }
-METHODS = (*ADDER, *CNN)
+WEIGHTS_ONLY = {"CNN nearest, weights only": "nearest", "CNN BRECQ, weights only": "brecq"}
+CONTROLS = {**WEIGHTS_ONLY, "CNN BRECQ, roundings on quantised inputs": "brecq-inputs"}
+CONVOLUTION = {**CNN, **CONTROLS}
+METHODS = (*ADDER, *CONVOLUTION)
 BITS = (4, 3)  # that the table prints
 
 
@@ -84,7 +90,7 @@ PROFILES = {
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Per seed: train both networks, then quantise each in all its ways."""
     for seed in range(settings.seeds):
-        for kind, methods in (("conv", tuple(CNN)), ("adder", tuple(ADDER))):
+        for kind, methods in (("conv", tuple(CONVOLUTION)), ("adder", tuple(ADDER))):
             yield from _quantise_all(settings, context, kind, methods, seed)
 
 
@@ -127,9 +133,9 @@ def quantized(
     return quantize_convolution(
         model,
         torch.cat(images),
-        CNN[unit.method],
+        CONVOLUTION[unit.method],
         weight_bits=bits,
-        activation_bits=bits,
+        activation_bits=None if unit.method in WEIGHTS_ONLY else bits,
         iterations=settings.iterations,
         seed=unit.seed,
         progress=unit.context.progress,
