@@ -1,7 +1,7 @@
-"""Every notebook, twice: a strict pass, and nbval's comparison of the outputs marked for it.
+"""Every notebook is executed by nbval, which compares the outputs marked for it, and strictly.
 
-One pass is not enough: nbval overlooks a cell whose reply says "error", and nbclient compares
-nothing (and neither sees what a timer draws later: drawing functions are tested by themselves).
+nbval alone is not enough, see :mod:`nbval_strict` (and neither sees what a timer draws later:
+drawing functions are tested by themselves).
 """
 
 import asyncio
@@ -21,12 +21,14 @@ from saa_lite.report import kernel, notebooks
 from saa_lite.report.kernel import LOOK_AGAIN, PatientChannel
 from saa_lite.report.notebooks import NotebookError
 
-ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 25
 STANDARD_MAGICS = {"matplotlib", "time", "timeit", "config"}
 MACHINE_PATH = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\|site-packages")
 
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -34,22 +36,22 @@ def code_cells(path: Path) -> list:
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
-@pytest.mark.notebook
-@each
-def test_runs_through_in_the_smoke_profile(path: Path, tmp_path: Path) -> None:
-    notebooks.execute(path, "smoke", tmp_path / path.name)
-
-
-@pytest.mark.notebook
-@each
-def test_marked_outputs_are_the_same_again(path: Path) -> None:
+def nbval(*paths: Path, cell_timeout: int = 120) -> subprocess.CompletedProcess[str]:
+    """One execution in the smoke profile, with the plugin beside this file."""
     environment = {**os.environ, "SAA_PROFILE": "smoke", "TQDM_DISABLE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider"]
-    options = ["-W", "default", "--nbval-cell-timeout", "120", "--rootdir", str(ROOT)]
-    done = subprocess.run(
-        [*command, *options, str(path)],
+    options = ["-p", "nbval_strict", "-W", "default", "--rootdir", str(paths[0].parent)]
+    return subprocess.run(
+        [*command, *options, "--nbval-cell-timeout", str(cell_timeout), *map(str, paths)],
         capture_output=True, text=True, check=False, env=environment, timeout=200,
     )  # fmt: skip
+
+
+@pytest.mark.notebook
+@each
+def test_runs_through_and_marked_outputs_are_the_same(path: Path) -> None:
+    done = nbval(path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
@@ -72,35 +74,43 @@ def test_cells_are_small_and_magics_standard(path: Path) -> None:
         assert set(used) <= STANDARD_MAGICS, used
 
 
-@pytest.mark.parametrize(
-    ("source", "complaint"),
-    [
-        ("1 / 0", "ZeroDivisionError"),
-        ("%no_such_magic", "no_such_magic"),
-        ("import os; os._exit(1)", "does not run through: .*[Kk]ernel died"),
-        ("import sys; print('bad', file=sys.stderr)", "bad"),
-        ("import ipywidgets as w\nout = w.Output()\nwith out: 1 / 0\nout", "division by zero"),
-    ],
-)
-def test_strict_means_strict(source: str, complaint: str, tmp_path: Path) -> None:
+FLAWED = {
+    "1 / 0": "ZeroDivisionError",
+    "%no_such_magic": "no_such_magic",
+    "import os; os._exit(1)": "[Kk]ernel",
+    "import sys; print('bad', file=sys.stderr)": "bad",
+    "print('Traceback (most recent call last)')": "traceback",
+    "import ipywidgets as w\nout = w.Output()\nwith out: 1 / 0\nout": "division by zero",
+}
+
+
+def written(path: Path, source: str) -> Path:
     cell = nbformat.v4.new_code_cell(source)
-    broken = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
-    path = tmp_path / "broken.ipynb"
-    nbformat.write(broken, path)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}), path)
+    return path
+
+
+@pytest.mark.parametrize(("source", "complaint"), FLAWED.items())
+def test_strict_means_strict(source: str, complaint: str, tmp_path: Path) -> None:
+    flawed = written(tmp_path / "flawed.ipynb", source)
     with pytest.raises(NotebookError, match=complaint):
-        notebooks.execute(path, "smoke", tmp_path / "out.ipynb")
+        notebooks.execute(flawed, "smoke", tmp_path / "out.ipynb")
 
 
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+def test_nbval_with_our_plugin_lets_nothing_pass(tmp_path: Path) -> None:
+    flawed = [written(tmp_path / f"flawed{i}.ipynb", text) for i, text in enumerate(FLAWED)]
+    done = nbval(*flawed, written(tmp_path / "good.ipynb", "print(1 + 1)"), cell_timeout=5)
+    assert re.findall(r"^FAILED .*/(\w+)\.ipynb", done.stdout, re.MULTILINE) == [
+        path.stem for path in flawed
+    ]
+    for complaint in FLAWED.values():
+        assert re.search(complaint, done.stdout), done.stdout
 
 
 def test_the_kernel_warns_of_nothing_on_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cell = nbformat.v4.new_code_cell("1 + 1")
-    plain = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
-    nbformat.write(plain, tmp_path / "plain.ipynb")
-    notebooks.execute(tmp_path / "plain.ipynb", "smoke", tmp_path / "out.ipynb")
+    notebooks.execute(written(tmp_path / "plain.ipynb", "1 + 1"), "smoke", tmp_path / "out.ipynb")
     assert capfd.readouterr() == ("", "")
 
 
