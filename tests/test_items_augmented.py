@@ -13,11 +13,12 @@ from saa_lite.augment import AugmentedNet, AugmentedTraining
 from saa_lite.items import augmented
 from saa_lite.items.base import Context, Item, Unit
 from saa_lite.items.fairness import FAIR, fair, lags
-from saa_lite.items.recipes import GRID, RECIPES, mutation_for
+from saa_lite.items.recipes import CALM, GRID, RECIPES, Start, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.table import Table
+from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
 from saa_lite.records import Record, config_hash, run_records
@@ -80,16 +81,24 @@ def test_a_divergence_stops_no_other_method(
     """All others are trained and kept; then the run fails and says which did not end."""
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
 
+    tried: list[int] = []
+
     def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
         if unit.method == "adder":
-            raise DivergenceError("the loss is nan")
-        yield unit.record("accuracy", 1.0, "%")
+            tried.append(unit.seed)
+            raise DivergenceError("the loss is nan", 3)
+        for metric in ("accuracy", FAIR, "test_loss", "train_accuracy"):
+            yield unit.record(metric, 1.0, "")
 
     monkeypatch.setattr(augmented, "measure", measure)
+    item = replace(get_item(GAIN), draw=None)
     with pytest.raises(DivergenceError, match=r"^adder, seed 0: the loss is nan$"):
-        run_item(get_item(GAIN), Context("smoke", progress=False), settings=TINY)
-    kept = {record.method for record in run_records(GAIN, "smoke")}
-    assert kept == set(augmented.METHODS) - {"adder"}
+        run_item(item, Context("smoke", progress=False), settings=TINY)
+    kept = {(record.method, record.metric): record.value for record in run_records(GAIN, "smoke")}
+    assert kept.pop(("adder", "diverged_epoch")) == 3
+    assert {method for method, _ in kept} == set(augmented.METHODS) - {"adder"}
+    run_item(item, Context("smoke", progress=False), settings=TINY)
+    assert tried == [0]  # what diverged would again
 
 
 def test_every_recipe_is_what_it_says() -> None:
@@ -110,11 +119,20 @@ def test_every_recipe_is_what_it_says() -> None:
     wide, own = (next(m for m in built[method].modules() if isinstance(m, AdderConv2d))
                  for method in ("adder-calm-depthwise", "adder"))  # fmt: skip
     assert wide.weight.std() > 3 * own.weight.std()
+    assert Start(SPREAD, silent_branches=True) == CALM
+    silent = {m: sum(not norm.weight.any() for norm in _norms(built[m]))
+              for m in ("adder", "adder-calm", "adder-wide", "adder-silent")}  # fmt: skip
+    assert silent["adder"] == silent["adder-wide"] == 0
+    assert silent["adder-calm"] == silent["adder-silent"] > 0
     assert built[narrow].config.width == built[narrow].config.expand == (1.0, 1.5)
     for alone in ("remap-shift", "aug-shift-depth"):
         assert all(axis.largest == axis.target for axis in built[alone].axes)
     assert built["aug-shift-depth"].deepened
     assert built["aug-shift-mutation"].config.mutation == mutation_for(TINY.epochs)
+
+
+def _norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def _adders(model: nn.Module) -> int:

@@ -51,6 +51,18 @@ def test_weights_widen_and_identity_blocks_are_identities(name: str, branches: i
     assert sum(not norm.weight.any() for norm in norms) == branches
 
 
+def test_each_half_of_the_start_can_be_left_out() -> None:
+    model = network()
+    before = adder_std(model)
+    calm_start(model, 1.0)
+    assert adder_std(model) == before
+    wide = network()
+    calm_start(wide, silent_branches=False)
+    norms = [m for m in wide.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.weight.all() for norm in norms)
+    assert adder_std(wide) == pytest.approx(6 * before, rel=1e-3)
+
+
 def test_a_remapped_target_starts_as_wide() -> None:
     own, calm = (
         augment(network(), AugmentConfig(remap="analytic", remap_spread=spread))

@@ -22,7 +22,6 @@ from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.training import load_splits
 from saa_lite.models import calm_start, create_model
-from saa_lite.models.calm import SPREAD
 from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.records import Record, measured_records, run_records
 from saa_lite.train import (
@@ -36,6 +35,7 @@ from saa_lite.train import (
 from saa_lite.train.run import make_batches
 
 CHECKED_IMAGES = 100
+DIVERGED = "diverged_epoch"
 METHODS = (
     "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
 )  # fmt: skip
@@ -99,27 +99,30 @@ def run(
 ) -> Iterator[Record]:
     """Train what no record holds yet.
 
-    Adder networks diverge now and then. What does is named at the end: a campaign goes on with
-    the methods that come after it.
+    Adder networks diverge now and then. That is a result, recorded as ``diverged_epoch`` (counted
+    from 0) in place of the accuracies and named at the end: a campaign goes on with the methods
+    that come after it. It is not tried again, the same seed gives the same bits.
 
     Args:
         shared_with: items whose finished runs of the same units count for this one too.
 
     Raises:
-        DivergenceError: some training diverged; the others are done.
+        DivergenceError: some training of this run diverged; the others are done.
     """
-    diverged = []
+    diverged: list[tuple[str, DivergenceError]] = []
     for unit in units(context, settings, methods):
         fresh = (FAIR,) if lags(unit.method) else ()
-        if unit.done("accuracy", "test_loss", "train_accuracy", *fresh):
+        if unit.done(DIVERGED) or unit.done("accuracy", "test_loss", "train_accuracy", *fresh):
             continue
         found = borrowed(unit, shared_with)
         try:
             yield from found or measure(unit, settings)
         except DivergenceError as error:
-            diverged.append(f"{unit.method}, seed {unit.seed}: {error}")
+            yield unit.record(DIVERGED, error.epoch, "epoch")
+            diverged.append((f"{unit.method}, seed {unit.seed}: {error}", error))
     if diverged:
-        raise DivergenceError("; ".join(diverged))
+        texts, errors = zip(*diverged, strict=True)
+        raise DivergenceError("; ".join(texts), errors[0].epoch)
 
 
 def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
@@ -215,14 +218,15 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     if recipe.converts:
         target = all_converted(target, recipe)
     exchange_first(target, recipe.first_adders)
-    if recipe.calm:
-        calm_start(target)
+    if recipe.start:
+        start = recipe.start
+        calm_start(target, start.spread, silent_branches=start.silent_branches)
     if recipe.augmentation is None:
         return target
     options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
     options |= recipe.augmentation
-    if recipe.calm:
-        options["remap_spread"] = SPREAD
+    if recipe.start:
+        options["remap_spread"] = recipe.start.spread
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
     return augment(target, AugmentConfig(**options))

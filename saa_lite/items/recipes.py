@@ -15,6 +15,7 @@ aug-shift-affine          a learned affine map instead of the analytic one
 remap-adder, aug-adder-raw  the same two for adder targets
 adder-calm                Add from a start that deep adder networks learn from, see
                           :mod:`saa_lite.models.calm`
+adder-wide, adder-silent  half of that start each: wider weights alone, silent branches alone
 adder-calm-depthwise      adder-calm with adder layers in the depthwise positions, too
 adder-calm-stem           adder-calm with an adder layer as stem, too
 adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
@@ -35,6 +36,17 @@ if TYPE_CHECKING:  # claims read the recipes, and `saa-lite items` answers witho
 
 
 @dataclass(frozen=True)
+class Start:
+    """Arguments of :func:`saa_lite.models.calm_start`."""
+
+    spread: float
+    silent_branches: bool
+
+
+CALM = Start(6.0, silent_branches=True)  # the defaults, which cannot be read without torch
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Operator of the target and what surrounds it.
 
@@ -47,7 +59,7 @@ class Recipe:
         converts: layers that take the operator although the registry keeps them multiplicative,
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
         first_adders: so many of the first layers that may change are adders instead.
-        calm: whether the target starts as :func:`saa_lite.models.calm_start` says.
+        start: of :func:`saa_lite.models.calm_start`, or None for AdderNet's own.
     """
 
     operator: str
@@ -56,7 +68,7 @@ class Recipe:
     mutates: bool = False
     converts: tuple[str, ...] = ()
     first_adders: int = 0
-    calm: bool = False
+    start: Start | None = None
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -79,18 +91,20 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
     "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-adder-raw": Recipe("adder", {}),
-    "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), calm=True),
-    "adder-calm-stem": Recipe("adder", converts=("first",), calm=True),
-    "adder-calm-classifier": Recipe("adder", converts=("last",), calm=True),
+    "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), start=CALM),
+    "adder-calm-stem": Recipe("adder", converts=("first",), start=CALM),
+    "adder-calm-classifier": Recipe("adder", converts=("last",), start=CALM),
     "remap-adder-calm": Recipe(
         "adder",
         {**REMAPPED, **ALONE},
         {"alpha": 0.0, "sort": False},
-        calm=True,
+        start=CALM,
     ),
     "shift-add3": Recipe("shift", first_adders=3),
-    "adder-calm": Recipe("adder", calm=True),
-    "aug-adder-calm": Recipe("adder", REMAPPED, calm=True),
+    "adder-calm": Recipe("adder", start=CALM),
+    "adder-wide": Recipe("adder", start=Start(6.0, silent_branches=False)),
+    "adder-silent": Recipe("adder", start=Start(1.0, silent_branches=True)),
+    "aug-adder-calm": Recipe("adder", REMAPPED, start=CALM),
     "shiftadd": Recipe("shiftadd"),
 }
 

@@ -26,14 +26,15 @@ SPREAD = 6.0
 
 
 @torch.no_grad()
-def calm_start(model: nn.Module, spread: float = SPREAD) -> None:
+def calm_start(model: nn.Module, spread: float = SPREAD, *, silent_branches: bool = True) -> None:
     """Make an untrained network's adder weights wider, in place, and its residual branches 0.
 
     Branches are those of this package's :class:`InvertedBlock` and :class:`BasicBlock`; of other
     networks the weights alone become wider. ``AdderLinear`` layers stay as they are.
 
     Args:
-        spread: factor on the weights of all adder convolutions.
+        spread: factor on the weights of all adder convolutions; 1 leaves them.
+        silent_branches: whether residual branches start at 0.
 
     Raises:
         UsageError: no adder convolution in it, or a spread that is not positive and finite.
@@ -45,7 +46,7 @@ def calm_start(model: nn.Module, spread: float = SPREAD) -> None:
         raise UsageError("calm_start() is for networks with adder convolutions; there is none")
     for layer in layers:
         layer.weight.mul_(spread)
-    for norm in last_norms(model):
+    for norm in last_norms(model) if silent_branches else ():
         norm.weight.zero_()
 
 

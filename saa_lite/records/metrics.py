@@ -11,12 +11,13 @@ AUGMENTED = (
     "augmented_accuracy",
     "least_lead",
     "export_difference",
+    "diverged_epoch",
 )
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
-    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:4], "slowdown"),
+    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:4], "diverged_epoch", "slowdown"),
     "shiftaddaug-supp/tab3": (
         "step_ms",
         "slowdown",

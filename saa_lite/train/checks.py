@@ -12,7 +12,15 @@ from saa_lite.train.evaluate import evaluation_mode
 
 
 class DivergenceError(SaaLiteError):
-    """The training loss is no longer a finite number."""
+    """The training loss is no longer a finite number.
+
+    Attributes:
+        epoch: in which that happened, counted from 0.
+    """
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
@@ -76,5 +84,6 @@ def check_finite(loss: float, epoch: int, config: TrainConfig) -> None:
     if not math.isfinite(loss):
         raise DivergenceError(
             f"training diverged: the loss is {loss} in epoch {epoch} (lr {config.lr}); lower lr "
-            "or warm up longer"
+            "or warm up longer",
+            epoch,
         )

@@ -15,7 +15,8 @@ from saa_lite.viz.style import COLOURS, LABELS, headline, legend_below, panels, 
 NAMES = {
     "shift": "Shift", "conv": "Mult", "adder": "Add", "shift-add3": "Shift, first 3 Add",
     "adder-calm-depthwise": "… depthwise too", "adder-calm-stem": "… stem too",
-    "adder-calm-classifier": "… classifier too",
+    "adder-calm-classifier": "… classifier too", "adder-wide": "Add, wider weights alone",
+    "adder-silent": "Add, silent branches alone",
 }  # fmt: skip
 
 
@@ -56,12 +57,24 @@ def gain_figure(
 
 @styled
 def places_figure(
-    accuracies: Mapping[str, Sequence[float]], setbacks: Mapping[str, Sequence[float]], title: str
+    accuracies: Mapping[str, Sequence[float]],
+    setbacks: Mapping[str, Sequence[float]],
+    lost: Mapping[str, int],
+    title: str,
 ) -> Figure:
-    """Where layers may add: per method final accuracies in % and setbacks in points."""
+    """Where layers may add: per method final accuracies in % and setbacks in points.
+
+    Args:
+        lost: trainings that ended in NaN, by method.
+    """
     figure, axes = panels(1, 2, height=3.9, sharey=True)
     draw_accuracies(axes[0], accuracies, "measured here: test accuracy (%)", solid=True)
     draw_accuracies(axes[1], setbacks, "largest fall on the way there (points)", solid=True)
+    names = [
+        name_of(method) + (f" ({count} more: NaN)" if (count := lost.get(method)) else "")
+        for method in accuracies
+    ]
+    axes[0].set_yticks(range(len(names)), names)
     headline(figure, title)
     return figure
 

@@ -30,6 +30,8 @@ COLOURS = {
     "adder-calm-depthwise": _PALETTE[7],
     "adder-calm-stem": _PALETTE[7],
     "adder-calm-classifier": _PALETTE[7],
+    "adder-wide": _PALETTE[1],
+    "adder-silent": _PALETTE[1],
     "shift-add3": _PALETTE[2],
     "published": "#555555",
 }

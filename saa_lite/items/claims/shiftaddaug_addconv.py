@@ -106,4 +106,24 @@ ADDCONV = (
         ("adder-calm", "adder"),
         published="not in the source",
     ),
+    *(
+        _claim(
+            f"calm-{half}",
+            f"Control, ours: {what} alone is worth less than both halves of the calm start",
+            FAIR,
+            ("adder-calm", f"adder-{half}"),
+            published="not in the source",
+        )
+        for half, what in (("wide", "widening the weights"), ("silent", "silencing the branches"))
+    ),
+    *(
+        _claim(
+            f"{half}-alone",
+            f"Control, ours: {what} alone helps an adder network",
+            FAIR,
+            (f"adder-{half}", "adder"),
+            published="not in the source",
+        )
+        for half, what in (("wide", "widening the weights"), ("silent", "silencing the branches"))
+    ),
 )

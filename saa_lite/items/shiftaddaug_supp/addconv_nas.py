@@ -6,14 +6,16 @@ one. And depthwise layers, stem and classifier stay multiplicative, since adder 
 slow or unstable: each is tried alone.
 
 Adder networks of this depth hardly learn from AdderNet's own start, so the places are compared
-from a calm one (:mod:`saa_lite.models.calm`), and both starts stand beside each other.
+from a calm one (:mod:`saa_lite.models.calm`). Both starts stand beside each other, and so do the
+two halves of the calm one: wider weights alone, silent branches alone.
 
 Stability is measured as :func:`saa_lite.items.setback.setback`, accuracy as in
 :mod:`saa_lite.items.fairness`; ``slowdown`` is the time of a training step over that of the adder
-network without adders in depthwise positions, its seeds are repeats of the timing. A training that
-ends in NaN leaves no record; ``run`` names it at the end.
+network without adders in depthwise positions, its seeds are repeats of the timing. Of a training
+that ends in NaN there is only ``diverged_epoch``.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from statistics import fmean
 
@@ -32,7 +34,7 @@ from saa_lite.viz.augmented import places_figure
 
 METHODS = (
     "conv", "shift", "shift-add3", "adder-calm", "adder-calm-depthwise", "adder-calm-stem",
-    "adder-calm-classifier", "adder",
+    "adder-calm-classifier", "adder", "adder-wide", "adder-silent",
 )  # fmt: skip
 TIMED = ("adder-calm", "adder-calm-depthwise")
 STEPS = 6
@@ -89,6 +91,7 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     """Accuracy and setback per method; a point is a seed."""
     found = one_configuration(records, FAIR, METHODS[:1])
     first = found[0]
+    lost = Counter(record.method for record in found if record.metric == augmented.DIVERGED)
     title = (
         f"{first.model} on {first.dataset}: {train_images(first):,} training images at "
         f"{first.settings['image_size']}², {first.epochs} epochs"
@@ -96,7 +99,7 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     runs = [record for record in found if record.metric == "accuracy"]
     accuracies = {m: [r.value for r in fair(found) if r.method == m] for m in METHODS}
     setbacks = {m: [setback(r) for r in runs if r.method == m] for m in METHODS}
-    return places_figure(accuracies, setbacks, title)
+    return places_figure(accuracies, setbacks, lost, title)
 
 
 ITEM = built("shiftaddaug-supp/addconv-nas", profiles=PROFILES, run=run, draw=draw)
