@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from saa_lite.viz.style import CYCLE, headline, panels, styled
 
 GREY = "#777777"
+HALO = [withStroke(linewidth=3, foreground="white")]  # numbers stand on the line at 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def draw_rows(axis: Axes, group: Sequence[Difference]) -> None:
             axis.plot(found.interval, [row, row], color=colour, linewidth=2)
         axis.plot(found.mean, row, "D", color=colour, markersize=5)
         axis.annotate(f"{found.mean:+.1f}", (found.mean, row), (0, 6), ha="center", fontsize=8,
-                      textcoords="offset points", color=colour)  # fmt: skip
+                      textcoords="offset points", color=colour, path_effects=HALO)  # fmt: skip
     axis.set_yticks(range(len(group)), [found.label for found in group], fontsize=8)
     axis.set_ylim(len(group) - 0.4, -0.7)
     axis.set_xlabel("points of accuracy")

@@ -29,28 +29,28 @@ def name_of(method: str) -> str:
 def gain_figure(
     records: Sequence[Record], published: Mapping[str, float], title: str, methods: Sequence[str]
 ) -> Figure:
-    """Final accuracy, accuracy per epoch, and the published accuracies in a panel of their own.
+    """Final accuracy, the published accuracies in a panel of their own, and accuracy per epoch.
 
     Args:
         records: metric "accuracy" with a log per epoch, of one configuration.
         published: method → printed accuracy in %; may be empty.
         methods: order from the top.
     """
-    ratios = [1.2, 1.2, 1.0]
-    figure, axes = panels(1, 3, height=3.6, width_ratios=ratios)
-    measured, curves, printed = axes
+    figure, axes = panels(1, 3, height=3.6, width_ratios=[1.3, 1.0, 1.3])
+    measured, printed, curves = axes
     for method in methods:
         runs = [record for record in records if record.method == method]
         draw_method(curves, method, runs, "test_accuracy", 100)
     values = {m: [r.value for r in records if r.method == m] for m in methods}
     draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)
     curves.set_xlabel("epoch")
-    curves.set_title("the same per epoch", fontsize=10)
+    curves.set_title("measured per epoch, same colours (%)", fontsize=10)
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in curves.lines:
         line.set_label("_" + str(line.get_label()))
     shown = {method: [published[method]] if method in published else [] for method in methods}
     draw_accuracies(printed, shown, "published (%)", solid=False)
+    printed.tick_params(labelleft=False)  # the rows are those of its neighbour
     headline(figure, title)
     return figure
 
