@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
 from saa_lite.nn import WeightedValues
@@ -90,15 +91,27 @@ def attention_figure(
         found = one_map(all_maps, image, layer, head)
         side = math.isqrt(found.shape[1] - 1)
         looked = found[0, 1:].reshape(side, side)
-        _show(axes[1 + 2 * position], looked, f"{SCORES[name]}\nclass token → patches", vmin=0)
-        _show(axes[2 + 2 * position], found, "all tokens → all tokens", vmin=0)
+        _show_weights(axes[1 + 2 * position], looked, f"{SCORES[name]}\nclass token → patches")
+        _show_weights(axes[2 + 2 * position], found, "all tokens → all tokens")
     return figure
+
+
+def _show_weights(axis: Axes, weights: Tensor, title: str) -> None:
+    """Every map has a scale of its own, from 0 to its largest weight."""
+    largest = float(weights.max())
+    shown = _show(axis, weights, title, vmin=0)
+    bar = axis.figure.colorbar(
+        shown, ax=axis, orientation="horizontal", ticks=[0, largest], format="%.2g", pad=0.03
+    )
+    bar.set_label("weight", fontsize=8, labelpad=-6)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _show(
     axis: Axes, values: Tensor, title: str, cmap: str = "viridis", vmin: float | None = None
-) -> None:
-    axis.imshow(values.cpu().numpy(), cmap=cmap, vmin=vmin)
+) -> AxesImage:
+    shown = axis.imshow(values.cpu().numpy(), cmap=cmap, vmin=vmin)
     axis.set_title(title, fontsize=9)
     axis.set(xticks=[], yticks=[])
     axis.grid(visible=False)
+    return shown
