@@ -88,7 +88,7 @@ def test_figure(channels: int) -> None:
     images = torch.randn(3, channels, 16, 16)
     figure = attention_figure(images, made(), **START)
     assert isinstance(figure, Figure)
-    assert len(figure.axes) == 5
+    assert len(figure.axes) == 5 + 4  # pictures, then the scales of the maps
     looked = figure.axes[1].images[0].get_array()
     expected = one_map(made()["conv"], 0, 1, HEADS)[0, 1:].reshape(4, 4)
     assert looked.tolist() == expected.tolist()

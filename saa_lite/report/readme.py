@@ -1,5 +1,6 @@
 """The tables inside README.md, generated from tracked records, each between two marks."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ HEADLINES = (
     "shiftaddaug/fig5:saving-C",
     "shiftaddaug/claim-cifar100:gain",
     "shiftaddaug/claim-cifar100:surpasses",
+    "shiftaddaug/claim-cifar100:gain-add",
+    "shiftaddaug-supp/addconv-nas:depthwise-worse",
+    "shiftaddaug-supp/addconv-nas:calm",
     "addernet-impacts/eq-gradients:definition",
     "addernet-impacts/fig-features:conv-rays",
     "addernet-impacts/fig-features:adder-clusters",
@@ -38,6 +42,7 @@ HEADLINES = (
     "adder-quant/tab1:operations-resnet-20",
     "adder-quant/tab2:operations-resnet-18",
     "adder-quant/fig1:eight-bits",
+    "adder-quant/fig1:beats-qssf-weights",
     "adder-quant/fig1:beats-qssf-activations",
     "adder-quant/tab4:ours-4-bits",
     "adder-quant/tab5:addnn-adaround-4-bits",
@@ -46,9 +51,18 @@ HEADLINES = (
 stand in figures/scorecard.md."""
 
 
+PROCESSOR = re.compile(r"(?:, | and )([^,]+?) \(\d+ cores?, \d+ threads?\)")
+"""A CPU behind a budget: the same in nearly every row, so it is said once, below the table."""
+
+
 def results_block() -> str:
     """Markdown of the headline claims that have records, and the summary line of all claims."""
-    return f"{markdown_table(_rows())}\n{summary()}."
+    rows = _rows()
+    budgets = [str(row["budget here"]) for row in rows]
+    named = sorted({name for text in budgets for name in PROCESSOR.findall(text)})
+    shown = [row | {"budget here": PROCESSOR.sub("", row["budget here"])} for row in rows]
+    where = f"Where no other device is named: {' and '.join(named)}. " if named else ""
+    return f"{markdown_table(shown)}\n{where}{summary()}."
 
 
 def _rows() -> Rows:

@@ -28,6 +28,7 @@ NOT_RUN = "not run at this scale"
 VERDICTS = (REPRODUCED, DIRECTION, INCONCLUSIVE, CONTRADICTED, NOT_RUN)
 
 SEEDS_FOR_REPRODUCED = 5
+ROUNDING = 12  # decimals: differences that cancel leave 1e-15
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def judge(claim: Claim, records: list[Record]) -> Judgement:
     return Judgement(
         claim,
         decide(found, only_at_published_setting=claim.only_at_published_setting),
-        f"{mean:{_style(found)}} {found.unit}",
+        f"{round(mean, ROUNDING):{_style(found)}} {found.unit}",
         _interval_text(found),
         len(found.values),
         found.budget,
