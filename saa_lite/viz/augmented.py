@@ -44,7 +44,7 @@ def gain_figure(
     values = {m: [r.value for r in records if r.method == m] for m in methods}
     draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)
     curves.set_xlabel("epoch")
-    curves.set_title("measured per epoch, same colours (%)", fontsize=10)
+    curves.set_title("measured per epoch (%)", fontsize=10)
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in curves.lines:
         line.set_label("_" + str(line.get_label()))
