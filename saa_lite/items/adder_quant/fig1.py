@@ -124,7 +124,7 @@ def _after(
         fresh = quantized(bits)
         reestimate_statistics(fresh, images)
         yield unit.record(f"accuracy_{bits}_bits", network.accuracy(network.logits(fresh)), "%")
-    old = quantized(settings.bits)  # its layers read what calibration saw
+    old = quantized(settings.bits)
     fresh = deepcopy(old)
     reestimate_statistics(fresh, images)
     logits = network.logits(fresh)
@@ -132,13 +132,17 @@ def _after(
     yield unit.record("logit_error", logit_error(logits, exact), "%")
     accuracy = network.accuracy(network.logits(old))
     yield unit.record("accuracy_without_reestimation", accuracy, "%")
-    yield from _codes(unit, old, settings.layer, images[0])
+    read = layer_input(network.model, settings.layer, images[0])
+    yield from _codes(unit, old.get_submodule(settings.layer), read)
 
 
-def _codes(unit: Unit, network: nn.Module, name: str, images: Tensor) -> Iterator[Record]:
-    """Over clamp and bits waste of one layer with a single group."""
-    layer: nn.Module = network.get_submodule(name)
-    read = layer_input(network, name, images)
+def _codes(unit: Unit, layer: nn.Module, read: Tensor) -> Iterator[Record]:
+    """Over clamp and bits waste of one layer with a single group.
+
+    Args:
+        read: what the layer of the full-precision network reads, which is what the codes were
+            made for. The quantised network's layers before it put out something else.
+    """
     (inputs,), (weights,) = input_use(layer, read), weight_use(layer)  # type: ignore[arg-type]
     for kind, used in (("input", inputs), ("weight", weights)):
         log = _shares(used) if unit.seed == LOGGED_SEED else None
