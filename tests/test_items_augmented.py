@@ -75,6 +75,22 @@ def test_another_item_takes_the_runs_over(
     assert {r.metric: r.value for r in found} == mine
 
 
+def test_nothing_is_borrowed_from_a_training_that_is_not_finished(
+    records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = replace(Context("smoke"), item=CURVES)
+    unit = next(u for u in augmented.units(context, TINY, ("shift",)))
+    mine = [r for r in records if r.method == "shift"]
+    monkeypatch.setattr(augmented, "measured_records", lambda item: [])
+    for lent, count in (
+        (mine, len(mine)),
+        ([r for r in mine if r.metric != FAIR], 0),
+        ([replace(mine[0], metric="diverged_epoch")], 1),
+    ):
+        monkeypatch.setattr(augmented, "run_records", lambda item, profile, lent=lent: lent)
+        assert len(augmented.borrowed(unit, [GAIN])) == count
+
+
 def test_a_divergence_stops_no_other_method(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

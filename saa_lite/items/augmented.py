@@ -1,8 +1,8 @@
 """Trainings of a target alone and inside its augmented model, which several items share.
 
 Per seed, every method sees the same images in the same order and makes the same number of target
-updates; plain and augmented targets of one operator are the same network with the same start,
-except that remapped weights start as a convolution's.
+updates; plain and augmented targets of one operator and start are the same network with the same
+weights, except that remapped weights start as a convolution's.
 """
 
 import warnings
@@ -107,12 +107,12 @@ def run(
         shared_with: items whose finished runs of the same units count for this one too.
 
     Raises:
-        DivergenceError: some training of this run diverged; the others are done.
+        DivergenceError: some training of this run diverged; the others are done. A borrowed
+            record of a divergence raises nothing.
     """
     diverged: list[tuple[str, DivergenceError]] = []
     for unit in units(context, settings, methods):
-        fresh = (FAIR,) if lags(unit.method) else ()
-        if unit.done(DIVERGED) or unit.done("accuracy", "test_loss", "train_accuracy", *fresh):
+        if unit.done(DIVERGED) or unit.done(*wanted(unit.method)):
             continue
         found = borrowed(unit, shared_with)
         try:
@@ -125,13 +125,19 @@ def run(
         raise DivergenceError("; ".join(texts), errors[0].epoch)
 
 
+def wanted(method: str) -> tuple[str, ...]:
+    """What every finished training of the method has recorded."""
+    return ("accuracy", "test_loss", "train_accuracy", *((FAIR,) if lags(method) else ()))
+
+
 def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
-    """Records that another item has made of the very same training."""
+    """Records that another item has made of the very same training, if it ended there."""
     context = unit.context
     for item in items:
         known = [*measured_records(item), *run_records(item, context.profile)]
         found = [record for record in known if unit_key(record) == unit.key]
-        if found:
+        metrics = {record.metric for record in found}
+        if DIVERGED in metrics or metrics.issuperset(wanted(unit.method)):
             return [replace(record, item=context.item) for record in found]
     return []
 

@@ -121,6 +121,8 @@ RECIPES |= {
 def mutation_for(epochs: int) -> "Mutation":
     """All blocks together, after a fifth of the epochs, blended over a tenth of them (ours).
 
+    Fewer than ten epochs leave none for blending: the blocks change at once.
+
     With 300 epochs that is a start in epoch 60. The source gives no schedule, and one block after
     the other would not end in a short run.
     """

@@ -27,4 +27,4 @@ BRECQ = Recipe(
 
 BRECQ_INPUTS = Recipe("block", (replace(BRECQ.phases[0], quantizes_inputs=True), *BRECQ.phases[1:]))
 """A control of ours, in no source: the roundings see quantised inputs from the start. What it
-gains on BRECQ is what learning them in full precision costs."""
+gains on BRECQ is what learning them in full precision costs, at the iterations given."""

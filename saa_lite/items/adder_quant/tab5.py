@@ -8,8 +8,8 @@ statistics anew, as in the released code; ``AddNN, old batch norm`` does not. Th
 methods fold batch norm and have first and last layer in 8 bits, as in theirs. The floor,
 ``CNN nearest``, is ours: the same grids as the three methods, nothing optimised.
 
-Three controls of ours tell why BRECQ falls back at few iterations: nearest and BRECQ with the
-weights quantised and no inputs, and BRECQ that learns its roundings on quantised inputs.
+Three controls of ours look for the reason why BRECQ falls back at few iterations: nearest and BRECQ
+with the weights quantised and no inputs, and BRECQ that learns its roundings on quantised inputs.
 """
 
 from collections.abc import Iterator, Sequence
