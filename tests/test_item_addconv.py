@@ -19,7 +19,7 @@ ITEM = "shiftaddaug-supp/addconv-nas"
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    settings = replace(PROFILES["smoke"], train_images=20, test_images=10)
+    settings = replace(PROFILES["smoke"], train_images=20, test_images=10, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAA_HOME", str(tmp_path_factory.mktemp("home")))
         found = run_item(get_item(ITEM), Context("smoke", progress=False), settings=settings)

@@ -49,7 +49,16 @@ class Settings(Training):
 
 PROFILES = {
     "smoke": Settings(
-        "digits", "deit_mini", 60, 50, 1, 1, batch_size=20, flip=False, calibration_batches=2
+        "digits",
+        "deit_mini",
+        60,
+        50,
+        1,
+        1,
+        batch_size=20,
+        flip=False,
+        bits=(4,),
+        calibration_batches=2,
     ),
     "laptop": Settings(
         "digits", "deit_mini", 1_297, 500, 20, 5, batch_size=64, crop_padding=2, flip=False

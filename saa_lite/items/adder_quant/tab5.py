@@ -68,7 +68,7 @@ class Settings(Training):
 
 PROFILES = {
     "smoke": Settings(
-        "digits", "lenet5_bn", 100, 50, 4, 1, batch_size=10, flip=False, bits=(3,), iterations=5
+        "digits", "lenet5_bn", 100, 50, 4, 1, batch_size=10, flip=False, bits=(3,), iterations=2
     ),
     "laptop": Settings(
         "digits", "resnet20", 1_297, 500, 15, 5, 16, batch_size=64, crop_padding=1, flip=False
