@@ -58,8 +58,7 @@ PROCESSOR = re.compile(r"(?:, | and )([^,]+?) \(\d+ cores?, \d+ threads?\)")
 def results_block() -> str:
     """Markdown of the headline claims that have records, and the summary line of all claims."""
     rows = _rows()
-    budgets = [str(row["budget here"]) for row in rows]
-    named = sorted({name for text in budgets for name in PROCESSOR.findall(text)})
+    named = sorted({name for row in rows for name in PROCESSOR.findall(row["budget here"])})
     shown = [row | {"budget here": PROCESSOR.sub("", row["budget here"])} for row in rows]
     where = f"Where no other device is named: {' and '.join(named)}. " if named else ""
     return f"{markdown_table(shown)}\n{where}{summary()}."

@@ -21,6 +21,8 @@ ITEM = "shiftaddaug-supp/addconv-nas"
 SETTING = "networks and data sets of table 2"
 GAIN = find_published(ITEM, "first 3 convolutions AddConv", "accuracy gain")
 
+HALVES = {"wide": "widening the weights", "silent": "silencing the branches"}
+
 
 def _claim(
     name: str,
@@ -114,7 +116,7 @@ ADDCONV = (
             ("adder-calm", f"adder-{half}"),
             published="not in the source",
         )
-        for half, what in (("wide", "widening the weights"), ("silent", "silencing the branches"))
+        for half, what in HALVES.items()
     ),
     *(
         _claim(
@@ -124,6 +126,6 @@ ADDCONV = (
             (f"adder-{half}", "adder"),
             published="not in the source",
         )
-        for half, what in (("wide", "widening the weights"), ("silent", "silencing the branches"))
+        for half, what in HALVES.items()
     ),
 )
