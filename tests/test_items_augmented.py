@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from saa_lite.augment import AugmentedNet, AugmentedTraining
+from saa_lite.errors import UsageError
 from saa_lite.items import augmented
 from saa_lite.items.base import Context, Item, Unit
 from saa_lite.items.fairness import FAIR, fair, lags
@@ -45,8 +46,8 @@ def records(home: Path) -> list[Record]:
     """Shift and AugShift of the gain, a few steps each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAA_HOME", str(home))
-        patch.setattr(augmented.run, "__defaults__", (SHIFT, ()))
-        return run_item(get_item(GAIN), Context("smoke", progress=False), settings=TINY)
+        chosen = replace(TINY, methods=SHIFT)
+        return run_item(get_item(GAIN), Context("smoke", progress=False), settings=chosen)
 
 
 def test_an_augmented_run_records_target_and_surroundings(records: list[Record]) -> None:
@@ -115,6 +116,29 @@ def test_a_divergence_stops_no_other_method(
     assert {method for method, _ in kept} == set(augmented.METHODS) - {"adder"}
     run_item(item, Context("smoke", progress=False), settings=TINY)
     assert tried == [0]  # what diverged would again
+
+
+def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[str] = []
+
+    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+        trained.append(unit.method)
+        for metric in ("accuracy", FAIR, "test_loss", "train_accuracy"):
+            yield unit.record(metric, 1.0, "")
+
+    monkeypatch.setattr(augmented, "measure", measure)
+    context = Context("smoke", progress=False)
+    for name, known in ((GAIN, "shift"), ("shiftaddaug/fig4", GRID[4.0, 1.0])):
+        item = replace(get_item(name), draw=None)
+        trained.clear()
+        for chosen in (("conv",), (known,)):
+            records = run_item(item, context, settings=replace(TINY, methods=chosen))
+        assert trained == ["conv", known]
+        assert {record.method for record in records} == {"conv", known}
+        with pytest.raises(UsageError, match=r"^methods must be one of 'shift', .*; got 'aug'$"):
+            run_item(item, context, settings=replace(TINY, methods=("aug",)))
 
 
 def test_every_recipe_is_what_it_says() -> None:

@@ -17,6 +17,7 @@ from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, aug
 from saa_lite.augment.config import EXPAND, WIDTH
 from saa_lite.augment.method import whole_batches
 from saa_lite.data import ImageSet
+from saa_lite.errors import check_choice
 from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
@@ -40,11 +41,15 @@ METHODS = (
     "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
 )  # fmt: skip
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
+OUTSIDE = {"dataset", "network", "seeds", "methods"}
+"""Settings that say which trainings there are, not what one of them is."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Budget and recipe; all but ``dataset``, ``network`` and ``seeds`` is in the hash.
+    """Budget and recipe; all but :data:`OUTSIDE` is in the hash.
+
+    ``methods`` names those to train; empty, all of the item.
 
     The defaults are NetAug's official code where it says something: label smoothing, Nesterov,
     multiples, α = 1, sorting and drawn widths in the first half. Rate and decay are what the
@@ -72,16 +77,31 @@ class Settings:
     width_epochs: float = 0.5
     sort: bool = True
     batch_norm_images: int = 16_000
+    methods: tuple[str, ...] = ()
 
 
-def units(context: Context, settings: Settings, methods: Sequence[str]) -> Iterator[Unit]:
-    """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced."""
-    shared = {f.name for f in fields(Settings)} - {"dataset", "network", "seeds"}
+def units(
+    context: Context, settings: Settings, methods: Sequence[str], known: Sequence[str] = ()
+) -> Iterator[Unit]:
+    """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced.
+
+    Units of methods that ``settings`` leaves out are counted to the run, since what earlier runs
+    have recorded of them is drawn beside the others, but not given.
+
+    Args:
+        known: what ``settings.methods`` may name; by default, ``methods``.
+
+    Raises:
+        UsageError: ``settings.methods`` names another method.
+    """
+    for method in settings.methods:
+        check_choice("methods", method, known or methods)
+    shared = {f.name for f in fields(Settings)} - OUTSIDE
     recipe = {k: v for k, v in asdict(settings).items() if k in shared}
     recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
     for seed in range(settings.seeds):
         for method in methods:
-            yield context.unit(
+            unit = context.unit(
                 method=method,
                 model=settings.network,
                 dataset=settings.dataset,
@@ -89,6 +109,8 @@ def units(context: Context, settings: Settings, methods: Sequence[str]) -> Itera
                 epochs=settings.epochs,
                 settings=recipe,
             )
+            if method in (settings.methods or methods):
+                yield unit
 
 
 def run(
@@ -96,6 +118,7 @@ def run(
     context: Context,
     methods: Sequence[str] = METHODS,
     shared_with: Sequence[str] = (),
+    known: Sequence[str] = (),
 ) -> Iterator[Record]:
     """Train what no record holds yet.
 
@@ -105,13 +128,15 @@ def run(
 
     Args:
         shared_with: items whose finished runs of the same units count for this one too.
+        known: see :func:`units`.
 
     Raises:
+        UsageError: ``settings.methods`` names another method.
         DivergenceError: some training of this run diverged; the others are done. A borrowed
             record of a divergence raises nothing.
     """
     diverged: list[tuple[str, DivergenceError]] = []
-    for unit in units(context, settings, methods):
+    for unit in units(context, settings, methods, known):
         if unit.done(DIVERGED) or unit.done(*wanted(unit.method)):
             continue
         found = borrowed(unit, shared_with)

@@ -80,9 +80,11 @@ PROFILES = {
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Every arm of every seed, then the grid of multiples and α for fewer seeds."""
-    yield from augmented.run(settings, context, METHODS)
+    grid = tuple(GRID.values())
+    known = (*METHODS, *grid)
+    yield from augmented.run(settings, context, METHODS, known=known)
     fewer = replace(settings, seeds=min(settings.seeds, GRID_SEEDS))
-    yield from augmented.run(fewer, context, tuple(GRID.values()))
+    yield from augmented.run(fewer, context, grid, known=known)
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
