@@ -8,7 +8,7 @@ from augment_samples import KINDS, READINGS, images, model, small_target
 from torch import nn
 from torch.nn import functional as F
 
-from saa_lite.augment import AugmentConfig, Mutation, augment
+from saa_lite.augment import AugmentConfig, Mutation, augment, export, sort_channels
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
@@ -230,7 +230,13 @@ def test_middle_follows_the_active_width() -> None:
         (lambda: AugmentConfig(remap="magic"), "remap must be one of"),
         (lambda: AugmentConfig(depth=-1), "depth must be"),
         (lambda: Mutation(start=-1), "start must be"),
-        (lambda: augment(nn.Linear(2, 2)), "target must be one of"),
+        (lambda: AugmentConfig(mutation=3), "mutation must be a Mutation or None; got 3"),
+        (lambda: augment(nn.Linear(2, 2)), "target must be create_model.*got Linear"),
+        (lambda: augment(create_model("resnet8"), {}), "config must be an AugmentConfig; got {}"),
+        (lambda: augment(create_model("resnet8", conv="shiftadd")), "got Sequential"),
+        (lambda: model().activate(2.0), "configuration must be a Configuration.*; got 2.0"),
+        (lambda: sort_channels(nn.Linear(2, 2)), "sort_channels takes the model .*; got Linear"),
+        (lambda: export(nn.Linear(2, 2)), "export takes the model .*; got Linear"),
         (lambda: augment(create_model("resnet20", conv="shift-ps")), "got ShiftPSConv2d"),
         (lambda: model("adder", remap="shift"), "for shift targets"),
     ],

@@ -11,7 +11,7 @@ from train_samples import StoppedError, assert_same_run
 
 from saa_lite.augment import AugmentedTraining, Mutation, export
 from saa_lite.errors import CheckpointError, UsageError
-from saa_lite.train import loop
+from saa_lite.train import Method, load_checkpoint, loop, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,8 @@ def test_killed_and_resumed_gives_the_same_bits(case: str, tmp_path: Path, monke
 
 def test_another_augmentation_is_refused(tmp_path: Path) -> None:
     train(model(), AugmentedTraining(), folder=tmp_path)
-    with pytest.raises(CheckpointError, match="augmentation"):
+    message = r"another configuration: augmentation\.alpha is 1\.0 there and 0\.5 here;"
+    with pytest.raises(CheckpointError, match=message):
         train(model(), AugmentedTraining(alpha=0.5), folder=tmp_path)
 
 
@@ -127,7 +128,12 @@ def test_mutation_ends_multiplication_free() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"alpha": -1.0}, "alpha must be"), ({"width_epochs": 2.0}, "width_epochs must be")],
+    [
+        ({"alpha": -1.0}, "alpha must be"),
+        ({"alpha": "1"}, "alpha must be"),
+        ({"width_epochs": 2.0}, "width_epochs must be"),
+        ({"width_epochs": None}, "width_epochs must be"),
+    ],
 )
 def test_refused_settings(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -137,3 +143,26 @@ def test_refused_settings(options: dict, message: str) -> None:
 def test_only_augmented_models() -> None:
     with pytest.raises(UsageError, match="got CifarResNet"):
         train(small_target(), AugmentedTraining())
+
+
+def test_plain_training_does_not_leave_the_augmentation_out() -> None:
+    with pytest.raises(
+        UsageError, match=r"AugmentedNet is trained by method=AugmentedTraining\(\)"
+    ):
+        train(model(), Method())
+
+
+def test_an_exported_network_loads_to_the_same_bits_and_is_frozen(tmp_path: Path) -> None:
+    """After training, that is, which leaves ``channels_last``; a file keeps no memory format."""
+    wide = model("shift", remap="shift")
+    train(wide, AugmentedTraining())
+    alone = export(wide).eval()
+    save_checkpoint(tmp_path, alone)
+    loaded = small_target("shift").eval().to(memory_format=torch.channels_last)
+    load_checkpoint(tmp_path, loaded)
+    with torch.no_grad():
+        x = images()
+        assert torch.equal(alone(x), loaded(x))
+        assert torch.equal(alone(x), wide.eval()(x))
+    with pytest.raises(UsageError, match="nothing to train"):
+        train(alone, Method())

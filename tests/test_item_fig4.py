@@ -29,7 +29,7 @@ def records() -> list:
 
 
 def test_pairs_name_arms_that_exist() -> None:
-    pairs = [*fig4.PARTS.values(), *fig4.QUESTIONS.values()]
+    pairs = [*fig4.PARTS.values(), *fig4.SORTING.values(), *fig4.QUESTIONS.values()]
     assert {method for pair in pairs for method in pair} <= set(fig4.METHODS) <= set(RECIPES)
     assert len(set(fig4.METHODS)) == len(fig4.METHODS)
     assert set(fig4.METHODS) == {method for pair in pairs for method in pair}
@@ -56,7 +56,7 @@ def test_arms_run_and_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_differences_are_paired_by_seed() -> None:
     figure = fig4.draw(records(), [])
     assert isinstance(figure, Figure)
-    parts, questions = figure.axes
+    parts, _sorting, questions = figure.axes
     shown = [text.get_text() for text in parts.texts]
     assert shown.count("+4.0") == 1
     assert shown.count("not run") == len(fig4.PARTS) - 1

@@ -119,8 +119,9 @@ def test_a_divergence_stops_no_other_method(
 
 
 def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
     trained: list[str] = []
 
     def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:

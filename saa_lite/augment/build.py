@@ -25,13 +25,19 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
         config: default :class:`AugmentConfig`.
 
     Raises:
-        UsageError: another network or operator.
+        UsageError: another network, operator or config.
     """
     chosen = config if config is not None else AugmentConfig()
+    if not isinstance(chosen, AugmentConfig):
+        raise UsageError(f"config must be an AugmentConfig; got {chosen!r}")
     widen = WIDENERS.get(type(target))
     if widen is None:
-        listed = ", ".join(known.__name__ for known in WIDENERS)
-        raise UsageError(f"target must be one of {listed}; got {type(target).__name__}")
+        raise UsageError(
+            "target must be create_model()'s resnet8, resnet20, resnet32, mobilenet_v2_tiny, "
+            f"mobilenet_v2_w035, mcunet or proxylessnas_w035; got {type(target).__name__}. Another "
+            "network needs a function that says which layers share a width, in "
+            "saa_lite.augment.networks.WIDENERS"
+        )
     net, builder = copy.deepcopy(target), Builder(chosen)
     widen(net, builder)
     return AugmentedNet(net, chosen, builder.axes, [block for block in builder.blocks if block])

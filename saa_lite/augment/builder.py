@@ -72,11 +72,7 @@ class Builder:
         """Both layers; the norm moves into the wide layer and leaves an identity behind."""
         layer, behind = getattr(owner, conv), getattr(owner, norm)
         if type(layer) not in OPERATORS or type(behind) is not nn.BatchNorm2d:
-            found = f"{type(layer).__name__} and {type(behind).__name__}"
-            raise UsageError(
-                "a layer to be augmented must be a conv, adder or shift convolution before a batch "
-                f"norm (conv='conv', 'adder' or 'shift' of create_model); got {found}"
-            )
+            raise _refused(f"{type(layer).__name__} and {type(behind).__name__}")
         if layer.bias is not None or layer.padding_mode != "zeros":
             raise UsageError("a layer to be augmented must have no bias and zero padding")
         setattr(owner, norm, nn.Identity())
@@ -94,6 +90,24 @@ class Builder:
             "remap": remap_for(layer, config.remap, config.remap_spread),
             "mutates": config.mutation is not None,
         }
+
+
+def channels(layer: Any) -> int:
+    """Output channels of a layer that is to be widened.
+
+    Raises:
+        UsageError: it is none that can be, such as the pair of layers of ``conv="shiftadd"``.
+    """
+    if type(layer) not in OPERATORS:
+        raise _refused(type(layer).__name__)
+    return int(layer.out_channels)
+
+
+def _refused(found: str) -> UsageError:
+    return UsageError(
+        "a layer to be augmented must be a conv, adder or shift convolution before a batch norm "
+        f"(conv='conv', 'adder' or 'shift' of create_model); got {found}"
+    )
 
 
 def remap_for(layer: nn.Conv2d, name: str | None, spread: float = 1.0) -> Remap | None:

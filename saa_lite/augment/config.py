@@ -93,6 +93,8 @@ class AugmentConfig:
         check_choice("importance", self.importance, IMPORTANCES)
         if not 0 < self.remap_spread < math.inf:
             raise UsageError(f"remap_spread must be positive and finite; got {self.remap_spread!r}")
+        if not isinstance(self.mutation, Mutation | None):
+            raise UsageError(f"mutation must be a Mutation or None; got {self.mutation!r}")
         if self.remap_spread != 1 and self.remap not in SCALED:
             listed = ", ".join(map(repr, SCALED))
             raise UsageError(f"remap_spread needs a remap among {listed}; got {self.remap!r}")

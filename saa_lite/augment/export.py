@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
-from saa_lite.augment.network import AugmentedNet, Deepened
+from saa_lite.augment.network import AugmentedNet, Deepened, check_augmented
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 from saa_lite.nn import ShiftConv2d
@@ -21,9 +21,14 @@ def export(model: AugmentedNet) -> nn.Module:
     layers are constants: R(W), and ±2^p in shift layers. Its outputs are those of ``model``, bit
     for bit. ``model`` is left as it was; nothing in the result requires gradients.
 
+    Training leaves weights in the memory format ``channels_last``, and a file keeps none: a network
+    that is loaded sums in another order, unless it is brought into that format, too
+    (``net.to(memory_format=torch.channels_last)``); then it gives the same bits.
+
     Raises:
-        UsageError: some block has not finished its mutation.
+        UsageError: another model, or some block has not finished its mutation.
     """
+    check_augmented(model, "export")
     if any(share != 1 for share in model.mutated.tolist()):
         raise UsageError(
             "every block must have mutated before export; multiplication-free shares are "

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.network import AugmentedNet, check_augmented
 from saa_lite.augment.shared import SharedWeight
 from saa_lite.augment.sort import sort_channels
 from saa_lite.data import Batches
@@ -21,6 +21,7 @@ from saa_lite.errors import UsageError
 from saa_lite.train import Method, backward_pass, reestimate_batch_norm
 from saa_lite.train.run import Run
 
+NAME = "AugmentedTraining"
 CONFIGURATION_STREAM = 2  # beside order, augmentation and dropout
 
 
@@ -51,9 +52,9 @@ class AugmentedTraining(Method):
         sort: bool = False,
         batch_norm_images: int = 16_000,
     ) -> None:
-        if not 0 <= alpha < float("inf"):
+        if not _is_number(alpha) or not 0 <= alpha < float("inf"):
             raise UsageError(f"alpha must be a finite number of at least 0; got {alpha!r}")
-        if not 0 <= width_epochs <= 1:
+        if not _is_number(width_epochs) or not 0 <= width_epochs <= 1:
             raise UsageError(f"width_epochs must be from 0 to 1; got {width_epochs!r}")
         self.alpha, self.width_epochs, self.sort = alpha, width_epochs, sort
         self.batch_norm_images = batch_norm_images
@@ -63,10 +64,10 @@ class AugmentedTraining(Method):
     def settings(self, model: nn.Module) -> dict[str, Any]:
         names = ("alpha", "width_epochs", "sort", "batch_norm_images")
         own = {name: getattr(self, name) for name in names}
-        return {"augmentation": own | check_model(model).config.as_settings()}
+        return {"augmentation": own | check_augmented(model, NAME).config.as_settings()}
 
     def begin_epoch(self, run: Run) -> None:
-        model = check_model(run.model)
+        model = _model(run)
         check_mutation(model, run.config.epochs)
         self._shared = [part for part in model.modules() if isinstance(part, SharedWeight)]
         model.set_epoch(run.epoch)
@@ -78,7 +79,7 @@ class AugmentedTraining(Method):
             shared.begin()
         totals = backward_pass(run, images, labels)
         if self.alpha:
-            with check_model(run.model).configured(self.configuration(run)):
+            with _model(run).configured(self.configuration(run)):
                 augmented = backward_pass(run, images, labels, self.alpha)
             totals = torch.cat([totals, augmented])
         scale = float(run.scaler.get_scale()) if run.scaler.is_enabled() else 1.0
@@ -89,7 +90,7 @@ class AugmentedTraining(Method):
     def configuration(self, run: Run) -> Any:
         """What the augmented pass of the present step runs."""
         generator = generator_for(run.config.seed, run.epoch, run.step, CONFIGURATION_STREAM)
-        return check_model(run.model).draw(generator, width=self._draws_width(run))
+        return _model(run).draw(generator, width=self._draws_width(run))
 
     def before_test(self, run: Run) -> None:
         if not self.alpha or not self.batch_norm_images:
@@ -99,6 +100,14 @@ class AugmentedTraining(Method):
 
     def _draws_width(self, run: Run) -> bool:
         return run.epoch < self.width_epochs * run.config.epochs
+
+
+def _model(run: Run) -> AugmentedNet:
+    return check_augmented(run.model, NAME)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
 
 
 def whole_batches(batches: Batches, epoch: int, most: int) -> Iterator[Tensor]:
@@ -111,20 +120,6 @@ def whole_batches(batches: Batches, epoch: int, most: int) -> Iterator[Tensor]:
     for _, images, _ in islice(batches.epoch(epoch), count):
         if len(images) == size:
             yield images
-
-
-def check_model(model: nn.Module) -> AugmentedNet:
-    """The model, if it is an augmented one.
-
-    Raises:
-        UsageError: it is not an augmented one.
-    """
-    if not isinstance(model, AugmentedNet):
-        raise UsageError(
-            "AugmentedTraining trains the model that saa_lite.augment.augment() returns; got "
-            f"{type(model).__name__}"
-        )
-    return model
 
 
 def check_mutation(model: AugmentedNet, epochs: int) -> None:

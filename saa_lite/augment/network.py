@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from saa_lite.augment.axes import Axis, Configuration, draw
 from saa_lite.augment.config import AugmentConfig
 from saa_lite.augment.unit import WideConv
+from saa_lite.errors import UsageError
 
 
 class Deepened(nn.Module):
@@ -45,6 +46,7 @@ class AugmentedNet(nn.Module):
     """
 
     mutated: Tensor
+    trained_by = "AugmentedTraining()"  # see Method.begin_epoch: plain training would ignore A
 
     def __init__(
         self,
@@ -95,6 +97,11 @@ class AugmentedNet(nn.Module):
 
     def activate(self, configuration: Configuration | None) -> None:
         """Run as ``configuration`` from now on; None is the target."""
+        if not isinstance(configuration, Configuration | None):
+            raise UsageError(
+                "configuration must be a Configuration, such as .largest or .draw(generator), or "
+                f"None; got {configuration!r}"
+            )
         for axis in self.axes:
             axis.activate(1.0 if configuration is None else configuration.multiples[axis.name])
         for name, block in self.deepened.items():
@@ -122,3 +129,17 @@ class AugmentedNet(nn.Module):
         for block, share in zip(self.mutating, self.mutated.tolist(), strict=True):
             for unit in block:
                 unit.share = share
+
+
+def check_augmented(model: object, user: str) -> AugmentedNet:
+    """The model, if it is an augmented one.
+
+    Raises:
+        UsageError: it is not; ``user`` says what needs one.
+    """
+    if not isinstance(model, AugmentedNet):
+        raise UsageError(
+            f"{user} takes the model that saa_lite.augment.augment() returns; got "
+            f"{type(model).__name__}"
+        )
+    return model

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from saa_lite.augment.axes import Axis
-from saa_lite.augment.builder import Builder
+from saa_lite.augment.builder import Builder, channels
 from saa_lite.augment.network import Deepened
 from saa_lite.models.inverted import InvertedBlock, InvertedNet
 from saa_lite.models.resnet import BasicBlock, CifarResNet
@@ -19,7 +19,7 @@ from saa_lite.models.resnet import BasicBlock, CifarResNet
 def widen_resnet(net: CifarResNet, builder: Builder) -> None:
     """Stages share one width from their second block on; the middle of a block is its own."""
     stem: Any = net.conv1
-    current = builder.width("stem", stem.out_channels)
+    current = builder.width("stem", channels(stem))
     builder.conv(net, "conv1", "bn1", builder.fixed(stem.in_channels), current)
     for stage in ("stage1", "stage2", "stage3"):
         blocks: Any = getattr(net, stage)
@@ -28,7 +28,7 @@ def widen_resnet(net: CifarResNet, builder: Builder) -> None:
         deepen(blocks, len(blocks) - 1, builder, stage, current, basic_twin)
     head: Any = net.classifier
     builder.begin_block()
-    builder.conv(head, "conv", "bn", current, builder.fixed(head.conv.out_channels))
+    builder.conv(head, "conv", "bn", current, builder.fixed(channels(head.conv)))
 
 
 def widen_basic(block: Any, builder: Builder, name: str, inputs: Axis) -> Axis:
@@ -36,9 +36,9 @@ def widen_basic(block: Any, builder: Builder, name: str, inputs: Axis) -> Axis:
     builder.begin_block()
     outputs = inputs
     if not isinstance(block.shortcut, nn.Identity):
-        outputs = builder.width(f"{name}.out", block.conv2.out_channels)
+        outputs = builder.width(f"{name}.out", channels(block.conv2))
         builder.conv(block.shortcut, "0", "1", inputs, outputs)
-    inner = builder.inner(f"{name}.inner", block.conv1.out_channels, outputs)
+    inner = builder.inner(f"{name}.inner", channels(block.conv1), outputs)
     builder.conv(block, "conv1", "bn1", inputs, inner)
     builder.conv(block, "conv2", "bn2", inner, outputs)
     return outputs
@@ -52,7 +52,7 @@ def basic_twin(block: Any, axis: Axis) -> nn.Module:
 def widen_inverted(net: InvertedNet, builder: Builder) -> None:
     """Blocks with a shortcut share the width before them."""
     stem: Any = net.stem
-    current = builder.width("stem", stem.conv.out_channels)
+    current = builder.width("stem", channels(stem.conv))
     builder.conv(stem, "conv", "norm", builder.fixed(stem.conv.in_channels), current)
     blocks: Any = net.blocks
     ends = [i for i in range(1, len(blocks)) if not after_shortcut(blocks, i)]
@@ -63,7 +63,7 @@ def widen_inverted(net: InvertedNet, builder: Builder) -> None:
     last: Any = net.last
     if not isinstance(last, nn.Identity):
         builder.begin_block()
-        outputs = builder.width("last", last.conv.out_channels)
+        outputs = builder.width("last", channels(last.conv))
         builder.conv(last, "conv", "norm", current, outputs)
         current = outputs
     builder.linear(net, "classifier", current)
@@ -79,10 +79,10 @@ def widen_inverted_block(block: Any, builder: Builder, name: str, inputs: Axis) 
     builder.begin_block()
     outputs = inputs
     if not block.has_shortcut:
-        outputs = builder.width(f"{name}.out", block.project.conv.out_channels)
+        outputs = builder.width(f"{name}.out", channels(block.project.conv))
     middle = inputs
     if not isinstance(block.expand, nn.Identity):
-        middle = builder.inner(f"{name}.inner", block.expand.conv.out_channels, inputs)
+        middle = builder.inner(f"{name}.inner", channels(block.expand.conv), inputs)
         builder.conv(block.expand, "conv", "norm", inputs, middle)
     builder.depthwise(block.depthwise, "conv", "norm", middle)
     builder.conv(block.project, "conv", "norm", middle, outputs)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
-from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.network import AugmentedNet, check_augmented
 from saa_lite.augment.unit import WideConv
 
 
@@ -51,7 +51,11 @@ def sort_channels(
 
     Returns:
         Per axis its permutation: new channel i was channel ``permutation[i]``.
+
+    Raises:
+        UsageError: another model.
     """
+    check_augmented(model, "sort_channels")
     orders = {}
     for axis in model.axes:
         if axis.is_inner and axis.largest > axis.target:

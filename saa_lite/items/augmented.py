@@ -39,6 +39,7 @@ CHECKED_IMAGES = 100
 DIVERGED = "diverged_epoch"
 METHODS = (
     "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
+    "aug-shift-unsorted", "aug-adder-unsorted", "aug-adder-calm-unsorted",
 )  # fmt: skip
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
 OUTSIDE = {"dataset", "network", "seeds", "methods"}

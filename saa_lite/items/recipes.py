@@ -20,6 +20,7 @@ adder-calm-depthwise      adder-calm with adder layers in the depthwise position
 adder-calm-stem           adder-calm with an adder layer as stem, too
 adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
 aug-adder-calm            AugAdd from such a start
+…-unsorted                aug-shift, aug-adder, aug-adder-calm, and no channel ever changes sides
 remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
@@ -72,6 +73,7 @@ class Recipe:
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
+UNSORTED: Mapping[str, Any] = {"sort": False}
 ALONE: Mapping[str, Any] = {"width": (1.0,), "expand": (1.0,)}
 RECIPES: dict[str, Recipe] = {
     "shift": Recipe("shift"),
@@ -105,6 +107,9 @@ RECIPES: dict[str, Recipe] = {
     "adder-wide": Recipe("adder", start=Start(6.0, silent_branches=False)),
     "adder-silent": Recipe("adder", start=Start(1.0, silent_branches=True)),
     "aug-adder-calm": Recipe("adder", REMAPPED, start=CALM),
+    "aug-shift-unsorted": Recipe("shift", REMAPPED, UNSORTED),
+    "aug-adder-unsorted": Recipe("adder", REMAPPED, UNSORTED),
+    "aug-adder-calm-unsorted": Recipe("adder", REMAPPED, UNSORTED, start=CALM),
     "shiftadd": Recipe("shiftadd"),
 }
 

@@ -138,9 +138,15 @@ def _check_config(path: Path, config: Mapping[str, Any], stored: Mapping[str, An
 def first_difference(
     here: Mapping[str, Any], there: Mapping[str, Any]
 ) -> tuple[str, Any, Any] | None:
-    """First key whose values differ, with both values ("absent" where one has no such key)."""
+    """First key whose values differ, with both values ("absent" where one has no such key).
+
+    Inside nested values it goes on, as "outer.inner".
+    """
     for key in [*here, *(key for key in there if key not in here)]:
         ours, theirs = here.get(key, "absent"), there.get(key, "absent")
-        if ours != theirs:
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            if inner := first_difference(ours, theirs):
+                return f"{key}.{inner[0]}", *inner[1:]
+        elif ours != theirs:
             return key, ours, theirs
     return None

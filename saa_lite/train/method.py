@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from saa_lite.errors import UsageError
 from saa_lite.train.backward import backward_pass
 
 if TYPE_CHECKING:
@@ -30,7 +31,17 @@ class Method:
         return {}
 
     def begin_epoch(self, run: "Run") -> None:
-        """Before the first step of an epoch, and again where a run resumes inside one."""
+        """Before the first step of an epoch, and again where a run resumes inside one.
+
+        Raises:
+            UsageError: the model names a method of its own, as an augmented one does, and this is
+                plain training.
+        """
+        if wanted := getattr(run.model, "trained_by", None):
+            raise UsageError(
+                f"{type(run.model).__name__} is trained by method={wanted}; plain training would "
+                "leave out what is around its target"
+            )
 
     def backward(self, run: "Run", images: Tensor, labels: Tensor) -> Tensor:
         """Fill the gradients of one step; float64 [3 · passes]: loss, right answers, images."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from saa_lite.errors import CheckpointError
+from saa_lite.errors import CheckpointError, UsageError
 from saa_lite.train.config import TrainConfig
 
 # DeepShift-PS parameters hold exponents and signs: decay would pull 2^p towards 2^0.
@@ -15,8 +15,17 @@ UNDECAYED = ("shift", "sign")
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """SGD with (Nesterov) momentum or RAdam over the trainable parameters of ``model``."""
+    """SGD with (Nesterov) momentum or RAdam over the trainable parameters of ``model``.
+
+    Raises:
+        UsageError: there are none, as in an exported network.
+    """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not trained:
+        raise UsageError(
+            f"{type(model).__name__} has no parameter that requires a gradient, so there is "
+            "nothing to train; an exported network is frozen until requires_grad_(True)"
+        )
     decayed = [p for name, p in trained if name.rpartition(".")[2] not in UNDECAYED]
     undecayed = [p for name, p in trained if name.rpartition(".")[2] in UNDECAYED]
     groups: list[dict[str, Any]] = [

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
-from saa_lite.viz.style import CYCLE, headline, panels, styled
+from saa_lite.viz.style import CYCLE, WIDTH, headline, styled
 
 GREY = "#777777"
-HALO = [withStroke(linewidth=3, foreground="white")]  # numbers stand on the line at 0
 
 
 @dataclass(frozen=True)
@@ -24,19 +22,23 @@ class Difference:
 
 
 @styled
-def difference_figure(groups: Mapping[str, Sequence[Difference]], title: str) -> Figure:
-    """One panel per group, rows from the top; right of 0 the first arm of the pair is better."""
-    rows = max(len(group) for group in groups.values())
-    figure, axes = panels(1, len(groups), height=0.9 + 0.42 * rows)
-    for axis, (name, group) in zip(axes, groups.items(), strict=True):
-        draw_rows(axis, group)
-        axis.set_title(name, fontsize=10)
+def difference_figure(columns: Sequence[Mapping[str, Sequence[Difference]]], title: str) -> Figure:
+    """One panel per group, in columns; right of 0 the first arm of the pair is better."""
+    rows = [[len(group) + 2 for group in column.values()] for column in columns]  # and a title
+    figure = Figure(figsize=(WIDTH, 0.5 + 0.38 * max(map(sum, rows))), layout="constrained")
+    grid = figure.add_gridspec(1, len(columns))
+    for i, column in enumerate(columns):
+        inner = grid[i].subgridspec(len(column), 1, height_ratios=rows[i])
+        for j, (name, group) in enumerate(column.items()):
+            axis = figure.add_subplot(inner[j])
+            draw_rows(axis, group)
+            axis.set_title(name, fontsize=10)
     headline(figure, title)
     return figure
 
 
 def draw_rows(axis: Axes, group: Sequence[Difference]) -> None:
-    """Points are seeds, the bar is the interval: dark where it leaves out 0."""
+    """Points are seeds, the bar is the interval, dark where it leaves out 0; right, the means."""
     axis.axvline(0, color="#333333", linewidth=1)
     for row, found in enumerate(group):
         if found.mean is None:
@@ -49,8 +51,8 @@ def draw_rows(axis: Axes, group: Sequence[Difference]) -> None:
         if found.interval is not None:
             axis.plot(found.interval, [row, row], color=colour, linewidth=2)
         axis.plot(found.mean, row, "D", color=colour, markersize=5)
-        axis.annotate(f"{found.mean:+.1f}", (found.mean, row), (0, 6), ha="center", fontsize=8,
-                      textcoords="offset points", color=colour, path_effects=HALO)  # fmt: skip
+        axis.annotate(f"{found.mean:+.1f}", (1.02, row), xycoords=("axes fraction", "data"),
+                      va="center", fontsize=8, color=colour, annotation_clip=False)  # fmt: skip
     axis.set_yticks(range(len(group)), [found.label for found in group], fontsize=8)
     axis.set_ylim(len(group) - 0.4, -0.7)
     axis.set_xlabel("points of accuracy")

@@ -27,6 +27,9 @@ COLOURS = {
     "netaug": _PALETTE[9],
     "adder-calm": _PALETTE[7],
     "aug-adder-calm": "#000000",
+    "aug-shift-unsorted": _PALETTE[3],
+    "aug-adder-unsorted": _PALETTE[6],
+    "aug-adder-calm-unsorted": "#000000",
     "adder-calm-depthwise": _PALETTE[7],
     "adder-calm-stem": _PALETTE[7],
     "adder-calm-classifier": _PALETTE[7],
@@ -47,6 +50,9 @@ LABELS = {
     "netaug": "NetAug",
     "adder-calm": "Add, calm start",
     "aug-adder-calm": "AugAdd, calm start",
+    "aug-shift-unsorted": "AugShift, unsorted",
+    "aug-adder-unsorted": "AugAdd, unsorted",
+    "aug-adder-calm-unsorted": "AugAdd, calm, unsorted",
 }
 MEASURED: dict[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
 PUBLISHED: dict[str, Any] = {"linestyle": "--", "marker": "o", "markerfacecolor": "none"}

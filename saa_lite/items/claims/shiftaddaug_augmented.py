@@ -5,7 +5,7 @@ Metrics that the items record for them: accuracies of the target on the test set
 the smallest lead over all epochs of the augmented pass's train accuracy over the target's, and
 ``export_difference`` of logits between exported network and target. Methods shift, aug-shift, conv
 (the multiplicative network), adder, aug-adder and netaug; adder-calm and aug-adder-calm start as
-:mod:`saa_lite.models.calm` says.
+:mod:`saa_lite.models.calm` says, and in …-unsorted no channel ever changes sides.
 """
 
 from collections.abc import Callable
@@ -97,6 +97,21 @@ def _rows() -> tuple[Claim, ...]:
     )
 
 
+UNSORTED = {
+    "gain": (
+        "if no channel ever changes sides, augmentation improves a shift network",
+        ("aug-shift-unsorted", "shift"),
+    ),
+    "gain-add": ("the same of an adder network", ("aug-adder-unsorted", "adder")),
+    "gain-add-calm": (
+        "the same of an adder network from the calm start",
+        ("aug-adder-calm-unsorted", "adder-calm"),
+    ),
+    "better-add-calm": (
+        "from that start AugAdd learns more where sorting moves no channel to the other side",
+        ("aug-adder-calm-unsorted", "aug-adder-calm"),
+    ),
+}
 PRINTED_GAIN = find_published(GAIN, "gain over direct training", "accuracy").printed
 PRINTED_SURPLUS = find_published(GAIN, "gain over the multiplicative network", "accuracy").printed
 
@@ -130,6 +145,12 @@ AUGMENTED = (
         "Control, ours: from that start augmentation improves an adder network, too",
         _difference(("aug-adder-calm", "adder-calm")),
         "not in the source",
+    ),
+    *(
+        _gain(
+            f"unsorted-{name}", f"Control, ours: {text}", _difference(methods), "not in the source"
+        )
+        for name, (text, methods) in UNSORTED.items()
     ),
     _gain(
         "control-netaug",

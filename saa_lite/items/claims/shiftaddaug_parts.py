@@ -54,6 +54,25 @@ def _more_than_netaug(records: list[Record]) -> Samples | None:
 
 
 OURS = "no such control printed"
+UNSORTED = {
+    "better-shift": (
+        "a shift target learns more where sorting moves no channel to the other side",
+        ("aug-shift-unsorted", "aug-shift"),
+    ),
+    "better-add": (
+        "an adder target learns more where sorting moves no channel to the other side",
+        ("aug-adder-unsorted", "aug-adder"),
+    ),
+    "better-add-calm": (
+        "the same from the calm start",
+        ("aug-adder-calm-unsorted", "aug-adder-calm"),
+    ),
+    "add": ("unsorted, augmentation improves an adder network", ("aug-adder-unsorted", "adder")),
+    "add-calm": (
+        "unsorted and from the calm start, augmentation improves an adder network",
+        ("aug-adder-calm-unsorted", "adder-calm"),
+    ),
+}
 PARTS_CLAIMS = (
     _export("equal", "The exported network computes the target's logits, to the last bit", _same),
     _export("size", "Nothing of the augmentation is left in the exported file", _no_larger),
@@ -121,6 +140,10 @@ PARTS_CLAIMS = (
         "Control, ours: from that start augmentation helps beyond the remapping that comes with it",
         ("aug-adder-calm", "remap-adder-calm"),
         OURS,
+    ),
+    *(
+        _part(f"unsorted-{name}", f"Control, ours: {text}", methods, OURS)
+        for name, (text, methods) in UNSORTED.items()
     ),
     _part(
         "hybrid",

@@ -33,7 +33,8 @@ METHODS = (
     "shift", "aug-shift", "remap-shift", "aug-shift-raw", "aug-shift-free", "conv", "netaug",
     "aug-shift-affine", "aug-shift-width", "aug-shift-expand", "aug-shift-depth",
     "aug-shift-mutation", "aug-shift-all", "adder", "aug-adder", "remap-adder", "aug-adder-raw",
-    "adder-calm", "aug-adder-calm", "remap-adder-calm",
+    "adder-calm", "aug-adder-calm", "remap-adder-calm", "aug-shift-unsorted",
+    "aug-adder-unsorted", "aug-adder-calm-unsorted",
 )  # fmt: skip
 
 GRID_SEEDS = 3
@@ -47,6 +48,14 @@ PARTS = {
     "all four": ("aug-shift-all", "shift"),
     "width and expansion (AugAdd)": ("aug-adder", "adder"),
 }
+SORTING = {
+    "AugShift: unsorted − sorted": ("aug-shift-unsorted", "aug-shift"),
+    "AugAdd: unsorted − sorted": ("aug-adder-unsorted", "aug-adder"),
+    "AugAdd, calm: unsorted − sorted": ("aug-adder-calm-unsorted", "aug-adder-calm"),
+    "AugAdd unsorted − Add": ("aug-adder-unsorted", "adder"),
+    "the same, both calm": ("aug-adder-calm-unsorted", "adder-calm"),
+    "the same beyond remapping": ("aug-adder-calm-unsorted", "remap-adder-calm"),
+}
 QUESTIONS = {
     "remapping alone, shift": ("remap-shift", "shift"),
     "remapping alone, adder": ("remap-adder", "adder"),
@@ -56,7 +65,7 @@ QUESTIONS = {
     "augmented: remapped − not, adder": ("aug-adder", "aug-adder-raw"),
     "calm start, adder": ("adder-calm", "adder"),
     "AugAdd − Add, both calm": ("aug-adder-calm", "adder-calm"),
-    "the same beyond remapping": ("aug-adder-calm", "remap-adder-calm"),
+    "augmentation beyond remapping, calm": ("aug-adder-calm", "remap-adder-calm"),
     "around it: multiplies − does not": ("aug-shift", "aug-shift-free"),
     "multiplicative target (NetAug)": ("netaug", "conv"),
     "learned affine map − analytic": ("aug-shift-affine", "aug-shift"),
@@ -97,10 +106,13 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     first = group.records[0]
     cost = f"{first.epochs} epochs, {train_images(first):,} images"
     return difference_figure(
-        {
-            "part b: augmentation minus direct training": differences(group, PARTS),
-            "what the reviewers asked": differences(group, QUESTIONS),
-        },
+        [
+            {
+                "part b: augmentation minus direct training": differences(group, PARTS),
+                "channels sorted by importance, or never (ours)": differences(group, SORTING),
+            },
+            {"what the reviewers asked": differences(group, QUESTIONS)},
+        ],
         f"{first.model} on {first.dataset}, {cost}: mean difference and 95 % interval over seeds",
     )
 

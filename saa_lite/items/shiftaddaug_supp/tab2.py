@@ -26,7 +26,9 @@ from saa_lite.records import Record
 PRINTED_METHODS = {"shift": "Shift", "adder": "Add", "aug-adder": "AugAdd"}
 OURS = {
     "aug-shift": "AugShift", "conv": "Mult", "adder-calm": "Add, calm start",
-    "aug-adder-calm": "AugAdd, calm start",
+    "aug-adder-calm": "AugAdd, calm start", "aug-shift-unsorted": "AugShift, unsorted",
+    "aug-adder-unsorted": "AugAdd, unsorted",
+    "aug-adder-calm-unsorted": "AugAdd, calm, unsorted",
 }  # fmt: skip
 ROWS = {**PRINTED_METHODS, **OURS}
 NETWORKS = {"mobilenet_v2_w035": "MobileNetV2-w0.35", "mcunet": "MCUNet"}
