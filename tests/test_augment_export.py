@@ -66,9 +66,8 @@ def test_bits_of_every_reading(kind: str, reading: str, remap: str | None) -> No
 
 @pytest.mark.parametrize("reading", READINGS[1:])
 @pytest.mark.parametrize("kind", ["shift", "adder"])
-@pytest.mark.parametrize("name", ["mobilenet_v2_w035", "mcunet"])
-def test_bits_of_inverted_blocks_in_the_other_readings(name: str, kind: str, reading: str) -> None:
-    """Block reading and ResNet-20 have their own tests above."""
+@pytest.mark.parametrize("name", TARGETS)
+def test_bits_of_every_target_in_the_other_readings(name: str, kind: str, reading: str) -> None:
     wide = augment(target(name, kind), AugmentConfig(reading=reading, remap="analytic", **NARROW))
     wide.train()
     with torch.no_grad(), wide.configured(wide.largest):

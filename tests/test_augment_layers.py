@@ -1,6 +1,7 @@
 """Hybrid layers: the target inside, the readings around it, what gradients reach."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -199,6 +200,14 @@ def test_mutated_share_travels_with_the_state() -> None:
     assert [block[0].share for block in other.mutating] == [1.0, 0.5, 0.0]
 
 
+def test_a_model_can_be_pickled() -> None:
+    net = model("adder", mutation=Mutation(start=0, every=1, blend=1))
+    net.set_epoch(1)
+    again = pickle.loads(pickle.dumps(net))
+    again.load_state_dict(net.state_dict())
+    assert [block[0].share for block in again.mutating] == [1.0, 0.5, 0.0]
+
+
 def test_drawing() -> None:
     net = model(depth=2)
     draws = [net.draw(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
@@ -226,6 +235,9 @@ def test_middle_follows_the_active_width() -> None:
     ("call", "message"),
     [
         (lambda: AugmentConfig(width=(2.0,)), "width must be a tuple"),
+        (lambda: AugmentConfig(width=(True, 2.0)), "width must be a tuple"),
+        (lambda: augment(small_target().requires_grad_(False)), "target is frozen"),
+        (lambda: model("shift", remap="shift", remap_spread=2.0), "remap_spread"),
         (lambda: AugmentConfig(reading="half"), "reading must be one of"),
         (lambda: AugmentConfig(remap="magic"), "remap must be one of"),
         (lambda: AugmentConfig(depth=-1), "depth must be"),

@@ -22,12 +22,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("sort", [False, True])
 @pytest.mark.parametrize("kind", ["conv", "shift", "adder"])
-def test_alpha_0_is_plain_training(kind: str) -> None:
+def test_alpha_0_is_plain_training(kind: str, sort: bool) -> None:
     plain = small_target(kind)
     history = train(plain)
     wide = model(kind, depth=1)
-    augmented = train(wide, AugmentedTraining(alpha=0))
+    augmented = train(wide, AugmentedTraining(alpha=0, sort=sort))
     for left, right in zip(history, augmented, strict=True):
         assert left | {"seconds": 0} == right | {"seconds": 0}
     alone = export(wide)
@@ -133,6 +134,9 @@ def test_mutation_ends_multiplication_free() -> None:
         ({"alpha": "1"}, "alpha must be"),
         ({"width_epochs": 2.0}, "width_epochs must be"),
         ({"width_epochs": None}, "width_epochs must be"),
+        ({"sort": "no"}, "sort must be True or False"),
+        ({"batch_norm_images": -1}, "batch_norm_images must be"),
+        ({"batch_norm_images": 1.5}, "batch_norm_images must be"),
     ],
 )
 def test_refused_settings(options: dict, message: str) -> None:

@@ -183,6 +183,7 @@ def _adders(model: nn.Module) -> int:
 @pytest.mark.parametrize("epochs", [1, 5, 8, 300])
 def test_mutation_ends_before_the_training(epochs: int) -> None:
     assert mutation_for(epochs).last_epoch(18) <= epochs - 1
+    assert mutation_for(epochs).share(0, epoch=0) == (0 if epochs > 1 else 1)
 
 
 def test_plain_and_augmented_targets_start_alike() -> None:

@@ -76,7 +76,7 @@ def test_a_remapped_target_starts_as_wide() -> None:
 @torch.no_grad()
 def widening(weight) -> float:
     """How much wider the adder reads the weight than it is stored."""
-    return float(weight.free().std() / weight.conv().std())
+    return float(weight.free().std() / weight.layer.weight.std())
 
 
 def shared(model: nn.Module) -> list:

@@ -25,7 +25,7 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
         config: default :class:`AugmentConfig`.
 
     Raises:
-        UsageError: another network, operator or config.
+        UsageError: another network, operator or config, or a frozen target.
     """
     chosen = config if config is not None else AugmentConfig()
     if not isinstance(chosen, AugmentConfig):
@@ -37,6 +37,11 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
             f"mobilenet_v2_w035, mcunet or proxylessnas_w035; got {type(target).__name__}. Another "
             "network needs a function that says which layers share a width, in "
             "saa_lite.augment.networks.WIDENERS"
+        )
+    if not any(parameter.requires_grad for parameter in target.parameters()):
+        raise UsageError(
+            "target is frozen, as an exported network is, and could not be trained; call its "
+            "requires_grad_(True) first"
         )
     net, builder = copy.deepcopy(target), Builder(chosen)
     widen(net, builder)

@@ -118,12 +118,17 @@ def remap_for(layer: nn.Conv2d, name: str | None, spread: float = 1.0) -> Remap 
     and 1; the analytic map that does so is ``"shift"``.
 
     Raises:
-        UsageError: ``"shift"`` in an adder layer.
+        UsageError: ``"shift"`` in an adder layer, or a spread in a shift layer.
     """
     if name is None or name == "none":
         return None
     options: dict[str, Any] = {"kernel_size": layer.kernel_size} if name == "matrix" else {}
-    if not isinstance(layer, ShiftConv2d):
+    if isinstance(layer, ShiftConv2d):
+        if spread != 1:
+            raise UsageError(
+                f"remap_spread is for adder targets; got {spread!r} for a shift target"
+            )
+    else:
         if name == "shift":
             raise UsageError("remap='shift' rounds to ±2^p: it is for shift targets")
         if spread != 1:

@@ -106,7 +106,7 @@ class AugmentConfig:
 
 def _check_multiples(name: str, given: object) -> None:
     numbers = isinstance(given, tuple) and all(
-        isinstance(x, int | float) and math.isfinite(x) for x in given
+        type(x) in (int, float) and math.isfinite(x) for x in given
     )
     if not numbers or not given or given[0] != 1 or list(given) != sorted(set(given)):  # type: ignore[index, call-overload]
         raise UsageError(f"{name} must be a tuple of ascending multiples from 1 on; got {given!r}")

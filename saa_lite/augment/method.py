@@ -32,7 +32,8 @@ class AugmentedTraining(Method):
         alpha: weight of the augmented loss. 0 skips the pass: plain training, bit for bit.
         width_epochs: share of the epochs in which widths are drawn; in the rest only expansion
             and depth are. NetAug: 0.5.
-        sort: order channels by importance at the start of each epoch in which widths are drawn.
+        sort: order channels by importance at the start of each epoch in which widths are drawn;
+            not without an augmented pass, which alone trains what would come in.
         batch_norm_images: training images, at most, that re-estimate the target's statistics
             before each test; 16,000 in NetAug's code, 0 leaves the shared ones.
 
@@ -56,6 +57,12 @@ class AugmentedTraining(Method):
             raise UsageError(f"alpha must be a finite number of at least 0; got {alpha!r}")
         if not _is_number(width_epochs) or not 0 <= width_epochs <= 1:
             raise UsageError(f"width_epochs must be from 0 to 1; got {width_epochs!r}")
+        if type(sort) is not bool:
+            raise UsageError(f"sort must be True or False; got {sort!r}")
+        if type(batch_norm_images) is not int or batch_norm_images < 0:
+            raise UsageError(
+                f"batch_norm_images must be an integer of at least 0; got {batch_norm_images!r}"
+            )
         self.alpha, self.width_epochs, self.sort = alpha, width_epochs, sort
         self.batch_norm_images = batch_norm_images
         self.passes = ("train", "augmented") if alpha else ("train",)
@@ -71,7 +78,7 @@ class AugmentedTraining(Method):
         check_mutation(model, run.config.epochs)
         self._shared = [part for part in model.modules() if isinstance(part, SharedWeight)]
         model.set_epoch(run.epoch)
-        if self.sort and run.step == 0 and self._draws_width(run):
+        if self.sort and self.alpha and run.step == 0 and self._draws_width(run):
             sort_channels(model, run.optimizer)
 
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class AugmentedNet(nn.Module):
         self.mutating = tuple(tuple(block) for block in mutating)
         shares = torch.zeros(len(mutating)) if config.mutation else torch.ones(len(mutating))
         self.register_buffer("mutated", shares)
-        self.register_load_state_dict_post_hook(lambda module, _: module._read_shares())
+        self.register_load_state_dict_post_hook(_read_shares)
         self._read_shares()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -129,6 +129,11 @@ class AugmentedNet(nn.Module):
         for block, share in zip(self.mutating, self.mutated.tolist(), strict=True):
             for unit in block:
                 unit.share = share
+
+
+def _read_shares(model: AugmentedNet, _: object) -> None:
+    """A hook at module level, since a model with a lambda cannot be pickled."""
+    model._read_shares()
 
 
 def check_augmented(model: object, user: str) -> AugmentedNet:

@@ -55,10 +55,6 @@ class SharedWeight(nn.Module):
     def _layer(self) -> Any:
         return self.layer
 
-    def conv(self) -> Tensor:
-        """W [n, m, kh, kw] itself."""
-        return self.layer.weight
-
     def free(self) -> Tensor:
         """R(W), the weight of the multiplication-free operator."""
         if self._leaf is not None:

@@ -126,11 +126,13 @@ RECIPES |= {
 def mutation_for(epochs: int) -> "Mutation":
     """All blocks together, after a fifth of the epochs, blended over a tenth of them (ours).
 
-    Fewer than ten epochs leave none for blending: the blocks change at once.
+    Fewer than ten epochs leave none for blending: the blocks change at once, after the first epoch
+    at the earliest. A single epoch has no room for both: there nothing begins as a convolution.
 
     With 300 epochs that is a start in epoch 60. The source gives no schedule, and one block after
     the other would not end in a short run.
     """
     from saa_lite.augment import Mutation  # noqa: PLC0415
 
-    return Mutation(start=epochs // 5, every=0, blend=epochs // 10)
+    start = min(max(1, epochs // 5), epochs - 1)
+    return Mutation(start=start, every=0, blend=epochs // 10)
