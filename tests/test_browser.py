@@ -42,6 +42,7 @@ NUMBERS = f"""panel => [...panel.querySelectorAll('{PRINTED}')]
 # The picture is sent last: while it is missing, only part of the numbers may have arrived.
 OTHER_NUMBERS = f"""([panel, before]) =>
     panel.querySelector("img") && ({NUMBERS})(panel) !== before"""
+SAME_NUMBERS = OTHER_NUMBERS.replace("!==", "===")
 RAN_OR_BROKE = """([count, broken]) => document.querySelector(broken) || count ===
     [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
     .filter(prompt => /\\[\\d+\\]/.test(prompt.innerText)).length"""
@@ -124,6 +125,7 @@ FLAWED = {
     SMALL.replace("NUMBER", "x"): "button b: no printed number changed",
     STRANGE: "no way to move",
     SMALL.replace("NUMBER", "1 / (x == 1)"): "division by zero",  # only when moved
+    "n = []\n" + SMALL.replace("NUMBER", "len(n.append(x) or n)"): "not the numbers from before",
 }
 
 
@@ -229,16 +231,24 @@ def move_everything(page: Any, index: int, patience: float = PATIENCE) -> list[f
 
 
 def move(page: Any, panel: Any, control: Any, patience: float) -> float:
-    """Move one control until a printed number has changed, with the picture there; seconds."""
+    """Move one control until a printed number has changed, with the picture there; seconds.
+
+    Then back: a panel that reads a variable which a later cell overwrites shows other numbers.
+    """
     tried = []
-    for name, act in moves(page, control):
+    for name, act, undo in moves(page, control):
         before = panel.evaluate(NUMBERS)
         assert before, "the panel prints no number"
         started = time.perf_counter()
         act()
         tried.append(name)
         if changed(page, panel, before, patience):
-            return time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            undo()
+            with otherwise(f"{name} and back: not the numbers from before"):
+                arguments = [panel.element_handle(), before]
+                page.wait_for_function(SAME_NUMBERS, arg=arguments, timeout=patience)
+            return seconds
     assert_nothing_broken(page)
     raise AssertionError(f"{', '.join(tried)}: no printed number changed")
 
@@ -252,16 +262,22 @@ def changed(page: Any, panel: Any, before: str, patience: float) -> bool:
     return True
 
 
-def moves(page: Any, control: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What a reader can do to the control: one step of a slider, each other option of a choice."""
+def moves(page: Any, control: Any) -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
+    """What a reader can do to the control, and undo: one step of a slider, each other option."""
     if control.get_attribute("role") == "slider":
         value, end = (control.get_attribute(f"aria-value{name}") for name in ("now", "max"))
-        key = "ArrowLeft" if float(value) >= float(end) else "ArrowRight"
-        yield f"slider at {value}, {key}", partial(control.press, key)
-    for name in control.locator("option:not(:checked)").all_inner_texts():
-        yield f"option {name}", partial(control.select_option, label=name)
-    for name in control.locator("button:not(.mod-active)").all_inner_texts():
-        yield f"button {name}", control.get_by_role("button", name=name, exact=True).click
+        keys = ("ArrowLeft", "ArrowRight")
+        key, back = keys if float(value) >= float(end) else keys[::-1]
+        yield f"slider at {value}, {key}", partial(control.press, key), partial(control.press, back)
+    for chosen in control.locator("option:checked").all_inner_texts():
+        undo = partial(control.select_option, label=chosen)
+        for name in control.locator("option:not(:checked)").all_inner_texts():
+            yield f"option {name}", partial(control.select_option, label=name), undo
+    for chosen in control.locator("button.mod-active").all_inner_texts():
+        undo = control.get_by_role("button", name=chosen, exact=True).click
+        for name in control.locator("button:not(.mod-active)").all_inner_texts():
+            press = control.get_by_role("button", name=name, exact=True).click
+            yield f"button {name}", press, undo
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def test_verdicts_are_the_five_agreed_phrases() -> None:
     assert VERDICTS == (
         "reproduced",
         "direction reproduced",
-        "inconclusive (interval spans zero)",
+        "inconclusive (interval spans yes and no)",
         "contradicted",
         "not run at this scale",
     )

@@ -134,7 +134,7 @@ def test_a_smoke_run_changes_nothing_tracked(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["run", ITEM, "--device", "cpu", "--profile", "smoke"]) == 0
-    assert "its numbers are not kept" in capsys.readouterr().out
+    assert "numbers are not kept in data/measured/" in capsys.readouterr().out
     assert cli.main(["record", ITEM]) == 2
     assert "only smoke runs" in capsys.readouterr().err
     assert {path.name for path in home.iterdir()} == {"data"}

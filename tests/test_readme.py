@@ -48,6 +48,12 @@ def test_make_targets_it_names_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_it_shows_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+
+
 def test_headlines_are_claims() -> None:
     claims = {row["id"] for row in claim_rows()}
     assert [name for name in HEADLINES if name not in claims] == []

@@ -77,7 +77,10 @@ def _check_seeds(settings: Any) -> None:
 
 def _next_step(item_id: str, profile: str, records: list[Record]) -> str:
     if profile == "smoke":
-        return "A smoke run shows that the code works; its numbers are not kept."
+        return (
+            f"Drawn in data/runs/{item_id}/smoke.*. A smoke run shows that the code works; its "
+            "numbers are not kept in data/measured/."
+        )
     tracked = {record.to_line() for record in measured_records(item_id)}
     known = sum(record.to_line() in tracked for record in records)
     lines = [f"Drawn in data/runs/{item_id}/."]

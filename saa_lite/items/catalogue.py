@@ -9,9 +9,7 @@ DISTRIBUTIONS = "03_weight_distributions.ipynb"
 REMAPPING = "04_weight_remapping.ipynb"
 AUGMENTATION = "05_hybrid_augmentation.ipynb"
 ON_DATA = "06_augmentation_on_data.ipynb"
-SEARCH = "07_architecture_search.ipynb"
 DISTILLATION = "08_distillation.ipynb"
-COST = "09_training_cost.ipynb"
 ENERGY = "10_operations_and_energy.ipynb"
 QUANTISATION = "11_adder_quantisation.ipynb"
 TRANSFORMER = "12_adder_vision_transformer.ipynb"
@@ -27,14 +25,14 @@ _ITEMS = (
     _item("shiftaddaug/fig1", "figure", AUGMENTATION, "Hybrid layer and its export"),
     _item("shiftaddaug/fig2", "figure", DISTRIBUTIONS, "Weights: Gaussian and Laplace"),
     _item("shiftaddaug/fig3", "figure", REMAPPING, "Remapping shared weights"),
-    _item("shiftaddaug/fig4", "figure", SEARCH, "Search, block mutation and depth"),
+    _item("shiftaddaug/fig4", "figure", ON_DATA, "Search, block mutation and depth"),
     _item("shiftaddaug/fig5", "figure", ENERGY, "Accuracy against energy, CIFAR-100"),
     _item("shiftaddaug/claim-cifar100", "claim", ON_DATA, "Gain on CIFAR-100"),
     _item("shiftaddaug/claim-segmentation", "claim", SEGMENTATION, "Gain in segmentation"),
     _item("shiftaddaug-supp/fig1", "figure", ON_DATA, "Augmented above target in training"),
     _item("shiftaddaug-supp/tab1", "table", DISTILLATION, "In-place distillation"),
     _item("shiftaddaug-supp/tab2", "table", ON_DATA, "AddConv on four data sets"),
-    _item("shiftaddaug-supp/tab3", "table", COST, "Training speed and memory"),
+    _item("shiftaddaug-supp/tab3", "table", ON_DATA, "Training speed and memory"),
     _item("shiftaddaug-supp/addconv-nas", "claim", ON_DATA, "First three convolutions AddConv"),
     _item("addernet-impacts/eq-gradients", "equation", GRADIENTS, "AdderConv and its gradients"),
     _item("addernet-impacts/fig-features", "figure", FEATURES, "Feature clouds of LeNet++"),

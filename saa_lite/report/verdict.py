@@ -4,8 +4,8 @@ Rules, in order:
 
 1. no records that bear on the claim, fewer than two seeds (one number has no interval), or a claim
    about the end of the published training and a shorter run: *not run at this scale*;
-2. the 95 % interval reaches the threshold: *inconclusive (interval spans zero)*. Zero is the
-   threshold after subtraction;
+2. the 95 % interval reaches the threshold: *inconclusive (interval spans yes and no)*, since it
+   holds values for which the claim is true and others for which it is not;
 3. the interval lies on the wrong side: *contradicted*, at the budget shown beside it;
 4. the interval lies on the right side: *reproduced* with at least 5 seeds at the published
    setting, else *direction reproduced*.
@@ -22,7 +22,7 @@ from saa_lite.records import Record
 
 REPRODUCED = "reproduced"
 DIRECTION = "direction reproduced"
-INCONCLUSIVE = "inconclusive (interval spans zero)"
+INCONCLUSIVE = "inconclusive (interval spans yes and no)"
 CONTRADICTED = "contradicted"
 NOT_RUN = "not run at this scale"
 VERDICTS = (REPRODUCED, DIRECTION, INCONCLUSIVE, CONTRADICTED, NOT_RUN)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
-from saa_lite.viz.curves import draw_method
 from saa_lite.viz.style import COLOURS, LABELS, headline, legend_below, panels, styled
 
 # The papers' names; elsewhere the operators go by the names of the networks they come from.
@@ -29,25 +29,30 @@ def name_of(method: str) -> str:
 def gain_figure(
     records: Sequence[Record], published: Mapping[str, float], title: str, methods: Sequence[str]
 ) -> Figure:
-    """Final accuracy, the published accuracies in a panel of their own, and accuracy per epoch.
+    """Final accuracy, published accuracies in a panel of their own, mean accuracy per epoch.
+
+    Curves are of the tests during training, in the colours of the rows; dashed: channels unsorted.
 
     Args:
         records: metric "accuracy" with a log per epoch, of one configuration.
         published: method → printed accuracy in %; may be empty.
         methods: order from the top.
     """
-    figure, axes = panels(1, 3, height=3.6, width_ratios=[1.3, 1.0, 1.3])
+    figure, axes = panels(1, 3, height=0.8 + 0.34 * len(methods), width_ratios=[1.3, 1.0, 1.3])
     measured, printed, curves = axes
     for method in methods:
-        runs = [record for record in records if record.method == method]
-        draw_method(curves, method, runs, "test_accuracy", 100)
+        logs = [record.log for record in records if record.method == method and record.log]
+        if logs:
+            means = np.mean(
+                [[100 * float(row["test_accuracy"] or 0) for row in log] for log in logs], 0
+            )
+            style = "--" if method.endswith("-unsorted") else "-"
+            curves.plot(range(1, len(means) + 1), means, style, color=COLOURS[method], linewidth=2)
     values = {m: [r.value for r in records if r.method == m] for m in methods}
     draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)
     curves.set_xlabel("epoch")
-    curves.set_title("measured per epoch (%)", fontsize=10)
+    curves.set_title("tests in training, means (%)", fontsize=10)
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for line in curves.lines:
-        line.set_label("_" + str(line.get_label()))
     shown = {method: [published[method]] if method in published else [] for method in methods}
     draw_accuracies(printed, shown, "published (%)", solid=False)
     printed.tick_params(labelleft=False)  # the rows are those of its neighbour
@@ -112,9 +117,10 @@ def lead_figure(records: Sequence[Record], title: str) -> Figure:
     methods = list(dict.fromkeys(record.method for record in records))
     figure, axes = panels(1, len(methods), height=3.3, sharey=True)
     for axis, method in zip(axes, methods, strict=True):
-        for record in (r for r in records if r.method == method and r.log):
+        runs = [r for r in records if r.method == method and r.log]
+        for record in runs:
             draw_pair(axis, record)
-        axis.set_title(name_of(method))
+        axis.set_title(f"{name_of(method)}, {len(runs)} seed{'s' if len(runs) > 1 else ''}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("train accuracy (%)")

@@ -87,7 +87,8 @@ def pull_figure(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Figur
     axis.bar(places + 0.2, alpha * augmented, 0.38, color=CYCLE[0], label="α · augmented pass")
     axis.plot(places, target + alpha * augmented, "kD", markersize=5, label="sum")
     axis.axhline(0, color="#333333", linewidth=1)
-    reach = 1.15 * max(np.abs(target).max(), 3 * np.abs(augmented).max())
+    ends = np.abs([target, 3 * augmented, target + 3 * augmented])  # 3 is the slider's end
+    reach = 1.15 * ends.max()
     axis.set_ylim(-reach, reach)  # the same at every α, so that bars can be compared
     axis.set_xticks(places, list(pulls))
     axis.set_ylabel("gradient")

@@ -90,6 +90,19 @@ ADDCONV = (
         ("adder-calm", "adder-calm-classifier"),
     ),
     _claim(
+        "stem-unstable",
+        "An adder stem makes training less stable: largest fall, above 0",
+        "setback",
+        ("adder-calm-stem", "adder-calm"),
+    ),
+    _claim(
+        "classifier-unstable",
+        "An adder classifier makes training less stable: largest fall, above 0, trainings that "
+        "end in NaN left out",
+        "setback",
+        ("adder-calm-classifier", "adder-calm"),
+    ),
+    _claim(
         "stability-shift",
         "A shift network trains less stably than the multiplicative one: largest fall, above 0",
         "setback",

@@ -92,11 +92,12 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
                 if number or ours != NOTHING:
                     rows.append((label, column, name, number or "—", *ours))
     return Table(
-        ("network", "data set", "method", "published (%)", "ours (%)", "budget"), tuple(rows)
+        ("network", "data set", "method", "published (%)", OURS_COLUMN, "budget"), tuple(rows)
     )
 
 
 NOTHING = ("—", "—")
+OURS_COLUMN = "ours (%), ± standard deviation over seeds"
 
 
 def _columns(records: Sequence[Record]) -> list[tuple[str, str]]:
