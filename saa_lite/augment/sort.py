@@ -5,7 +5,11 @@ that consume a channel; block outputs keep their order. Unlike NetAug, the optim
 along, so that momentum goes on pulling at the weight it was collected for.
 
 Within a homogeneous network this changes nothing but the order. In a hybrid one a channel that
-changes sides changes its operator too, and the function jumps.
+changes sides changes its operator too, and the function jumps. For adder targets the norms of both
+sides cannot be compared: stored weights that are read through a widening remapping need to move
+little, while convolutions around them grow. After an epoch every inner channel of the target is
+exchanged, which costs accuracy (``shiftaddaug/fig4``, unsorted arms). The source has important
+channels "reordered" and says neither when nor by which measure.
 """
 
 import copy

@@ -26,6 +26,8 @@ HEADLINES = (
     "shiftaddaug/claim-cifar100:gain",
     "shiftaddaug/claim-cifar100:surpasses",
     "shiftaddaug/claim-cifar100:gain-add",
+    "shiftaddaug/claim-cifar100:control-netaug",
+    "shiftaddaug/fig4:unsorted-better-add",
     "shiftaddaug-supp/addconv-nas:depthwise-worse",
     "shiftaddaug-supp/addconv-nas:calm",
     "addernet-impacts/eq-gradients:definition",

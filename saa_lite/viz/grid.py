@@ -31,11 +31,16 @@ def cell_of(cells: Cells, multiple: str, alpha: str) -> tuple[float, float]:
 def grid_numbers(
     records: Sequence[Record], cells: Cells, base: str, multiple: str, alpha: str
 ) -> Mapping[str, float]:
-    """Mean gain over direct training, its worst and best seed, and both accuracies; {} if none."""
+    """Mean gain over direct training, its worst and best seed, and both accuracies; {} if none.
+
+    The accuracies are of the seeds that both have, so that their difference is the gain.
+    """
     method = cells[cell_of(cells, multiple, alpha)]
     if not (found := gains(records, method, base)):
         return {}
-    shown = {name: [r.value for r in records if r.method == name] for name in (method, base)}
+    runs = {name: {r.seed: r.value for r in records if r.method == name} for name in (method, base)}
+    both = runs[method].keys() & runs[base].keys()
+    shown = {name: [values[seed] for seed in both] for name, values in runs.items()}
     return {
         "gain in points": fmean(found),
         "worst seed": min(found),
