@@ -23,6 +23,11 @@ class Slider:
     value: float
     label: str = ""
 
+    def snapped(self, given: float) -> float:
+        """The step nearest to ``given``: one step up and one down leave 2.9999999999999996 of 3."""
+        steps = round((given - self.low) / self.step)
+        return round(self.low + steps * self.step, 12)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -59,7 +64,8 @@ def panel(
     natural = {"align_self": "flex-start", "max_width": "100%"}
     text, picture = widgets.HTML(), widgets.Image(format="png", layout=natural)
 
-    def show(**state: Any) -> None:
+    def show(**given: Any) -> None:
+        state = settled(controls, given)
         clear_output()  # holds nothing but the error of an earlier position
         line = "" if numbers is None else numbers_line(numbers(**state))
         picture.value = png(draw(**state))
@@ -79,6 +85,15 @@ def panel(
 def default_state(controls: Controls) -> dict[str, float | str]:
     """The arguments that ``draw`` gets before anything is moved."""
     return {name: control.value for name, control in controls.items()}
+
+
+def settled(controls: Controls, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The widgets' values, those of sliders on their steps."""
+    known = {name: (controls[name], value) for name, value in given.items()}
+    return {
+        name: control.snapped(value) if isinstance(control, Slider) else value
+        for name, (control, value) in known.items()
+    }
 
 
 def numbers_line(numbers: Mapping[str, float]) -> str:
