@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from torch.nn import functional as F
 
 from saa_lite.augment import AugmentConfig, Mutation, augment, export, sort_channels
 from saa_lite.augment.axes import Axis
+from saa_lite.augment.networks import WIDENERS
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
-from saa_lite.models import create_model
+from saa_lite.models import create_model, list_models
 from saa_lite.nn import AdderConv2d, attach_adaptive_lr, make_conv
 from saa_lite.ops import adder_conv2d
 
@@ -198,6 +200,14 @@ def test_mutated_share_travels_with_the_state() -> None:
     net.set_epoch(1)
     other.load_state_dict(net.state_dict())
     assert [block[0].share for block in other.mutating] == [1.0, 0.5, 0.0]
+
+
+def test_the_refusal_names_every_network_that_can_be_augmented() -> None:
+    with pytest.raises(UsageError) as refused:
+        augment(nn.Linear(2, 2))
+    for name in list_models():
+        can = type(create_model(name, 10)) in WIDENERS
+        assert bool(re.search(rf"\b{name}\b", str(refused.value))) == can, name
 
 
 def test_a_model_can_be_pickled() -> None:

@@ -37,6 +37,10 @@ class Choice:
     value: str
     label: str = ""
 
+    def snapped(self, given: str) -> str:
+        """Options need no steps."""
+        return given
+
 
 Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
@@ -89,11 +93,7 @@ def default_state(controls: Controls) -> dict[str, float | str]:
 
 def settled(controls: Controls, given: Mapping[str, Any]) -> dict[str, Any]:
     """The widgets' values, those of sliders on their steps."""
-    known = {name: (controls[name], value) for name, value in given.items()}
-    return {
-        name: control.snapped(value) if isinstance(control, Slider) else value
-        for name, (control, value) in known.items()
-    }
+    return {name: controls[name].snapped(value) for name, value in given.items()}
 
 
 def numbers_line(numbers: Mapping[str, float]) -> str:

@@ -102,13 +102,17 @@ UNSORTED = {
         "if no channel ever changes sides, augmentation improves a shift network",
         ("aug-shift-unsorted", "shift"),
     ),
-    "gain-add": ("the same of an adder network", ("aug-adder-unsorted", "adder")),
+    "gain-add": (
+        "if no channel ever changes sides, augmentation improves an adder network",
+        ("aug-adder-unsorted", "adder"),
+    ),
     "gain-add-calm": (
-        "the same of an adder network from the calm start",
+        "if no channel ever changes sides, augmentation improves an adder network from the calm "
+        "start",
         ("aug-adder-calm-unsorted", "adder-calm"),
     ),
     "better-add-calm": (
-        "from that start AugAdd learns more where sorting moves no channel to the other side",
+        "from the calm start AugAdd learns more where sorting moves no channel to the other side",
         ("aug-adder-calm-unsorted", "aug-adder-calm"),
     ),
 }

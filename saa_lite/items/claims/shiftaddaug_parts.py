@@ -64,7 +64,7 @@ UNSORTED = {
         ("aug-adder-unsorted", "aug-adder"),
     ),
     "better-add-calm": (
-        "the same from the calm start",
+        "from the calm start, too, an adder target learns more where sorting moves no channel",
         ("aug-adder-calm-unsorted", "aug-adder-calm"),
     ),
     "add": ("unsorted, augmentation improves an adder network", ("aug-adder-unsorted", "adder")),
