@@ -96,6 +96,8 @@ def test_all_methods_are_timed_on_the_same_configurations() -> None:
     assert drawn[0][0] != drawn[0][1]
     macs = step_cost.step_macs(SMALL, [0, 1, 2])[1]
     assert len(set(macs)) == 3
+    assert step_cost.costliest(SMALL, [0, 1, 2], 1) == [macs.index(max(macs))]
+    assert step_cost.costliest(SMALL, [0, 1, 2], 5) == [0, 1, 2]
 
 
 def test_memory_is_that_of_the_new_process_alone() -> None:

@@ -26,15 +26,24 @@ def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """The item with a clock of our own; two repeats of two steps."""
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     monkeypatch.setattr(tab3, "Stepper", lambda *arguments: arguments)
-    monkeypatch.setattr(
-        tab3, "step_seconds", lambda steppers, steps, _: {m: [SECONDS[m]] * 2 for m in steppers}
-    )
+
+    def seconds(
+        steppers: dict[str, object], steps: list[int], warm_up: int, *, progress: bool
+    ) -> dict[str, list[float]]:
+        assert (warm_up, progress) == (1, False)
+        return {method: [SECONDS[method]] * len(steps) for method in steppers}
+
+    monkeypatch.setattr(tab3, "step_seconds", seconds)
     monkeypatch.setattr(tab3, "predicted_slowdowns", lambda settings, steps: [5.0, 7.0])
 
-    def memory(method: str, settings: object, steps: list[int], *, passes: str) -> float:
+    monkeypatch.setattr(tab3, "costliest", lambda settings, steps, count: steps[:count])
+
+    def memory(
+        method: str, settings: object, steps: list[int], *, passes: str, keep: bool
+    ) -> float:
         assert steps == [0, 1]
         assert passes == "all" or method in AUGMENTED
-        return 100.0 * SECONDS[method] * (0.8 if passes == "augmented" else 1.0)
+        return 100.0 * SECONDS[method] * (0.8 if passes == "augmented" else 1.0 + keep)
 
     monkeypatch.setattr(tab3, "step_memory_mb", memory)
     settings = replace(tab3.PROFILES["smoke"], steps=2, seeds=2)
@@ -54,7 +63,9 @@ def test_ratios(table: Table) -> None:
     rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert list(rows) == ["Base", "Shift", "Add", "ShiftAddNet", "NetAug", "AugShift", "AugAdd"]
     netaug = rows["NetAug"]
-    assert netaug["time / Base"] == "6.00"
+    assert netaug["time / Base"] == "6.00 [6.00, 6.00]"
+    assert netaug["memory (MB)"] == "600"
+    assert netaug["memory in training (MB)"] == "1200"
     assert netaug["MACs / Base"] == "6.00"
     assert netaug["time / MACs"] == "1.00"
     assert netaug["memory / largest pass"] == "1.25"
@@ -62,7 +73,7 @@ def test_ratios(table: Table) -> None:
     assert netaug["published memory / Base"] == "2.99"
     assert rows["AugShift"]["time / MACs"] == "1.17"
     assert rows["Shift"]["memory / largest pass"] == "—"
-    assert rows["Base"]["time / Base"] == "1.00"
+    assert rows["Base"]["time / Base"] == "1.00 [1.00, 1.00]"
 
 
 def cost(method: str, metric: str, seed: int, value: float) -> Record:

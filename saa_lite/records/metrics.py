@@ -24,6 +24,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "predicted_slowdown",
         "memory_mb",
         "least_memory_mb",
+        "kept_memory_mb",
     ),
     "addernet-impacts/eq-gradients": (
         "relative_error",

@@ -75,7 +75,7 @@ def _bounded(method: str) -> Claim:
         "of its sampled configurations predict",
         ITEM,
         "no such number printed",
-        "one CPU thread",
+        "a CPU",
         _of_arithmetic(method, bound),
     )
 
@@ -109,7 +109,7 @@ COST = (
         "sampled configuration's pass",
         ITEM,
         "no such number printed",
-        "one CPU thread",
+        "a CPU",
         _lean,
     ),
 )

@@ -9,11 +9,12 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
 
 from saa_lite.augment import AugmentedNet
 from saa_lite.augment.axes import Configuration
@@ -109,6 +110,12 @@ def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]
     return [(base + macs) / base for macs in wide]
 
 
+def costliest(settings: Settings, steps: Sequence[int], count: int) -> list[int]:
+    """The ``count`` steps whose configurations have the most multiply-accumulates, in order."""
+    macs = dict(zip(steps, step_macs(settings, steps)[1], strict=True))
+    return sorted(sorted(steps, key=macs.__getitem__)[-count:])
+
+
 def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]:
     """Multiply-accumulates of the target and of the configuration of each step."""
     net = Stepper("netaug", settings)
@@ -121,9 +128,9 @@ def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]
 
 
 def step_seconds(
-    steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int
+    steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int, *, progress: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each step by method; the methods take turns.
+    """Seconds of each step by method; the methods take turns, under a progress bar.
 
     On one CPU thread these are seconds of processor time, which other work on the machine
     disturbs less; otherwise of wall time.
@@ -133,23 +140,30 @@ def step_seconds(
     )
     clock = time.process_time if alone else time.perf_counter
     order = [steps[0]] * warm_up + list(steps)
-    waiting = {name: iter(order) for name in steppers}
-    calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
-    return interleaved(calls, len(steps), warm_up, clock=clock)
+    first = next(iter(steppers))
+    with tqdm(order, unit="round", disable=not progress) as bar:
+        waiting = {name: iter(bar if name == first else order) for name in steppers}
+        calls = {n: lambda n=n: steppers[n].step(next(waiting[n])) for n in steppers}
+        return interleaved(calls, len(steps), warm_up, clock=clock)
 
 
 def step_memory_mb(
-    method: str, settings: Settings, steps: Sequence[int], *, passes: str = "all"
+    method: str,
+    settings: Settings,
+    steps: Sequence[int],
+    *,
+    passes: str = "all",
+    keep: bool = False,
 ) -> float:
     """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
 
-    The C library is told to hand freed tensors back at once. By default it keeps them for others
-    of the same size, and steps of other widths pile up what none of them needs.
-
     Args:
         passes: "all", or "augmented" for the augmented pass alone.
+        keep: as training runs, which keeps freed memory; steps of other widths then pile up what
+            none of them needs. Otherwise the C library hands freed tensors back at once.
     """
-    with _handing_back(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    allocator = nullcontext() if keep else _handing_back()
+    with allocator, multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (method, settings, list(steps), passes, torch.get_num_threads()))
 
 

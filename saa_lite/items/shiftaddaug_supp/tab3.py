@@ -5,20 +5,25 @@ multiply-accumulates of the configurations that were drawn predict for a machine
 arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
-repeat, ``predicted_slowdown`` that of the multiply-accumulates, ``memory_mb`` the peak beyond the
-set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
-largest of these configurations needs by itself.
+repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows median and
+quartiles of the repeats. Memory is that of the costliest steps. ``memory_mb`` is the peak beyond
+the set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
+largest of these configurations needs by itself. For both, freed memory goes back to the system at
+once. ``kept_memory_mb`` is the peak as training runs on a CPU, where it stays
+(:func:`saa_lite.train.allocator.keep_freed_memory`).
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import fmean, median
 
+from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug_supp.step_cost import (
     Stepper,
+    costliest,
     cuda_memory_mb,
     predicted_slowdowns,
     step_memory_mb,
@@ -34,6 +39,8 @@ ROWS = {
 }  # fmt: skip
 AUGMENTED = ("netaug", "aug-shift", "aug-adder")
 TIMES = ("step_ms", "slowdown", "predicted_slowdown")
+MEMORY = ("memory_mb", "least_memory_mb", "kept_memory_mb")
+MEMORY_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,11 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         units = {method: _unit(context, settings, method, seed) for method in ROWS}
         if not all(unit.done(*TIMES) for unit in units.values()):
             yield from _time(units, settings, steps)
+    largest = costliest(training(settings), steps, MEMORY_STEPS)
     for method in ROWS:
         unit = _unit(context, settings, method, 0)
         if not unit.done("memory_mb"):
-            yield from _memory(unit, settings, steps)
+            yield from _memory(unit, settings, largest)
 
 
 def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
@@ -91,7 +99,8 @@ def training(settings: Settings) -> Training:
 def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Iterator[Record]:
     recipe = training(settings)
     steppers = {m: Stepper(m, recipe, unit.context.device) for m, unit in units.items()}
-    seconds = step_seconds(steppers, steps, settings.warm_up)
+    progress = units["conv"].context.progress
+    seconds = step_seconds(steppers, steps, settings.warm_up, progress=progress)
     base = fmean(seconds["conv"])
     slowdowns = predicted_slowdowns(recipe, steps)
     for method, unit in units.items():
@@ -108,57 +117,69 @@ def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Itera
 
 def _memory(unit: Unit, settings: Settings, steps: list[int]) -> Iterator[Record]:
     recipe, device = training(settings), unit.context.device
+    on_gpu = device.startswith("cuda")
 
-    def measured(passes: str) -> float:
-        if device.startswith("cuda"):
+    def measured(passes: str, *, keep: bool = False) -> float:
+        if on_gpu:
             return cuda_memory_mb(Stepper(unit.method, recipe, device), steps, passes=passes)
-        return step_memory_mb(unit.method, recipe, steps, passes=passes)
+        return step_memory_mb(unit.method, recipe, steps, passes=passes, keep=keep)
 
     if unit.method in AUGMENTED:
         yield unit.record("least_memory_mb", measured("augmented"), "MB")
+    if not on_gpu:
+        yield unit.record("kept_memory_mb", measured("all", keep=True), "MB")
     yield unit.record("memory_mb", measured("all"), "MB")
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     """One row per method: ratios to Base, published beside measured, and what predicts them."""
     found = one_configuration(records, "slowdown", tuple(ROWS))
-    value = {
-        (method, metric): fmean(values)
+    values = {
+        (method, metric): list_of
         for method in ROWS
-        for metric in (*TIMES, "memory_mb", "least_memory_mb")
-        if (values := [r.value for r in found if (r.method, r.metric) == (method, metric)])
+        for metric in (*TIMES, *MEMORY)
+        if (list_of := [r.value for r in found if (r.method, r.metric) == (method, metric)])
     }
     printed = {(n.row, n.column): n.value or 0.0 for n in published}
-    rows = [_row(method, value, printed) for method in ROWS]
+    rows = [_row(method, values, printed) for method in ROWS]
     columns = (
         "method", "step (ms)", "time / Base", "MACs / Base", "time / MACs",
         "published time / Base", "memory (MB)", "memory / Base", "memory / largest pass",
-        "published memory / Base",
+        "published memory / Base", "memory in training (MB)",
     )  # fmt: skip
     return Table(columns, tuple(rows))
 
 
 def _row(
-    method: str, value: dict[tuple[str, str], float], printed: dict[tuple[str, str], float]
+    method: str, values: dict[tuple[str, str], list[float]], printed: dict[tuple[str, str], float]
 ) -> tuple[str, ...]:
     name = ROWS[method]
-    slowdown, predicted = value[method, "slowdown"], value[method, "predicted_slowdown"]
+    value = {key: median(repeats) for key, repeats in values.items()}
+    predicted = value[method, "predicted_slowdown"]
     speed = printed["Base", "speed"] / printed[name, "speed"]
     memory = printed[name, "memory"] / printed["Base", "memory"]
     used, base = value.get((method, "memory_mb")), value.get(("conv", "memory_mb"))
-    least = value.get((method, "least_memory_mb"))
+    least, kept = (value.get((method, f"{which}_memory_mb")) for which in ("least", "kept"))
     return (
         name,
         f"{value[method, 'step_ms']:.0f}",
-        f"{slowdown:.2f}",
+        _quartiles(values[method, "slowdown"]),
         f"{predicted:.2f}",
-        f"{slowdown / predicted:.2f}",
+        f"{value[method, 'slowdown'] / predicted:.2f}",
         f"{speed:.2f}",
         f"{used:.0f}" if used else "—",
         f"{used / base:.2f}" if used and base else "—",
         f"{used / least:.2f}" if used and least else "—",
         f"{memory:.2f}",
+        f"{kept:.0f}" if kept else "—",
     )
+
+
+def _quartiles(repeats: list[float]) -> str:
+    """Median, and first and third quartile where there are several repeats."""
+    found = spread(repeats)
+    several = f" [{found.low:.2f}, {found.high:.2f}]" if len(repeats) > 1 else ""
+    return f"{found.median:.2f}{several}"
 
 
 def matches(number: PublishedNumber, record: Record) -> bool:
