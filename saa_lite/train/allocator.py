@@ -5,7 +5,8 @@ at once. Every page of a new one is a fault and is filled with zeros. A training
 same tensors again and again, those of an augmented network the largest, and paid for this with a
 quarter of its time. Measured on two cores of an AMD EPYC, MobileNetV2-w0.35 at r160, batch 32: a
 step of NetAug took 1.82 s before and 1.17 s after, one of its base 0.23 s and 0.20 s. The price is
-memory that stays with the process until it ends: 3.7 GB at the peak of AugAdd, before 3.0 GB.
+memory: it stays with the process until it ends, and holes between tensors add to it. The costliest
+steps of NetAug need 2.7 GB and hold 4.5 GB (``shiftaddaug-supp/tab3``).
 """
 
 import ctypes
