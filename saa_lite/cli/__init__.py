@@ -10,12 +10,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from saa_lite.allocator import restart_keeping_memory
 from saa_lite.cli.output import one_line, plain_warnings
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import SaaLiteError
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+TRAINING = ("run", "train", "notebooks")  # subcommands that gain by keeping freed memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130.
     """
     arguments = build_parser().parse_args(argv)
+    if argv is None and arguments.module in TRAINING:  # the program itself, not a call of main
+        restart_keeping_memory()
     try:
         with plain_warnings():
             status = _run(arguments)

@@ -14,7 +14,6 @@ from saa_lite.data.seeds import mix
 from saa_lite.files import check_writable
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
-from saa_lite.train.allocator import keep_freed_memory
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saa_lite.train.checks import check_finite, check_fits, check_training, resolve_device
 from saa_lite.train.config import TrainConfig
@@ -52,8 +51,6 @@ class Run:
         if folder is not None:
             check_writable(folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.method = method if method is not None else Method()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]

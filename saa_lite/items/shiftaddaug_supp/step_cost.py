@@ -6,16 +6,15 @@ every method, because they are drawn from (seed, epoch, step) alone.
 """
 
 import multiprocessing
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from saa_lite.allocator import HAND_BACK, KEEP, allocator
 from saa_lite.augment import AugmentedNet
 from saa_lite.augment.axes import Configuration
 from saa_lite.augment.method import AugmentedTraining
@@ -28,7 +27,6 @@ from saa_lite.train.loop import train_step
 from saa_lite.train.run import Run
 
 CLASSES = 100
-MAPPED = "MALLOC_MMAP_THRESHOLD_"
 SETS = {"train": 4, "test": 1}  # batches; only the first one of the training set is used
 
 
@@ -159,25 +157,12 @@ def step_memory_mb(
 
     Args:
         passes: "all", or "augmented" for the augmented pass alone.
-        keep: as training runs, which keeps freed memory; steps of other widths then pile up what
-            none of them needs. Otherwise the C library hands freed tensors back at once.
+        keep: as ``saa-lite`` trains, which keeps freed memory; holes between tensors then count.
+            Otherwise the C library hands freed tensors back at once.
     """
-    allocator = nullcontext() if keep else _handing_back()
-    with allocator, multiprocessing.get_context("spawn").Pool(1) as pool:
+    tunables = KEEP if keep else HAND_BACK
+    with allocator(tunables), multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (method, settings, list(steps), passes, torch.get_num_threads()))
-
-
-@contextmanager
-def _handing_back() -> Iterator[None]:
-    """Processes that start inside map every tensor of 64 KiB or more by itself (glibc)."""
-    before = os.environ.get(MAPPED)
-    os.environ[MAPPED] = str(2**16)
-    try:
-        yield
-    finally:
-        os.environ.pop(MAPPED)
-        if before is not None:
-            os.environ[MAPPED] = before
 
 
 def _memory(method: str, settings: Settings, steps: list[int], passes: str, threads: int) -> float:

@@ -9,8 +9,8 @@ repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows
 quartiles of the repeats. Memory is that of the costliest steps. ``memory_mb`` is the peak beyond
 the set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
 largest of these configurations needs by itself. For both, freed memory goes back to the system at
-once. ``kept_memory_mb`` is the peak as training runs on a CPU, where it stays
-(:func:`saa_lite.train.allocator.keep_freed_memory`).
+once. ``kept_memory_mb`` is the peak as ``saa-lite`` trains, where it stays
+(:mod:`saa_lite.allocator`).
 """
 
 from collections.abc import Iterator
