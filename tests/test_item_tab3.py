@@ -36,12 +36,12 @@ def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
     monkeypatch.setattr(tab3, "step_seconds", seconds)
     monkeypatch.setattr(tab3, "predicted_slowdowns", lambda settings, steps: [5.0, 7.0])
 
-    monkeypatch.setattr(tab3, "costliest", lambda settings, steps, count: steps[:count])
+    monkeypatch.setattr(tab3, "costliest", lambda settings, steps, count: [1])
 
     def memory(
         method: str, settings: object, steps: list[int], *, passes: str, keep: bool
     ) -> float:
-        assert steps == [0, 1]
+        assert steps == [1]
         assert passes == "all" or method in AUGMENTED
         return 100.0 * SECONDS[method] * (0.8 if passes == "augmented" else 1.0 + keep)
 
@@ -103,6 +103,8 @@ def test_claims_on_time_and_memory() -> None:
     }
     lean = [cost("netaug", "memory_mb", 0, 110.0), cost("netaug", "least_memory_mb", 0, 100.0)]
     assert judge(claim(item, "memory"), lean).verdict == REPRODUCED
+    kept = [*lean, cost("netaug", "kept_memory_mb", 0, 150.0)]
+    assert judge(claim(item, "memory"), kept).measured.endswith("; 1.50 where freed memory is kept")
     fat = [*lean, cost("aug-adder", "memory_mb", 0, 90.0)]
     fat.append(cost("aug-adder", "least_memory_mb", 0, 80.0))
     assert judge(claim(item, "memory"), fat).verdict == CONTRADICTED

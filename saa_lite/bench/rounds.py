@@ -40,6 +40,7 @@ def interleaved(
     warm_up: int,
     turn: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
+    after_round: Callable[[], object] = lambda: None,
 ) -> dict[Name, list[float]]:
     """Seconds per call in every round, the calls taking turns; warm-up rounds are dropped.
 
@@ -47,11 +48,13 @@ def interleaved(
         turn: seconds that a turn lasts at least. A shorter call is made as often as fills it, after
             one that does not count: it would pay for the caches that the one before it has filled.
         clock: seconds; ``time.thread_time`` leaves out what other processes take.
+        after_round: called, and not timed, after every round, those of the warm-up included.
     """
     fastest = dict.fromkeys(calls, math.inf)
     for _ in range(warm_up):
         for name, call in calls.items():
             fastest[name] = min(fastest[name], _seconds(call, 1, clock))
+        after_round()
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -59,6 +62,7 @@ def interleaved(
             if count > 1:
                 call()
             times[name].append(_seconds(call, count, clock))
+        after_round()
     return times
 
 

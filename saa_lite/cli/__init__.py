@@ -5,6 +5,7 @@ only when asked for: ``saa-lite items`` answers without loading torch.
 """
 
 import importlib
+import itertools
 import os
 import sys
 from argparse import Namespace
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130.
     """
     arguments = build_parser().parse_args(argv)
-    if argv is None and arguments.module in TRAINING:  # the program itself, not a call of main
+    if argv is None and arguments.module in TRAINING and _is_the_program():
         restart_keeping_memory()
     try:
         with plain_warnings():
@@ -43,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"saa-lite: {sentence(error)}", file=sys.stderr)
         return USER_ERROR
     return status
+
+
+def _is_the_program() -> bool:
+    """Whether the process was started as ``saa-lite``: another one must not start again."""
+    command = sys.orig_argv
+    module = ("-m", "saa_lite") in itertools.pairwise(command)
+    return module or any(os.path.basename(word) == "saa-lite" for word in command[:2])
 
 
 def _run(arguments: Namespace) -> int:

@@ -82,7 +82,7 @@ def _timed(settings: Settings, context: Context, seed: int) -> Iterator[Record]:
     if all(unit.done("slowdown") for unit in units.values()):
         return
     steppers = {method: Stepper(method, settings, context.device) for method in TIMED}
-    seconds = step_seconds(steppers, list(range(STEPS)), 1)
+    seconds = step_seconds(steppers, list(range(STEPS)), 1, progress=context.progress)
     for method, unit in units.items():
         yield unit.record("slowdown", fmean(seconds[method]) / fmean(seconds[TIMED[0]]), "times")
 

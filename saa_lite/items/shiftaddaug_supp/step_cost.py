@@ -126,7 +126,7 @@ def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]
 
 
 def step_seconds(
-    steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int, *, progress: bool = True
+    steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int, *, progress: bool
 ) -> dict[str, list[float]]:
     """Seconds of each step by method; the methods take turns, under a progress bar.
 
@@ -138,11 +138,10 @@ def step_seconds(
     )
     clock = time.process_time if alone else time.perf_counter
     order = [steps[0]] * warm_up + list(steps)
-    first = next(iter(steppers))
-    with tqdm(order, unit="round", disable=not progress) as bar:
-        waiting = {name: iter(bar if name == first else order) for name in steppers}
-        calls = {n: lambda n=n: steppers[n].step(next(waiting[n])) for n in steppers}
-        return interleaved(calls, len(steps), warm_up, clock=clock)
+    waiting = {name: iter(order) for name in steppers}
+    calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
+    with tqdm(total=len(order), unit="round", disable=not progress) as bar:
+        return interleaved(calls, len(steps), warm_up, clock=clock, after_round=bar.update)
 
 
 def step_memory_mb(

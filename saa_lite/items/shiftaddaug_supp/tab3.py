@@ -5,11 +5,11 @@ multiply-accumulates of the configurations that were drawn predict for a machine
 arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
-repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows median and
-quartiles of the repeats. Memory is that of the costliest steps. ``memory_mb`` is the peak beyond
-the set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other: what the
-largest of these configurations needs by itself. For both, freed memory goes back to the system at
-once. ``kept_memory_mb`` is the peak as ``saa-lite`` trains, where it stays
+repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows medians of the
+repeats, of the slowdown quartiles too. Memory is that of the costliest steps. ``memory_mb`` is the
+peak beyond the set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other:
+what the largest of these configurations needs by itself. For both, freed memory goes back to the
+system at once. ``kept_memory_mb`` is the peak as ``saa-lite`` trains, where it stays
 (:mod:`saa_lite.allocator`).
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
+from saa_lite.allocator import has_tunables
 from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
@@ -69,10 +70,10 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         units = {method: _unit(context, settings, method, seed) for method in ROWS}
         if not all(unit.done(*TIMES) for unit in units.values()):
             yield from _time(units, settings, steps)
-    largest = costliest(training(settings), steps, MEMORY_STEPS)
-    for method in ROWS:
-        unit = _unit(context, settings, method, 0)
-        if not unit.done("memory_mb"):
+    first = [_unit(context, settings, method, 0) for method in ROWS]
+    if missing := [unit for unit in first if not unit.done("memory_mb")]:
+        largest = costliest(training(settings), steps, MEMORY_STEPS)
+        for unit in missing:
             yield from _memory(unit, settings, largest)
 
 
@@ -126,7 +127,7 @@ def _memory(unit: Unit, settings: Settings, steps: list[int]) -> Iterator[Record
 
     if unit.method in AUGMENTED:
         yield unit.record("least_memory_mb", measured("augmented"), "MB")
-    if not on_gpu:
+    if not on_gpu and has_tunables():
         yield unit.record("kept_memory_mb", measured("all", keep=True), "MB")
     yield unit.record("memory_mb", measured("all"), "MB")
 
