@@ -274,6 +274,11 @@ def test_table_has_published_and_own_numbers_apart() -> None:
     assert rows["MobileNetV2-w0.35", "CIFAR100", "Mult"][:2] == ("—", "40.50 ± 0.71")
     assert rows["MCUNet", "Flower102", "AugAdd"] == ("84.33", "—", "—")
     assert ("MCUNet", "CIFAR10", "Mult") not in rows
+    lost = replace(found[0], seed=2, metric="diverged_epoch", value=3.0, unit="epoch")
+    table = tab2.draw([*found, lost], load_published(TABLE, related=True))
+    assert isinstance(table, Table)
+    (row,) = (row for row in table.rows if row[:3] == ("MobileNetV2-w0.35", "CIFAR100", "Shift"))
+    assert row[4:] == ("30.50 ± 0.71", "5 epochs, 10,000 images, 2 seeds, 1 more ended in NaN")
 
 
 def test_cells_of_the_table_have_their_own_widths_and_images() -> None:

@@ -86,9 +86,9 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     rows: list[tuple[str, ...]] = []
     for network, label in NETWORKS.items():
         for dataset, column in _columns(records):
-            cell = [r for r in fair(records) if (r.model, r.dataset) == (network, dataset)]
+            here = [r for r in records if (r.model, r.dataset) == (network, dataset)]
             for method, name in ROWS.items():
-                number, ours = printed.get((f"{label} {name}", column)), _ours(cell, method)
+                number, ours = printed.get((f"{label} {name}", column)), _ours(here, method)
                 if number or ours != NOTHING:
                     rows.append((label, column, name, number or "—", *ours))
     return Table(
@@ -107,14 +107,20 @@ def _columns(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def _ours(cell: Sequence[Record], method: str) -> tuple[str, str]:
-    """Mean ± standard deviation over seeds in the longest configuration, and what it cost."""
-    group = best_group(cell, FAIR, (method,))
+    """Mean ± standard deviation over seeds in the longest configuration, and what it cost.
+
+    Runs that diverged have no accuracy: they are counted beside the others, not left out.
+    """
+    group = best_group(fair(cell), FAIR, (method,))
     if group is None:
         return NOTHING
     runs = list(group.by_method[method].values())
     values = [run.value for run in runs]
     spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
     seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}"
+    same = (method, "diverged_epoch", runs[0].config_hash)
+    if lost := sum((r.method, r.metric, r.config_hash) == same for r in cell):
+        seeds += f", {lost} more ended in NaN"
     cost = f"{runs[0].epochs} epochs, {train_images(runs[0]):,} images, {seeds}"
     return f"{fmean(values):.2f}{spread}", cost
 
