@@ -8,6 +8,7 @@ from saa_lite.augment.builder import Builder
 from saa_lite.augment.config import AugmentConfig
 from saa_lite.augment.network import AugmentedNet
 from saa_lite.augment.networks import WIDENERS
+from saa_lite.augment.rectifier import rectify_in_place
 from saa_lite.errors import UsageError
 
 
@@ -45,4 +46,5 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
         )
     net, builder = copy.deepcopy(target), Builder(chosen)
     widen(net, builder)
+    rectify_in_place(net)
     return AugmentedNet(net, chosen, builder.axes, [block for block in builder.blocks if block])

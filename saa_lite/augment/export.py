@@ -7,6 +7,7 @@ from torch import nn
 
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
 from saa_lite.augment.network import AugmentedNet, Deepened, check_augmented
+from saa_lite.augment.rectifier import rectify_in_place
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 from saa_lite.nn import ShiftConv2d
@@ -37,6 +38,7 @@ def export(model: AugmentedNet) -> nn.Module:
     net = copy.deepcopy(model.net)
     for owner in list(net.modules()):
         _restore(owner)
+    rectify_in_place(net, on=False)
     return net.requires_grad_(False)
 
 
