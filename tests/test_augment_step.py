@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from saa_lite.augment import AugmentedNet
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.norm import add_first, first_channels
 from saa_lite.augment.unit import WideConv
 from saa_lite.costs import count
-from saa_lite.items.shiftaddaug_supp import step_cost
+from saa_lite.items.shiftaddaug_supp import step_cost, step_memory
 from saa_lite.items.shiftaddaug_supp.tab3 import PROFILES, training
 from saa_lite.models import create_model
 from saa_lite.nn import make_conv
@@ -94,15 +95,29 @@ def test_all_methods_are_timed_on_the_same_configurations() -> None:
     drawn = [[stepper.configuration(i) for i in range(3)] for stepper in steppers]
     assert drawn[0] == drawn[1]
     assert drawn[0][0] != drawn[0][1]
-    macs = step_cost.step_macs(SMALL, [0, 1, 2])[1]
-    assert len(set(macs)) == 3
-    assert step_cost.costliest(SMALL, [0, 1, 2], 1) == [macs.index(max(macs))]
-    assert step_cost.costliest(SMALL, [0, 1, 2], 5) == [0, 1, 2]
+
+
+def test_the_largest_steps_and_the_largest_configuration_alone() -> None:
+    first, *others = step_memory.largest(SMALL, [0, 1, 2], 5)
+    assert sorted([first, *others]) == [0, 1, 2]
+    assert step_memory.largest(SMALL, [0, 1, 2], 1) == [first]
+    trained = step_memory.stepper(step_memory.ALONE, SMALL, [first, *others])
+    wide = step_cost.Stepper("netaug", SMALL)
+    model, size = wide.run.model, SMALL.image_size
+    assert isinstance(model, AugmentedNet)
+    sizes = [step_memory.map_numbers(model, wide.configuration(i), size) for i in range(3)]
+    assert sizes[first] == max(sizes) > min(sizes)
+    macs = step_cost.multiply_accumulates(model, wide.configuration(first), size)
+    assert count(trained.run.model, size).count("multiply") == macs
+    before = [p.clone() for p in trained.run.model.parameters()]
+    trained.step(0)
+    after = trained.run.model.parameters()
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_memory_is_that_of_the_new_process_alone() -> None:
     """Whoever starts it may have needed more before, and does not count."""
     ballast = torch.ones(100_000_000)  # 400 MB, several times what these steps need
     del ballast
-    needed = step_cost.step_memory_mb("conv", SMALL, [0, 1])
+    needed = step_memory.step_memory_mb("conv", SMALL, [0, 1])
     assert 1 < needed < 200

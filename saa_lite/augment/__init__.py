@@ -6,6 +6,7 @@ from saa_lite.augment.config import AugmentConfig, Mutation
 from saa_lite.augment.export import export
 from saa_lite.augment.method import AugmentedTraining
 from saa_lite.augment.network import AugmentedNet
+from saa_lite.augment.plain import plain_network
 from saa_lite.augment.sort import sort_channels
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Mutation",
     "augment",
     "export",
+    "plain_network",
     "sort_channels",
 ]

@@ -27,11 +27,19 @@ class WideDepthwise(nn.Module):
         n = self.axis.target
         if x.shape[1] == n:
             return self.norm(self.layer(x))
+        if not self.is_free:
+            return self.norm(self._convolve(x, self.weight(x.shape[1])))
         assert self.below is not None
         extra = self.below[: x.shape[1] - n]
-        if not self.is_free:
-            return self.norm(self._convolve(x, torch.cat([self.layer.weight, extra])))
         return self.norm(torch.cat([self.layer(x[:, :n]), self._convolve(x[:, n:], extra)], 1))
+
+    def weight(self, channels: int) -> Tensor:
+        """W[:channels] as a convolution reads it; the target's are its layer's own."""
+        extra = channels - self.axis.target
+        if not extra:
+            return self.layer.weight
+        assert self.below is not None
+        return torch.cat([self.layer.weight, self.below[:extra]])
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer
@@ -52,9 +60,14 @@ class WideLinear(nn.Module):
         self.right = nn.Parameter(extra) if inputs.largest > columns else None
 
     def forward(self, x: Tensor) -> Tensor:
-        m = self.inputs.target
-        if x.shape[1] == m:
+        if x.shape[1] == self.inputs.target:
             return self.layer(x)
+        return F.linear(x, self.weight(x.shape[1]), self.layer.bias)
+
+    def weight(self, columns: int) -> Tensor:
+        """W[:, :columns]; the target's are its layer's own."""
+        extra = columns - self.inputs.target
+        if not extra:
+            return self.layer.weight
         assert self.right is not None
-        extra = self.right[:, : x.shape[1] - m]
-        return F.linear(x, torch.cat([self.layer.weight, extra], 1), self.layer.bias)
+        return torch.cat([self.layer.weight, self.right[:, :extra]], 1)

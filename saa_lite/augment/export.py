@@ -52,7 +52,7 @@ def _restore(owner: nn.Module) -> None:
             children[name] = child.layer
         elif isinstance(child, (WideConv, WideDepthwise)):
             children[name] = _plain_layer(child)
-            _put_norm_back(owner, name, child.norm.target)
+            put_norm_back(owner, name, child.norm.target)
 
 
 def _plain_layer(unit: WideConv | WideDepthwise) -> nn.Conv2d:
@@ -66,7 +66,7 @@ def _plain_layer(unit: WideConv | WideDepthwise) -> nn.Conv2d:
     return layer
 
 
-def _put_norm_back(owner: nn.Module, conv: str, norm: nn.BatchNorm2d) -> None:
+def put_norm_back(owner: nn.Module, conv: str, norm: nn.BatchNorm2d) -> None:
     """The norm stood right behind its convolution, where an identity keeps its place."""
     names = list(owner._modules)
     owner._modules[names[names.index(conv) + 1]] = norm

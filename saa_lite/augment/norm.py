@@ -36,13 +36,17 @@ class WideNorm(nn.Module):
 
     def forward(self, x: Tensor, start: int = 0, *, as_conv: bool = False) -> Tensor:
         """x [B,C,H,W] holds channels ``start`` … of the layer; ``start`` is 0 or n."""
-        n, stop = self.target.num_features, start + x.shape[1]
+        return normalise(x, self.parts(x.shape[1], start, as_conv=as_conv))
+
+    def parts(self, channels: int, start: int = 0, *, as_conv: bool = False) -> list[Part]:
+        """The norms of channels ``start`` … ``start + channels`` in turn."""
+        n, stop = self.target.num_features, start + channels
         first = self.conv if as_conv and self.conv is not None else self.target
         parts: list[Part] = [(first, min(stop, n))] if start == 0 else []
         if stop > n:
             assert self.rest is not None
             parts.append((self.rest, stop - n))
-        return normalise(x, parts)
+        return parts
 
 
 def like(norm: nn.BatchNorm2d, channels: int) -> nn.BatchNorm2d:
@@ -59,8 +63,8 @@ def normalise(x: Tensor, parts: Sequence[Part]) -> Tensor:
     if len(parts) == 1 and parts[0][0].num_features == parts[0][1]:
         return parts[0][0](x)
     lead = parts[0][0]
-    mean, var = (_joined(parts, name).detach() for name in ("running_mean", "running_var"))
-    gamma, beta = (_joined(parts, name) for name in ("weight", "bias"))
+    mean, var = (joined(parts, name).detach() for name in ("running_mean", "running_var"))
+    gamma, beta = (joined(parts, name) for name in ("weight", "bias"))
     momentum = lead.momentum
     if momentum is None:  # cumulative, as nn.BatchNorm2d
         momentum = 1.0 / (int(lead.num_batches_tracked or 0) + 1)
@@ -70,7 +74,8 @@ def normalise(x: Tensor, parts: Sequence[Part]) -> Tensor:
     return out
 
 
-def _joined(parts: Sequence[Part], name: str) -> Tensor:
+def joined(parts: Sequence[Part], name: str) -> Tensor:
+    """The tensor ``name`` of all parts, one vector [channels]."""
     return torch.cat([getattr(norm, name)[:count] for norm, count in parts])
 
 

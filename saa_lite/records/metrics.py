@@ -23,8 +23,9 @@ METRICS: dict[str, tuple[str, ...]] = {
         "slowdown",
         "predicted_slowdown",
         "memory_mb",
-        "least_memory_mb",
+        "alone_memory_mb",
         "kept_memory_mb",
+        "kept_alone_memory_mb",
     ),
     "addernet-impacts/eq-gradients": (
         "relative_error",

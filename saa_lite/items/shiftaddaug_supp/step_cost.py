@@ -1,28 +1,25 @@
-"""What one training step of every method costs: time, taken in turns, and peak memory.
+"""What one training step of every method costs in time, taken in turns.
 
 A step is complete: passes forwards and backwards, weight generation, optimiser. Images are random
 and already in memory. The configurations of the augmented passes are one fixed list, the same for
 every method, because they are drawn from (seed, epoch, step) alone.
 """
 
-import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from saa_lite.allocator import HAND_BACK, KEEP, allocator
 from saa_lite.augment import AugmentedNet
 from saa_lite.augment.axes import Configuration
 from saa_lite.augment.method import AugmentedTraining
 from saa_lite.bench.rounds import interleaved
 from saa_lite.data import ImageSet
 from saa_lite.items.augmented import Settings, build, train_config, training_method
-from saa_lite.items.memory import peak_memory_mb
-from saa_lite.train import backward_pass
 from saa_lite.train.loop import train_step
 from saa_lite.train.run import Run
 
@@ -32,15 +29,19 @@ SETS = {"train": 4, "test": 1}  # batches; only the first one of the training se
 
 @dataclass
 class Stepper:
-    """One method, set up for training on random images, that makes the same step again."""
+    """One method, set up for training on random images, that makes the same step again.
+
+    ``network`` takes the place of the method's own, if given.
+    """
 
     method: str
     settings: Settings
     device: str = "cpu"
+    network: nn.Module | None = None
 
     def __post_init__(self) -> None:
         train_set, test_set = (random_images(self.settings, split) for split in SETS)
-        model = build(self.method, self.settings, train_set, seed=0)
+        model = self.network or build(self.method, self.settings, train_set, seed=0)
         method = training_method(self.method, self.settings)
         config = train_config(self.settings, seed=0)
         self.run = Run(
@@ -54,17 +55,6 @@ class Stepper:
         """The step number ``index``, which decides what the augmented pass runs."""
         self.run.step = index
         train_step(self.run, self.images, self.labels)
-        self.wait()
-
-    def augmented_pass(self, index: int) -> None:
-        """The augmented pass of a step alone, and the optimiser."""
-        model = self.run.model
-        assert isinstance(model, AugmentedNet)
-        self.run.step = index
-        self.run.optimizer.zero_grad()
-        with model.configured(self.configuration(index)):
-            backward_pass(self.run, self.images, self.labels)
-        self.run.optimizer.step()
         self.wait()
 
     def configuration(self, index: int) -> Configuration:
@@ -90,28 +80,28 @@ def random_images(settings: Settings, split: str) -> ImageSet:
     return ImageSet("random", split, images, torch.arange(count) % CLASSES, names)
 
 
-@torch.no_grad()
 def multiply_accumulates(model: AugmentedNet, configuration: Configuration, size: int) -> int:
     """Multiply-accumulates of one image of ``size``² in a configuration of a multiplicative net."""
+    with FlopCounterMode(display=False) as counter:
+        run_once(model, configuration, size)
+    return int(counter.get_total_flops()) // 2
+
+
+@torch.no_grad()
+def run_once(model: AugmentedNet, configuration: Configuration, size: int) -> None:
+    """One black image of ``size``² through a configuration, in evaluation mode."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with FlopCounterMode(display=False) as counter, model.configured(configuration):
+    with model.configured(configuration):
         model(torch.zeros(1, 3, size, size, device=device))
     model.train(was_training)
-    return int(counter.get_total_flops()) // 2
 
 
 def predicted_slowdowns(settings: Settings, steps: Sequence[int]) -> list[float]:
     """Per step, (MACs of the target + MACs of its configuration) / MACs of the target."""
     base, wide = step_macs(settings, steps)
     return [(base + macs) / base for macs in wide]
-
-
-def costliest(settings: Settings, steps: Sequence[int], count: int) -> list[int]:
-    """The ``count`` steps whose configurations have the most multiply-accumulates, in order."""
-    macs = dict(zip(steps, step_macs(settings, steps)[1], strict=True))
-    return sorted(sorted(steps, key=macs.__getitem__)[-count:])
 
 
 def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]:
@@ -142,40 +132,3 @@ def step_seconds(
     calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
     with tqdm(total=len(order), unit="round", disable=not progress) as bar:
         return interleaved(calls, len(steps), warm_up, clock=clock, after_round=bar.update)
-
-
-def step_memory_mb(
-    method: str,
-    settings: Settings,
-    steps: Sequence[int],
-    *,
-    passes: str = "all",
-    keep: bool = False,
-) -> float:
-    """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
-
-    Args:
-        passes: "all", or "augmented" for the augmented pass alone.
-        keep: as ``saa-lite`` trains, which keeps freed memory; holes between tensors then count.
-            Otherwise the C library hands freed tensors back at once.
-    """
-    tunables = KEEP if keep else HAND_BACK
-    with allocator(tunables), multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory, (method, settings, list(steps), passes, torch.get_num_threads()))
-
-
-def _memory(method: str, settings: Settings, steps: list[int], passes: str, threads: int) -> float:
-    torch.set_num_threads(threads)
-    stepper = Stepper(method, settings)
-    before = peak_memory_mb()
-    for index in steps:
-        (stepper.step if passes == "all" else stepper.augmented_pass)(index)
-    return peak_memory_mb() - before
-
-
-def cuda_memory_mb(stepper: Stepper, steps: Sequence[int], *, passes: str = "all") -> float:
-    """Peak memory in MB that torch allocates on the GPU during the given steps."""
-    torch.cuda.reset_peak_memory_stats(stepper.device)
-    for index in steps:
-        (stepper.step if passes == "all" else stepper.augmented_pass)(index)
-    return peak_memory_mb(stepper.device)

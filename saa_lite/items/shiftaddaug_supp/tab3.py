@@ -6,15 +6,18 @@ arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
 repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows medians of the
-repeats, of the slowdown quartiles too. Memory is that of the costliest steps. ``memory_mb`` is the
-peak beyond the set-up, ``least_memory_mb`` that of the augmented passes alone, one after the other:
-what the largest of these configurations needs by itself. For both, freed memory goes back to the
-system at once. ``kept_memory_mb`` is the peak as ``saa-lite`` trains, where it stays
-(:mod:`saa_lite.allocator`).
+repeats, of the slowdown quartiles too.
+
+``memory_mb`` is the peak of the steps with the largest maps beyond the set-up, where freed memory
+goes back to the system at once; ``alone_memory_mb`` that of the largest of these configurations,
+trained by itself as a plain network of torch's layers. ``kept_memory_mb`` and
+``kept_alone_memory_mb`` are the same two as ``saa-lite`` trains, where freed memory stays
+(:mod:`saa_lite.allocator`) and holes between tensors count. Times are of this setting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from statistics import fmean, median
 
 from saa_lite.allocator import has_tunables
@@ -22,13 +25,12 @@ from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
-from saa_lite.items.shiftaddaug_supp.step_cost import (
-    Stepper,
-    costliest,
+from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, predicted_slowdowns, step_seconds
+from saa_lite.items.shiftaddaug_supp.step_memory import (
+    ALONE,
     cuda_memory_mb,
-    predicted_slowdowns,
+    largest,
     step_memory_mb,
-    step_seconds,
 )
 from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
@@ -40,7 +42,7 @@ ROWS = {
 }  # fmt: skip
 AUGMENTED = ("netaug", "aug-shift", "aug-adder")
 TIMES = ("step_ms", "slowdown", "predicted_slowdown")
-MEMORY = ("memory_mb", "least_memory_mb", "kept_memory_mb")
+MEMORY = ("memory_mb", "alone_memory_mb", "kept_memory_mb", "kept_alone_memory_mb")
 MEMORY_STEPS = 10
 
 
@@ -72,9 +74,9 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
             yield from _time(units, settings, steps)
     first = [_unit(context, settings, method, 0) for method in ROWS]
     if missing := [unit for unit in first if not unit.done("memory_mb")]:
-        largest = costliest(training(settings), steps, MEMORY_STEPS)
+        measure = _measured(settings, steps, context.device)
         for unit in missing:
-            yield from _memory(unit, settings, largest)
+            yield from _memory(unit, measure)
 
 
 def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
@@ -116,20 +118,31 @@ def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Itera
         yield unit.record("predicted_slowdown", predicted, "times")
 
 
-def _memory(unit: Unit, settings: Settings, steps: list[int]) -> Iterator[Record]:
-    recipe, device = training(settings), unit.context.device
-    on_gpu = device.startswith("cuda")
+Measure = Callable[[str, bool], float]  # (method or ALONE, is freed memory kept) → MB
 
-    def measured(passes: str, *, keep: bool = False) -> float:
-        if on_gpu:
-            return cuda_memory_mb(Stepper(unit.method, recipe, device), steps, passes=passes)
-        return step_memory_mb(unit.method, recipe, steps, passes=passes, keep=keep)
 
-    if unit.method in AUGMENTED:
-        yield unit.record("least_memory_mb", measured("augmented"), "MB")
-    if not on_gpu and has_tunables():
-        yield unit.record("kept_memory_mb", measured("all", keep=True), "MB")
-    yield unit.record("memory_mb", measured("all"), "MB")
+def _measured(settings: Settings, steps: list[int], device: str) -> Measure:
+    """Peak memory of the steps with the largest maps; each number is measured once."""
+    recipe = training(settings)
+    memory_steps = largest(recipe, steps, MEMORY_STEPS)
+
+    @cache
+    def measure(method: str, keep: bool) -> float:
+        if device.startswith("cuda"):
+            return cuda_memory_mb(method, recipe, memory_steps, device)
+        return step_memory_mb(method, recipe, memory_steps, keep=keep)
+
+    return measure
+
+
+def _memory(unit: Unit, measure: Measure) -> Iterator[Record]:
+    """On a GPU, and with another C library than GNU's, nobody chooses what is kept."""
+    chosen = not unit.context.device.startswith("cuda") and has_tunables()
+    for keep in (True, False) if chosen else (False,):
+        name = "kept_" if keep else ""
+        if unit.method in AUGMENTED:
+            yield unit.record(f"{name}alone_memory_mb", measure(ALONE, keep), "MB")
+        yield unit.record(f"{name}memory_mb", measure(unit.method, keep), "MB")
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
@@ -145,8 +158,8 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     rows = [_row(method, values, printed) for method in ROWS]
     columns = (
         "method", "step (ms)", "time / Base", "MACs / Base", "time / MACs",
-        "published time / Base", "memory (MB)", "memory / Base", "memory / largest pass",
-        "published memory / Base", "memory in training (MB)",
+        "published time / Base", "memory (MB)", "memory / Base", "published memory / Base",
+        "memory / largest alone", "kept (MB)", "kept / largest alone",
     )  # fmt: skip
     return Table(columns, tuple(rows))
 
@@ -159,8 +172,8 @@ def _row(
     predicted = value[method, "predicted_slowdown"]
     speed = printed["Base", "speed"] / printed[name, "speed"]
     memory = printed[name, "memory"] / printed["Base", "memory"]
-    used, base = value.get((method, "memory_mb")), value.get(("conv", "memory_mb"))
-    least, kept = (value.get((method, f"{which}_memory_mb")) for which in ("least", "kept"))
+    used, alone, kept, kept_alone = (value.get((method, metric)) for metric in MEMORY)
+    base = value.get(("conv", "memory_mb"))
     return (
         name,
         f"{value[method, 'step_ms']:.0f}",
@@ -169,11 +182,16 @@ def _row(
         f"{value[method, 'slowdown'] / predicted:.2f}",
         f"{speed:.2f}",
         f"{used:.0f}" if used else "—",
-        f"{used / base:.2f}" if used and base else "—",
-        f"{used / least:.2f}" if used and least else "—",
+        _ratio(used, base),
         f"{memory:.2f}",
+        _ratio(used, alone),
         f"{kept:.0f}" if kept else "—",
+        _ratio(kept, kept_alone),
     )
+
+
+def _ratio(part: float | None, whole: float | None) -> str:
+    return f"{part / whole:.2f}" if part and whole else "—"
 
 
 def _quartiles(repeats: list[float]) -> str:

@@ -1,0 +1,93 @@
+"""Peak memory of training steps, and of the largest drawn configuration trained by itself.
+
+What a configuration needs is what torch takes to train it as a plain multiplicative network
+(:func:`saa_lite.augment.plain_network`) with the same recipe, for as many steps, and with the same
+treatment of freed memory.
+"""
+
+import multiprocessing
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from saa_lite.allocator import HAND_BACK, KEEP, allocator
+from saa_lite.augment import AugmentedNet, plain_network
+from saa_lite.augment.axes import Configuration
+from saa_lite.augment.depthwise import WideDepthwise
+from saa_lite.augment.unit import WideConv
+from saa_lite.items.augmented import Settings
+from saa_lite.items.memory import peak_memory_mb
+from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, run_once
+
+ALONE = "alone"  # in place of a method: the plain network of the first step's configuration
+
+
+def largest(settings: Settings, steps: Sequence[int], count: int) -> list[int]:
+    """The ``count`` steps whose augmented passes write the largest maps, the largest first."""
+    net = Stepper("netaug", settings)
+    model = net.run.model
+    assert isinstance(model, AugmentedNet)
+    written = {i: map_numbers(model, net.configuration(i), settings.image_size) for i in steps}
+    return sorted(steps, key=written.__getitem__, reverse=True)[:count]
+
+
+def map_numbers(model: AugmentedNet, configuration: Configuration, size: int) -> int:
+    """Numbers in the outputs of all wide layers, for one image of ``size``²."""
+    written: list[int] = []
+
+    def note(_: nn.Module, __: object, out: Tensor) -> None:
+        written.append(out.numel())
+
+    layers = [m for m in model.modules() if isinstance(m, (WideConv, WideDepthwise))]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        run_once(model, configuration, size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(written)
+
+
+def stepper(method: str, settings: Settings, steps: Sequence[int], device: str = "cpu") -> Stepper:
+    """The method, or with ``ALONE`` the first step's configuration as a network of its own."""
+    if method != ALONE:
+        return Stepper(method, settings, device)
+    net = Stepper("netaug", settings)
+    model = net.run.model
+    assert isinstance(model, AugmentedNet)
+    network = plain_network(model, net.configuration(steps[0]))
+    return Stepper("conv", settings, device, network)
+
+
+def step_memory_mb(
+    method: str, settings: Settings, steps: Sequence[int], *, keep: bool = False
+) -> float:
+    """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
+
+    Args:
+        method: or ``ALONE``.
+        keep: as ``saa-lite`` trains, which keeps freed memory; holes between tensors then count.
+            Otherwise the C library hands freed tensors back at once.
+    """
+    tunables = KEEP if keep else HAND_BACK
+    with allocator(tunables), multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory, (method, settings, list(steps), torch.get_num_threads()))
+
+
+def _memory(method: str, settings: Settings, steps: list[int], threads: int) -> float:
+    torch.set_num_threads(threads)
+    trained = stepper(method, settings, steps)
+    before = peak_memory_mb()
+    for index in steps:
+        trained.step(index)
+    return peak_memory_mb() - before
+
+
+def cuda_memory_mb(method: str, settings: Settings, steps: Sequence[int], device: str) -> float:
+    """Peak memory in MB that torch allocates on the GPU during the given steps."""
+    trained = stepper(method, settings, steps, device)
+    torch.cuda.reset_peak_memory_stats(device)
+    for index in steps:
+        trained.step(index)
+    return peak_memory_mb(device)
