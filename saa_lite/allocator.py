@@ -2,15 +2,14 @@
 
 By default it hands a large block back to the system when it is freed and asks for a new one at
 once. Every page of a new one is a fault and is filled with zeros. A training step allocates the
-same tensors again and again, those of an augmented network the largest, and paid for this with a
-third of its time or more: eight steps of AugShift (MobileNetV2-w0.35, r160, batch 32, one core of
-an AMD EPYC, a virtual machine) took 30.5 s of processor time, with ``KEEP`` 18.9 s.
+same tensors again and again, those of an augmented network the largest, and paid for this with up
+to a third of its time: eight steps of AugShift (MobileNetV2-w0.35, r160, batch 32, one core of
+an AMD EPYC, a virtual machine) took 21.4 s of processor time, with ``KEEP`` 16.6 s.
 
-The price is memory: holes between tensors stay. Those eight steps held 3.2 GB at the peak (by
-default 3.1 GB), the ten costliest of a hundred 4.3 GB where they need 2.7 GB (two threads,
-``shiftaddaug-supp/tab3``). ``KEEP`` therefore takes the small blocks' caches away as well. They
-hold the splinters that alignment leaves between two tensors, so that these cannot be joined for a
-larger one: with the caches it was 4.2 GB for the eight steps, and 5.5 GB for the ten.
+The price is memory: holes between tensors stay. What training holds, and what its tensors need,
+stands in table 3 (``shiftaddaug-supp/tab3``). ``KEEP`` also takes the small blocks' caches away.
+They hold the splinters that alignment leaves between two tensors, so that these cannot be joined
+for a larger one: with the caches it was about a quarter more.
 """
 
 import os
