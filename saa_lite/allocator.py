@@ -2,8 +2,8 @@
 
 By default it hands a large block back to the system when it is freed and asks for a new one at
 once. Every page of a new one is a fault and is filled with zeros. A training step allocates the
-same tensors again and again, those of an augmented network the largest, and paid for this with up
-to a third of its time: eight steps of AugShift (MobileNetV2-w0.35, r160, batch 32, one core of
+same tensors again and again, those of an augmented network the largest, and paid for this with a
+fifth of its time or more: eight steps of AugShift (MobileNetV2-w0.35, r160, batch 32, one core of
 an AMD EPYC, a virtual machine) took 21.4 s of processor time, with ``KEEP`` 16.6 s.
 
 The price is memory: holes between tensors stay. What training holds, and what its tensors need,

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from saa_lite.augment import AugmentConfig, augment, plain_network
+from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 from saa_lite.models import create_model
 
@@ -22,11 +23,17 @@ def test_computes_what_netaug_does(name: str) -> None:
         with wide.configured(configuration):
             expected = wide(IMAGES)
         torch.testing.assert_close(alone(IMAGES), expected, rtol=1e-4, atol=1e-4)
-        expected.square().sum().backward()
-        alone(IMAGES).square().sum().backward()
         wide.zero_grad()
+        expected.square().mean().backward()
+        alone(IMAGES).square().mean().backward()
+        stem = next(module for module in wide.modules() if isinstance(module, WideConv))
+        ours, theirs = next(alone.parameters()).grad, stem.layer.weight.grad
+        assert ours is not None
+        assert theirs is not None
+        ours = ours[: len(theirs)]  # the target's channels of the first layer
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
     wide.eval()
-    alone = plain_network(wide, wide.largest).eval()
+    alone = plain_network(wide, wide.largest)
     with torch.no_grad(), wide.configured(wide.largest):
         torch.testing.assert_close(alone(IMAGES), wide(IMAGES), rtol=1e-4, atol=1e-4)
 
@@ -43,6 +50,15 @@ def test_only_torchs_own_layers_and_nothing_shared(conv: str) -> None:
     theirs = {parameter.data_ptr() for parameter in wide.parameters()}
     assert not theirs & {parameter.data_ptr() for parameter in alone.parameters()}
     assert alone(IMAGES).shape == wide(IMAGES).shape
+
+
+def test_type_and_mode_are_those_of_the_model() -> None:
+    wide = augment(create_model("mobilenet_v2_tiny"), AugmentConfig()).double().eval()
+    alone = plain_network(wide, wide.largest)
+    assert {tensor.dtype for tensor in alone.parameters()} == {torch.float64}
+    assert not any(module.training for module in alone.modules())
+    target = plain_network(wide, None)
+    assert torch.equal(target(IMAGES.double()), wide(IMAGES.double()))
 
 
 def test_another_model_is_refused() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saa_lite.augment import AugmentConfig, augment, export
+from saa_lite.augment import AugmentConfig, Mutation, augment, export
 from saa_lite.augment.rectifier import InPlaceReLU6, rectify_in_place
+from saa_lite.augment.unit import WideConv
 from saa_lite.models import create_model
 
 
@@ -44,12 +45,41 @@ def test_second_derivative_is_refused() -> None:
         slope.sum().backward()
 
 
+def test_an_expanded_gradient_has_room_of_its_own() -> None:
+    x = torch.tensor([-1.0, 2.0, 7.0], requires_grad=True)
+    InPlaceReLU6()(x * 1).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 1, 0]
+
+
+def test_hooks_and_evaluation_have_torchs_own() -> None:
+    model = augment(create_model("mobilenet_v2_tiny"), AugmentConfig())
+    seen: list[Tensor] = []
+    for module in model.modules():
+        if isinstance(module, (WideConv, InPlaceReLU6)):
+            module.register_full_backward_hook(lambda m, i, out: seen.extend(out))
+    model(torch.randn(2, 3, 32, 32, requires_grad=True)).sum().backward()
+    assert len(seen) > 5
+    x = torch.tensor([-1.0])
+    InPlaceReLU6()(x)
+    assert x.item() == -1
+
+
 @pytest.mark.filterwarnings("ignore:an adder layer trains")  # no optimiser here
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("conv", ["conv", "shift", "adder"])
-def test_network_trains_to_the_same_bits(conv: str) -> None:
+def test_network_trains_to_the_same_bits(
+    conv: str, share: float, layout: torch.memory_format
+) -> None:
+    """Also while blocks are blended, where a map is read twice."""
     torch.manual_seed(0)
-    images = torch.randn(4, 3, 32, 32)
-    model = augment(create_model("mobilenet_v2_tiny", conv=conv), AugmentConfig(depth=1))
+    images = torch.randn(4, 3, 32, 32).to(memory_format=layout)
+    config = AugmentConfig(depth=1, mutation=None if share == 1 else Mutation(0, 2))
+    model = augment(create_model("mobilenet_v2_tiny", conv=conv), config)
+    for block in model.mutating:
+        for unit in block:
+            unit.share = share
     found = []
     for on in (True, False):
         rectify_in_place(model, on=on)

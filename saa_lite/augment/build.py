@@ -19,6 +19,9 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
     of a convolution; otherwise all of its parameters keep their values. New parameters are drawn
     from torch's global generator.
 
+    ReLU6 works in place, which saves memory and forbids second derivatives:
+    :mod:`saa_lite.augment.rectifier` has the switch.
+
     Args:
         target: a ResNet for small images or a network of inverted blocks
             (:mod:`saa_lite.augment.networks`), with operator ``"conv"`` (then this is NetAug),

@@ -17,23 +17,29 @@ from saa_lite.augment.unit import WideConv
 M = TypeVar("M", bound=nn.Module)
 
 
-def plain_network(model: AugmentedNet, configuration: Configuration) -> nn.Module:
+def plain_network(model: AugmentedNet, configuration: Configuration | None) -> nn.Module:
     """The multiplicative network of these widths and depths, of torch's own layers.
 
-    It has the weights of ``model``, read as those of convolutions, in parameters of its own. For
-    NetAug it computes what ``model`` does while ``configured(configuration)``. ``model`` is left
-    as it was.
+    It has the weights of ``model``, read as those of convolutions, in parameters of its own, and
+    its mode (training or evaluation). For NetAug it computes what ``model`` does while
+    ``configured(configuration)``. ``model`` runs as the target afterwards.
+
+    Args:
+        configuration: ``model.largest``, one of ``model.draw()``, or None for the target's widths.
 
     Raises:
-        UsageError: another model.
+        UsageError: another model or configuration.
     """
     check_augmented(model, "plain_network")
-    with model.configured(configuration):
+    model.activate(configuration)
+    try:
         net = copy.deepcopy(model.net)
+    finally:
+        model.activate(None)
     for owner in list(net.modules()):
         _replace(owner)
     rectify_in_place(net, on=False)
-    return net.requires_grad_(True)
+    return net.requires_grad_(True).train(model.training)
 
 
 def _replace(owner: nn.Module) -> None:
@@ -69,11 +75,16 @@ def _linear(unit: WideLinear) -> nn.Linear:
 def _norm(norm: WideNorm, channels: int) -> nn.BatchNorm2d:
     parts = norm.parts(channels)
     names = ("weight", "bias", "running_mean", "running_var")
-    return _filled(like(norm.target, channels), **{name: joined(parts, name) for name in names})
+    values = {name: joined(parts, name) for name in names}
+    plain = _filled(like(norm.target, channels), **values)
+    plain.num_batches_tracked = copy.deepcopy(norm.target.num_batches_tracked)
+    return plain
 
 
 @torch.no_grad()
 def _filled(module: M, **values: Tensor) -> M:
+    first = next(iter(values.values()))
+    module.to(first.device, first.dtype)
     for name, value in values.items():
         getattr(module, name).copy_(value)
-    return module.to(next(iter(values.values())).device)
+    return module

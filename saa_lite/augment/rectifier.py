@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from saa_lite.augment.norm import is_channels_last
+
 
 class _ReLU6(torch.autograd.Function):
     @staticmethod
@@ -25,26 +27,38 @@ class _ReLU6(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (out,), (gradient,) = ctx.saved_tensors, gradients
+        dense = gradient.is_contiguous() or is_channels_last(gradient)
+        # An expanded gradient, as of a sum, is one number seen many times.
+        room = gradient if dense else torch.empty_like(out)
         hardtanh_backward = torch.ops.aten.hardtanh_backward.grad_input
-        found: Tensor = hardtanh_backward(gradient, out, 0.0, 6.0, grad_input=gradient)
+        found: Tensor = hardtanh_backward(gradient, out, 0.0, 6.0, grad_input=room)
         return found
 
 
 class InPlaceReLU6(nn.ReLU6):
     """min(max(x, 0), 6), the same bits as ``nn.ReLU6``; x is overwritten.
 
-    x must be a map that nothing else reads, as behind a batch norm, and one layer must read the
-    result, whose input gradient is a tensor of its own (as that of a convolution is): it is
-    overwritten, too.
+    x must be a map that nothing else reads, as behind a batch norm, and no reader of the result may
+    hand back a gradient that it shares with something else (an addition does; convolutions,
+    pooling and autograd's sum over several readers do not): it is overwritten, too. There is no
+    second derivative. A forward hook that keeps x finds the result in it.
+
+    Where nothing is saved for a backward pass, or x is a view (as under ``full_backward_hook``),
+    this is torch's own ReLU6.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.requires_grad or x._is_view():
+            return super().forward(x)
         out: Tensor = _ReLU6.apply(x)
         return out
 
 
 def rectify_in_place(net: nn.Module, *, on: bool = True) -> None:
-    """Let every ReLU6 of ``net`` work in place; with ``on=False``, let torch's own do it again."""
+    """Let every ReLU6 of ``net`` work in place; with ``on=False``, let torch's own do it again.
+
+    Second derivatives and ``torch.func`` need torch's own.
+    """
     before, after = (nn.ReLU6, InPlaceReLU6) if on else (InPlaceReLU6, nn.ReLU6)
     for module in net.modules():
         if type(module) is before:

@@ -41,7 +41,9 @@ class Stepper:
 
     def __post_init__(self) -> None:
         train_set, test_set = (random_images(self.settings, split) for split in SETS)
-        model = self.network or build(self.method, self.settings, train_set, seed=0)
+        model = self.network
+        if model is None:
+            model = build(self.method, self.settings, train_set, seed=0)
         method = training_method(self.method, self.settings)
         config = train_config(self.settings, seed=0)
         self.run = Run(

@@ -12,7 +12,8 @@ repeats, of the slowdown quartiles too.
 goes back to the system at once; ``alone_memory_mb`` that of the largest of these configurations,
 trained by itself as a plain network of torch's layers. ``kept_memory_mb`` and
 ``kept_alone_memory_mb`` are the same two as ``saa-lite`` trains, where freed memory stays
-(:mod:`saa_lite.allocator`) and holes between tensors count. Times are of this setting.
+(:mod:`saa_lite.allocator`) and holes between tensors count. Times are those of the process that
+runs the item; ``saa-lite run`` starts it with freed memory kept, unless told otherwise.
 """
 
 from collections.abc import Callable, Iterator
