@@ -8,6 +8,7 @@ from saa_lite.augment import AugmentConfig, Mutation, augment, export
 from saa_lite.augment.rectifier import InPlaceReLU6, rectify_in_place
 from saa_lite.augment.unit import WideConv
 from saa_lite.models import create_model
+from saa_lite.train.checkpoint import layers_of
 
 
 def passed(layer: nn.Module, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,3 +97,8 @@ def test_export_has_torchs_own() -> None:
     wide = {type(m) for m in model.modules() if isinstance(m, nn.ReLU6)}
     plain = {type(m) for m in export(model).modules() if isinstance(m, nn.ReLU6)}
     assert (wide, plain) == ({InPlaceReLU6}, {nn.ReLU6})
+
+
+def test_checkpoints_see_the_same_layer() -> None:
+    """Runs that began before it was there go on."""
+    assert layers_of(InPlaceReLU6()) == layers_of(nn.ReLU6()) == {"": "ReLU6()"}

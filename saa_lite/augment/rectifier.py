@@ -53,6 +53,10 @@ class InPlaceReLU6(nn.ReLU6):
         out: Tensor = _ReLU6.apply(x)
         return out
 
+    def _get_name(self) -> str:
+        """Checkpoints list layers as they print, and this is the same layer to them."""
+        return "ReLU6"
+
 
 def rectify_in_place(net: nn.Module, *, on: bool = True) -> None:
     """Let every ReLU6 of ``net`` work in place; with ``on=False``, let torch's own do it again.

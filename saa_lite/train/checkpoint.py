@@ -102,7 +102,7 @@ def layers_of(model: nn.Module) -> dict[str, str]:
     Tensor names alone do not tell an adder network from its multiplicative twin.
     """
     return {
-        name: f"{type(module).__name__}({module.extra_repr()})"
+        name: f"{module._get_name()}({module.extra_repr()})"
         for name, module in model.named_modules()
         if not any(True for _ in module.children())
     }
