@@ -101,14 +101,15 @@ def test_claims_on_time_and_memory() -> None:
     }
     lean = [cost("netaug", "memory_mb", 0, 90.0), cost("netaug", "alone_memory_mb", 0, 100.0)]
     assert judge(claim(item, "memory"), lean).verdict == REPRODUCED
-    kept = [cost("netaug", "kept_memory_mb", 0, 165.0)]
-    kept.append(cost("netaug", "kept_alone_memory_mb", 0, 150.0))
+    kept = [cost("netaug", "kept_memory_mb", 0, 110.0)]
     both = judge(claim(item, "memory"), [*lean, *kept])
     assert both.verdict == REPRODUCED
     assert both.measured == (
         "at most 1.10 times (NetAug) as training runs; "
         "0.90 times (NetAug) where freed memory goes back at once"
     )
+    # What holes the network alone would have is no excuse.
     fat = [cost("aug-adder", "kept_memory_mb", 0, 111.0)]
-    fat.append(cost("aug-adder", "kept_alone_memory_mb", 0, 100.0))
+    fat.append(cost("aug-adder", "alone_memory_mb", 0, 100.0))
+    fat.append(cost("aug-adder", "kept_alone_memory_mb", 0, 150.0))
     assert judge(claim(item, "memory"), [*lean, *fat]).verdict == CONTRADICTED

@@ -3,10 +3,10 @@
 Metrics: ``slowdown`` of a step over the multiplicative network's in the same repeat,
 ``predicted_slowdown``, the same of the multiply-accumulates of the sampled configurations,
 ``memory_mb`` at the peak of the largest steps and ``alone_memory_mb``, what their largest
-configuration takes as a plain network (both where freed memory goes back at once), and the same two
-with ``kept_``, where it stays, as in training. The table's own ratios belong to a GPU that these
-small networks leave half idle, so only their order can be asked of a processor; beside them stand
-the bounds that we set ourselves.
+configuration needs as a plain network (both where freed memory goes back at once), and
+``kept_memory_mb``, the peak where it stays, as in training. The table's own ratios belong to a GPU
+that these small networks leave half idle, so only their order can be asked of a processor; beside
+them stand the bounds that we set ourselves.
 """
 
 from collections.abc import Callable
@@ -83,15 +83,14 @@ def _bounded(method: str) -> Claim:
 
 
 def _lean(records: list[Record]) -> Exact | None:
-    """Peak of whole steps over that of the largest configuration, trained alone the same way."""
+    """Peak of whole steps over what the largest configuration needs, which has no holes in it."""
     found = {(r.config_hash, r.device, r.method, r.metric): r.value for r in records}
     worst, methods = {}, set()
     for kept in ("kept_", ""):
         ratios = [
             (found[config, device, method, f"{kept}memory_mb"] / alone, method)
             for (config, device, method, metric), alone in found.items()
-            if metric == f"{kept}alone_memory_mb"
-            and (config, device, method, f"{kept}memory_mb") in found
+            if metric == "alone_memory_mb" and (config, device, method, f"{kept}memory_mb") in found
         ]
         if ratios:
             worst[kept] = max(ratios)
@@ -117,8 +116,8 @@ COST = (
     *(_bounded(method) for method in ARITHMETIC),
     Claim(
         f"{ITEM}:memory",
-        f"Bound of ours: augmented training takes at most {MEMORY} times the memory of its largest "
-        "sampled configuration, trained alone as a plain network of torch's layers",
+        f"Bound of ours: augmented training takes at most {MEMORY} times the memory that its "
+        "largest sampled configuration needs as a plain network of torch's layers",
         ITEM,
         "no such number printed",
         "a CPU",
