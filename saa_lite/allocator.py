@@ -1,15 +1,19 @@
 """What the GNU C library does with freed memory, chosen when a process starts.
 
 By default it hands a large block back to the system when it is freed and asks for a new one at
-once. Every page of a new one is a fault and is filled with zeros. A training step allocates the
-same tensors again and again, those of an augmented network the largest, and paid for this with a
-fifth of its time or more: eight steps of AugShift (MobileNetV2-w0.35, r160, batch 32, one core of
-an AMD EPYC, a virtual machine) took 21.4 s of processor time, with ``KEEP`` 16.6 s.
+once. Every page of a new one is a fault and is filled with zeros: a training step allocates the
+same tensors again and again, those of an augmented network the largest, and took a third of its
+time for this on a virtual machine. With everything kept there are no faults, but holes: between
+large tensors whose sizes change from step to step they were nearly as large as the tensors.
 
-The price is memory: holes between tensors stay. What training holds, and what its tensors need,
-stands in table 3 (``shiftaddaug-supp/tab3``). ``KEEP`` also takes the small blocks' caches away.
-They hold the splinters that alignment leaves between two tensors, so that these cannot be joined
-for a larger one: with the caches it was about a quarter more.
+``KEEP_SMALLER`` is between the two. Freed blocks of less than 8 MiB are kept, nearly all that
+training on small images needs; larger ones go back. Steps of AugShift (MobileNetV2-w0.35, r160,
+batch 32, two cores of an AMD EPYC) took 1.27 times what their multiply-accumulates predict by
+default, 1.1 with ``KEEP_SMALLER``, 0.86 with everything kept; they held 2.0, 2.2 and 3.8 GB. These
+were runs by hand; what the command does now stands in table 3 (``shiftaddaug-supp/tab3``).
+
+``KEEP_SMALLER`` also takes the small blocks' caches away. They hold the splinters that alignment
+leaves between two tensors, so that these cannot be joined for a larger one.
 """
 
 import os
@@ -19,8 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "GLIBC_TUNABLES"
-KEEP = (
-    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:"
+KEEP_SMALLER = (
+    "glibc.malloc.mmap_threshold=8388608:glibc.malloc.trim_threshold=17179869184:"
     "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 )
 HAND_BACK = "glibc.malloc.mmap_threshold=65536"  # every tensor of 64 KiB or more on its own
@@ -33,7 +37,7 @@ def has_tunables() -> bool:
 
 
 def restart_keeping_memory() -> None:
-    """Start this program again, with the same arguments, in a process that keeps freed memory.
+    """Start this program again, with the same arguments, where small freed blocks are kept.
 
     Returns where there is nothing to do: the C library is another one, the process was started
     with settings of its allocator (see mallopt(3)), or the system refuses.
@@ -44,14 +48,21 @@ def restart_keeping_memory() -> None:
     sys.stderr.flush()
     again = [sys.executable, *sys.orig_argv[1:]]
     try:
-        os.execve(sys.executable, again, os.environ | {VARIABLE: _with_others(KEEP)})
+        os.execve(sys.executable, again, os.environ | {VARIABLE: _with_others(KEEP_SMALLER)})
     except OSError:
         return  # slower, and no worse
 
 
+def in_force() -> str:
+    """The settings that this process was started with, "default" where there are none."""
+    tunables = os.environ.get(VARIABLE, "").split(":")
+    settings = [setting for setting in tunables if setting.startswith("glibc.malloc.")]
+    settings += [f"{name}={os.environ[name]}" for name in OLDER_NAMES if name in os.environ]
+    return ":".join(settings) or "default"
+
+
 def _chosen() -> bool:
-    tunables = os.environ.get(VARIABLE, "")
-    return "glibc.malloc." in tunables or any(name in os.environ for name in OLDER_NAMES)
+    return in_force() != "default"
 
 
 def _with_others(tunables: str) -> str:
@@ -63,7 +74,7 @@ def _with_others(tunables: str) -> str:
 
 @contextmanager
 def allocator(tunables: str) -> Iterator[None]:
-    """Processes that start inside use ``KEEP`` or ``HAND_BACK``, whatever was set before."""
+    """Processes that start inside use these ``tunables``, whatever was set before."""
     names = (VARIABLE, *OLDER_NAMES)
     before = {name: os.environ[name] for name in names if name in os.environ}
     chosen = _with_others(tunables)

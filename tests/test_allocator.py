@@ -1,4 +1,4 @@
-"""Freed memory is found again without a page fault, unless the user has said otherwise."""
+"""Small freed blocks are found again without a page fault, unless the user says otherwise."""
 
 import os
 import platform
@@ -10,10 +10,11 @@ import pytest
 from saa_lite import cli
 from saa_lite.allocator import (
     HAND_BACK,
-    KEEP,
+    KEEP_SMALLER,
     OLDER_NAMES,
     VARIABLE,
     allocator,
+    in_force,
     restart_keeping_memory,
 )
 
@@ -25,14 +26,16 @@ restart_keeping_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
+size = int(sys.argv.pop(1))
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = libc.malloc(2**26)
-    ctypes.memset(block, 1, 2**26)
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
     libc.free(block)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, *sys.argv[1:])
 """
-MANY = 20  # 64 MiB in the largest pages that a system gives of itself, 2 MiB, are 32
+SMALL, LARGE = 7 * 2**20, 64 * 2**20
+MANY = 20  # LARGE in the largest pages that a system gives of itself, 2 MiB, is 32
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +44,18 @@ def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def faults() -> int:
-    """Page faults of a process's third 64 MiB block; the two before were freed."""
-    command = [sys.executable, "-c", FAULTS, "first argument", "-2"]
+def faults(size: int = LARGE) -> int:
+    """Page faults of a process's third block of ``size`` bytes; the two before were freed."""
+    command = [sys.executable, "-c", FAULTS, str(size), "first argument", "-2"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(" ", 1)
     assert out[1] == "first argument -2\n"
     return int(out[0])
 
 
 @glibc
-def test_freed_memory_is_found_again_after_the_restart() -> None:
-    assert faults() < MANY
+def test_small_blocks_are_found_again_after_the_restart_and_large_ones_go_back() -> None:
+    assert faults(SMALL) == 0
+    assert faults(LARGE) >= MANY
 
 
 @glibc
@@ -60,7 +64,8 @@ def test_freed_memory_is_found_again_after_the_restart() -> None:
 )
 def test_the_users_choice_stands(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
-    assert faults() >= MANY
+    assert faults(SMALL) > 0
+    assert in_force() == (value if name == VARIABLE else f"{name}={value}")
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,20 +77,23 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 @glibc
 def test_processes_started_inside_keep_or_hand_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with allocator(HAND_BACK):
-        assert faults() >= MANY
-        with allocator(KEEP):
-            assert faults() < MANY
-        assert os.environ[VARIABLE] == HAND_BACK
+        assert faults(SMALL) > 0
+        with allocator(KEEP_SMALLER):
+            assert faults(SMALL) == 0
+        assert os.environ[VARIABLE] == in_force() == HAND_BACK
     assert VARIABLE not in os.environ
+    assert in_force() == "default"
 
 
 @glibc
 def test_settings_of_other_things_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     monkeypatch.setenv(VARIABLE, "glibc.rtld.optional_static_tls=2048")
-    assert faults() < MANY
-    with allocator(KEEP):
-        assert os.environ[VARIABLE] == f"glibc.rtld.optional_static_tls=2048:{KEEP}"
+    assert faults(SMALL) == 0
+    assert in_force() == "default"
+    with allocator(KEEP_SMALLER):
+        assert os.environ[VARIABLE] == f"glibc.rtld.optional_static_tls=2048:{KEEP_SMALLER}"
+        assert in_force() == KEEP_SMALLER
 
 
 @glibc
@@ -93,7 +101,7 @@ def test_measuring_processes_ignore_the_users_choice(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "17179869184")
     with allocator(HAND_BACK):
-        assert faults() >= MANY
+        assert faults(SMALL) > 0
     assert os.environ["MALLOC_MMAP_MAX_"] == "0"
 
 
@@ -117,7 +125,7 @@ libc.free(rows[-1] + 1008)
 libc.free(rows[-1] + 2016)
 print(libc.malloc(2008) == rows[-1] + 1008)
 """
-    with allocator(KEEP):
+    with allocator(KEEP_SMALLER):
         command = [sys.executable, "-c", code]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert out == "True\n"

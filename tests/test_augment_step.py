@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.augment import AugmentedNet
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.axes import Axis, Configuration
 from saa_lite.augment.norm import add_first, first_channels
 from saa_lite.augment.unit import WideConv
 from saa_lite.costs import count
@@ -115,9 +115,32 @@ def test_the_largest_steps_and_the_largest_configuration_alone() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_the_augmented_pass_alone_leaves_the_targets_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    stepper = step_cost.Stepper("netaug", SMALL)
+    model = stepper.run.model
+    assert isinstance(model, AugmentedNet)
+    chosen, ran, configured = [], [], model.configured
+    model.register_forward_hook(lambda *_: ran.append(chosen[-1] if chosen else "target"))
+
+    def noted(configuration: Configuration) -> object:
+        chosen.append(configuration)
+        return configured(configuration)
+
+    monkeypatch.setattr(model, "configured", noted)
+    before = [p.clone() for p in model.parameters()]
+    step_memory.augmented_pass(stepper, 1)
+    assert ran == [stepper.configuration(1)]
+    after = model.parameters()
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    chosen.clear()
+    stepper.step(1)
+    assert ran[1:] == ["target", stepper.configuration(1)]
+
+
 def test_memory_is_that_of_the_new_process_alone() -> None:
     """Whoever starts it may have needed more before, and does not count."""
     ballast = torch.ones(100_000_000)  # 400 MB, several times what these steps need
     del ballast
     needed = step_memory.step_memory_mb("conv", SMALL, [0, 1])
     assert 1 < needed < 200
+    assert 1 < step_memory.step_memory_mb("netaug", SMALL, [0, 1], part="pass") < 400

@@ -24,8 +24,8 @@ METRICS: dict[str, tuple[str, ...]] = {
         "predicted_slowdown",
         "memory_mb",
         "alone_memory_mb",
-        "kept_memory_mb",
-        "kept_alone_memory_mb",
+        "pass_memory_mb",
+        "training_memory_mb",
     ),
     "addernet-impacts/eq-gradients": (
         "relative_error",

@@ -1,17 +1,19 @@
-"""Peak memory of training steps, and of the largest drawn configuration trained by itself.
+"""Peak memory of training steps, and of the largest drawn configuration by itself.
 
-What a configuration needs is what torch takes to train it as a plain multiplicative network
-(:func:`saa_lite.augment.plain_network`) with the same recipe, for as many steps, and with the same
-treatment of freed memory.
+"By itself" has two readings. One is what torch takes to train the configuration as a plain
+multiplicative network (:func:`saa_lite.augment.plain_network`) with the same recipe. The other,
+stricter since our layers save memory that torch's do not, is our own augmented pass without the
+target's.
 """
 
 import multiprocessing
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from saa_lite.allocator import HAND_BACK, KEEP, allocator
+from saa_lite.allocator import HAND_BACK, KEEP_SMALLER, allocator
 from saa_lite.augment import AugmentedNet, plain_network
 from saa_lite.augment.axes import Configuration
 from saa_lite.augment.depthwise import WideDepthwise
@@ -19,7 +21,9 @@ from saa_lite.augment.unit import WideConv
 from saa_lite.items.augmented import Settings
 from saa_lite.items.memory import peak_memory_mb
 from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, run_once
+from saa_lite.train import backward_pass
 
+Part = Literal["step", "pass"]
 ALONE = "alone"  # in place of a method: the plain network of the first step's configuration
 
 
@@ -60,34 +64,59 @@ def stepper(method: str, settings: Settings, steps: Sequence[int], device: str =
     return Stepper("conv", settings, device, network)
 
 
+def augmented_pass(stepper: Stepper, index: int) -> None:
+    """The augmented pass of a step without the target's, and the optimiser."""
+    model, run = stepper.run.model, stepper.run
+    assert isinstance(model, AugmentedNet)
+    run.optimizer.zero_grad()
+    with model.configured(stepper.configuration(index)):
+        backward_pass(run, stepper.images, stepper.labels)
+    run.optimizer.step()
+    stepper.wait()
+
+
 def step_memory_mb(
-    method: str, settings: Settings, steps: Sequence[int], *, keep: bool = False
+    method: str,
+    settings: Settings,
+    steps: Sequence[int],
+    *,
+    part: Part = "step",
+    keep: bool = False,
 ) -> float:
     """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
 
     Args:
         method: or ``ALONE``.
-        keep: as ``saa-lite`` trains, which keeps freed memory; holes between tensors then count.
-            Otherwise the C library hands freed tensors back at once.
+        part: whole steps, or their augmented passes alone.
+        keep: as ``saa-lite`` trains, which keeps freed blocks below 8 MiB; holes between tensors
+            then count. Otherwise the C library hands freed tensors back at once.
     """
-    tunables = KEEP if keep else HAND_BACK
+    tunables = KEEP_SMALLER if keep else HAND_BACK
     with allocator(tunables), multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory, (method, settings, list(steps), torch.get_num_threads()))
+        return pool.apply(_memory, (method, settings, list(steps), part, torch.get_num_threads()))
 
 
-def _memory(method: str, settings: Settings, steps: list[int], threads: int) -> float:
+def _memory(method: str, settings: Settings, steps: list[int], part: Part, threads: int) -> float:
     torch.set_num_threads(threads)
     trained = stepper(method, settings, steps)
     before = peak_memory_mb()
-    for index in steps:
-        trained.step(index)
+    _train(trained, steps, part)
     return peak_memory_mb() - before
 
 
-def cuda_memory_mb(method: str, settings: Settings, steps: Sequence[int], device: str) -> float:
+def _train(trained: Stepper, steps: Sequence[int], part: Part) -> None:
+    for index in steps:
+        if part == "pass":
+            augmented_pass(trained, index)
+        else:
+            trained.step(index)
+
+
+def cuda_memory_mb(
+    method: str, settings: Settings, steps: Sequence[int], device: str, *, part: Part = "step"
+) -> float:
     """Peak memory in MB that torch allocates on the GPU during the given steps."""
     trained = stepper(method, settings, steps, device)
     torch.cuda.reset_peak_memory_stats(device)
-    for index in steps:
-        trained.step(index)
+    _train(trained, steps, part)
     return peak_memory_mb(device)

@@ -8,12 +8,15 @@ arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows medians of the
 repeats, of the slowdown quartiles too.
 
-``memory_mb`` is the peak of the steps with the largest maps beyond the set-up, where freed memory
-goes back to the system at once; ``alone_memory_mb`` that of the largest of these configurations,
-trained by itself as a plain network of torch's layers. ``kept_memory_mb`` and
-``kept_alone_memory_mb`` are the same two as ``saa-lite`` trains, where freed memory stays
-(:mod:`saa_lite.allocator`) and holes between tensors count. Times are those of the process that
-runs the item; ``saa-lite run`` starts it with freed memory kept, unless told otherwise.
+``memory_mb`` is the peak of the ten steps with the largest maps, beyond the set-up, where freed
+memory goes back to the system at once: what the tensors need. So is what the largest of their
+configurations needs by itself, in two readings: ``alone_memory_mb`` as a plain network of torch's
+layers, ``pass_memory_mb`` as our augmented pass without the target's. ``training_memory_mb`` is the
+peak of all steps in their order, with the allocator that ``saa-lite run`` starts with
+(:mod:`saa_lite.allocator`), where holes between tensors count.
+
+Times are those of the process that runs the item. Its allocator is one of the settings, so that
+times with another one are never mixed with them.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +24,9 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import fmean, median
 
-from saa_lite.allocator import has_tunables
+from tqdm.auto import tqdm
+
+from saa_lite.allocator import has_tunables, in_force
 from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
@@ -29,6 +34,7 @@ from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, predicted_slowdowns, step_seconds
 from saa_lite.items.shiftaddaug_supp.step_memory import (
     ALONE,
+    Part,
     cuda_memory_mb,
     largest,
     step_memory_mb,
@@ -43,7 +49,7 @@ ROWS = {
 }  # fmt: skip
 AUGMENTED = ("netaug", "aug-shift", "aug-adder")
 TIMES = ("step_ms", "slowdown", "predicted_slowdown")
-MEMORY = ("memory_mb", "alone_memory_mb", "kept_memory_mb", "kept_alone_memory_mb")
+MEMORY = ("memory_mb", "alone_memory_mb", "pass_memory_mb", "training_memory_mb")
 MEMORY_STEPS = 10
 
 
@@ -76,7 +82,8 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
     first = [_unit(context, settings, method, 0) for method in ROWS]
     if missing := [unit for unit in first if not unit.done("memory_mb")]:
         measure = _measured(settings, steps, context.device)
-        for unit in missing:
+        shown = tqdm(missing, "memory", unit="method", disable=not context.progress)
+        for unit in shown:
             yield from _memory(unit, measure)
 
 
@@ -87,7 +94,7 @@ def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
         model=settings.network,
         dataset="random images",
         seed=seed,
-        settings={**shared, "device": context.device},
+        settings={**shared, "device": context.device, "allocator": in_force()},
     )
 
 
@@ -119,31 +126,44 @@ def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Itera
         yield unit.record("predicted_slowdown", predicted, "times")
 
 
-Measure = Callable[[str, bool], float]  # (method or ALONE, is freed memory kept) → MB
+Measure = Callable[[str, str], float]  # (method, metric) → MB
 
 
 def _measured(settings: Settings, steps: list[int], device: str) -> Measure:
-    """Peak memory of the steps with the largest maps; each number is measured once."""
+    """Peak memory of the steps; what the plain network takes is measured once for all methods."""
     recipe = training(settings)
     memory_steps = largest(recipe, steps, MEMORY_STEPS)
 
-    @cache
-    def measure(method: str, keep: bool) -> float:
+    def of(method: str, part: Part = "step") -> float:
         if device.startswith("cuda"):
-            return cuda_memory_mb(method, recipe, memory_steps, device)
-        return step_memory_mb(method, recipe, memory_steps, keep=keep)
+            return cuda_memory_mb(method, recipe, memory_steps, device, part=part)
+        return step_memory_mb(method, recipe, memory_steps, part=part)
+
+    alone = cache(lambda: of(ALONE))
+
+    def measure(method: str, metric: str) -> float:
+        if metric == "training_memory_mb":
+            return step_memory_mb(method, recipe, steps, keep=True)
+        if metric == "alone_memory_mb":
+            return alone()
+        return of(method, "pass" if metric == "pass_memory_mb" else "step")
 
     return measure
 
 
 def _memory(unit: Unit, measure: Measure) -> Iterator[Record]:
+    """``memory_mb`` last, since it tells that the others are there."""
+    for metric in reversed(MEMORY):
+        if metric == "training_memory_mb" and not _has_choice(unit.context.device):
+            continue
+        if metric in ("alone_memory_mb", "pass_memory_mb") and unit.method not in AUGMENTED:
+            continue
+        yield unit.record(metric, measure(unit.method, metric), "MB")
+
+
+def _has_choice(device: str) -> bool:
     """On a GPU, and with another C library than GNU's, nobody chooses what is kept."""
-    chosen = not unit.context.device.startswith("cuda") and has_tunables()
-    for keep in (True, False) if chosen else (False,):
-        name = "kept_" if keep else ""
-        if unit.method in AUGMENTED:
-            yield unit.record(f"{name}alone_memory_mb", measure(ALONE, keep), "MB")
-        yield unit.record(f"{name}memory_mb", measure(unit.method, keep), "MB")
+    return not device.startswith("cuda") and has_tunables()
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
@@ -160,7 +180,8 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     columns = (
         "method", "step (ms)", "time / Base", "MACs / Base", "time / MACs",
         "published time / Base", "memory (MB)", "memory / Base", "published memory / Base",
-        "memory / largest alone", "kept (MB)", "kept / largest alone",
+        "largest alone (MB)", "its pass (MB)", "in training (MB)", "in training / largest alone",
+        "in training / its pass",
     )  # fmt: skip
     return Table(columns, tuple(rows))
 
@@ -173,7 +194,7 @@ def _row(
     predicted = value[method, "predicted_slowdown"]
     speed = printed["Base", "speed"] / printed[name, "speed"]
     memory = printed[name, "memory"] / printed["Base", "memory"]
-    used, alone, kept, kept_alone = (value.get((method, metric)) for metric in MEMORY)
+    used, alone, own_pass, trained = (value.get((method, metric)) for metric in MEMORY)
     base = value.get(("conv", "memory_mb"))
     return (
         name,
@@ -182,13 +203,19 @@ def _row(
         f"{predicted:.2f}",
         f"{value[method, 'slowdown'] / predicted:.2f}",
         f"{speed:.2f}",
-        f"{used:.0f}" if used else "—",
+        _megabytes(used),
         _ratio(used, base),
         f"{memory:.2f}",
-        _ratio(used, alone),
-        f"{kept:.0f}" if kept else "—",
-        _ratio(kept, kept_alone),
+        _megabytes(alone),
+        _megabytes(own_pass),
+        _megabytes(trained),
+        _ratio(trained, alone),
+        _ratio(trained, own_pass),
     )
+
+
+def _megabytes(value: float | None) -> str:
+    return f"{value:.0f}" if value else "—"
 
 
 def _ratio(part: float | None, whole: float | None) -> str:
