@@ -1,16 +1,16 @@
 """What the GNU C library does with freed memory, chosen when a process starts.
 
 By default it hands a large block back to the system when it is freed and asks for a new one at
-once. Every page of a new one is a fault and is filled with zeros: a training step allocates the
-same tensors again and again, those of an augmented network the largest, and took a third of its
-time for this on a virtual machine. With everything kept there are no faults, but holes: between
-large tensors whose sizes change from step to step they were nearly as large as the tensors.
+once. Every page of a new one is a fault and is filled with zeros, and a training step allocates the
+same tensors again and again, those of an augmented network the largest. With everything kept there
+are no faults, but holes, since the sizes of these tensors change from step to step.
 
 ``KEEP_SMALLER`` is between the two. Freed blocks of less than 8 MiB are kept, nearly all that
-training on small images needs; larger ones go back. Steps of AugShift (MobileNetV2-w0.35, r160,
-batch 32, two cores of an AMD EPYC) took 1.27 times what their multiply-accumulates predict by
-default, 1.1 with ``KEEP_SMALLER``, 0.86 with everything kept; they held 2.0, 2.2 and 3.8 GB. These
-were runs by hand; what the command does now stands in table 3 (``shiftaddaug-supp/tab3``).
+training on small images needs; larger ones go back, unless they found room between kept ones. Time
+of an augmented step over what its multiply-accumulates predict, for NetAug, AugShift and AugAdd
+(MobileNetV2-w0.35, r160, batch 32, two cores of an AMD EPYC, a virtual machine), by hand: 1.25,
+1.27 and 1.15 by default, 0.84, 0.86 and 0.96 with everything kept, which held up to 3.8 GB. Both
+of ``KEEP_SMALLER`` stand in table 3 (``shiftaddaug-supp/tab3``).
 
 ``KEEP_SMALLER`` also takes the small blocks' caches away. They hold the splinters that alignment
 leaves between two tensors, so that these cannot be joined for a larger one.
@@ -36,7 +36,7 @@ def has_tunables() -> bool:
     return platform.libc_ver()[0] == "glibc"
 
 
-def restart_keeping_memory() -> None:
+def restart_keeping_small_blocks() -> None:
     """Start this program again, with the same arguments, where small freed blocks are kept.
 
     Returns where there is nothing to do: the C library is another one, the process was started
@@ -54,7 +54,9 @@ def restart_keeping_memory() -> None:
 
 
 def in_force() -> str:
-    """The settings that this process was started with, "default" where there are none."""
+    """The allocator's settings in the environment, "default" where there are none to set."""
+    if not has_tunables():
+        return "default"
     tunables = os.environ.get(VARIABLE, "").split(":")
     settings = [setting for setting in tunables if setting.startswith("glibc.malloc.")]
     settings += [f"{name}={os.environ[name]}" for name in OLDER_NAMES if name in os.environ]

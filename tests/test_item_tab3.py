@@ -40,11 +40,12 @@ def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
     measured = []
 
     def memory(
-        method: str, settings: object, steps: list[int], *, part: str = "step", keep: bool = False
+        method: str, settings: object, steps: list[int], *, part: str, hand_back: bool
     ) -> float:
-        assert steps == ([0, 1] if keep else [1, 0])
-        measured.append((method, part, keep))
-        return 100.0 * SECONDS.get(method, 4.0) * (1.5 if keep else 0.5 if part == "pass" else 1.0)
+        assert steps == ([1, 0] if hand_back else [0, 1])
+        measured.append((method, part, hand_back))
+        share = {"pass": 0.5, "step": 1.0}[part] if hand_back else 1.5
+        return 100.0 * SECONDS.get(method, 4.0) * share
 
     monkeypatch.setattr(tab3, "step_memory_mb", memory)
     settings = replace(tab3.PROFILES["smoke"], steps=2, seeds=2)
@@ -106,7 +107,7 @@ def test_claims_on_time_and_memory() -> None:
         "memory-pass": NOT_RUN,
     }
     lean = [cost("netaug", "memory_mb", 0, 90.0), cost("netaug", "alone_memory_mb", 0, 100.0)]
-    assert judge(claim(item, "memory"), lean).verdict == REPRODUCED
+    assert judge(claim(item, "memory"), lean).verdict == NOT_RUN  # the easier half
     trained = [cost("netaug", "training_memory_mb", 0, 110.0)]
     both = judge(claim(item, "memory"), [*lean, *trained])
     assert both.verdict == REPRODUCED
@@ -116,5 +117,7 @@ def test_claims_on_time_and_memory() -> None:
     fat.append(cost("aug-adder", "alone_memory_mb", 0, 100.0))
     assert judge(claim(item, "memory"), [*lean, *fat]).verdict == CONTRADICTED
     tight = [cost("netaug", "pass_memory_mb", 0, 80.0)]
-    assert judge(claim(item, "memory-pass"), [*lean, *tight]).verdict == CONTRADICTED
-    assert judge(claim(item, "memory"), [*lean, *tight]).verdict == REPRODUCED
+    assert judge(claim(item, "memory-pass"), [*lean, *trained, *tight]).verdict == CONTRADICTED
+    assert judge(claim(item, "memory"), [*lean, *trained, *tight]).verdict == REPRODUCED
+    thin = [cost("netaug", "training_memory_mb", 0, 80.0)]  # the other use is now the worse one
+    assert judge(claim(item, "memory-pass"), [*lean, *thin, *tight]).verdict == CONTRADICTED

@@ -11,14 +11,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from saa_lite.allocator import restart_keeping_memory
+from saa_lite.allocator import restart_keeping_small_blocks
 from saa_lite.cli.output import one_line, plain_warnings
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import SaaLiteError
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-TRAINING = ("run", "train", "notebooks")  # subcommands that gain by keeping freed memory
+TRAINING = ("run", "train", "notebooks")  # subcommands that gain by it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     if argv is None and arguments.module in TRAINING and _is_the_program():
-        restart_keeping_memory()
+        restart_keeping_small_blocks()
     try:
         with plain_warnings():
             status = _run(arguments)

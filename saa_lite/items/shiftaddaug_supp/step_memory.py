@@ -3,17 +3,18 @@
 "By itself" has two readings. One is what torch takes to train the configuration as a plain
 multiplicative network (:func:`saa_lite.augment.plain_network`) with the same recipe. The other,
 stricter since our layers save memory that torch's do not, is our own augmented pass without the
-target's.
+target's: the peak over those of several steps, the largest of them.
 """
 
 import multiprocessing
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from saa_lite.allocator import HAND_BACK, KEEP_SMALLER, allocator
+from saa_lite.allocator import HAND_BACK, allocator
 from saa_lite.augment import AugmentedNet, plain_network
 from saa_lite.augment.axes import Configuration
 from saa_lite.augment.depthwise import WideDepthwise
@@ -65,7 +66,7 @@ def stepper(method: str, settings: Settings, steps: Sequence[int], device: str =
 
 
 def augmented_pass(stepper: Stepper, index: int) -> None:
-    """The augmented pass of a step without the target's, and the optimiser."""
+    """The augmented pass of a step without the target's and what follows both, and the optimiser."""
     model, run = stepper.run.model, stepper.run
     assert isinstance(model, AugmentedNet)
     run.optimizer.zero_grad()
@@ -81,18 +82,20 @@ def step_memory_mb(
     steps: Sequence[int],
     *,
     part: Part = "step",
-    keep: bool = False,
+    hand_back: bool = True,
 ) -> float:
     """Peak memory in MB of the given steps beyond what the set-up takes, in a fresh process.
 
     Args:
         method: or ``ALONE``.
         part: whole steps, or their augmented passes alone.
-        keep: as ``saa-lite`` trains, which keeps freed blocks below 8 MiB; holes between tensors
-            then count. Otherwise the C library hands freed tensors back at once.
+        hand_back: the C library, if it is GNU's, hands freed tensors back at once. Otherwise it
+            does with them what it does in this process, and holes between tensors count.
     """
-    tunables = KEEP_SMALLER if keep else HAND_BACK
-    with allocator(tunables), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with (
+        allocator(HAND_BACK) if hand_back else nullcontext(),
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+    ):
         return pool.apply(_memory, (method, settings, list(steps), part, torch.get_num_threads()))
 
 

@@ -11,12 +11,12 @@ repeats, of the slowdown quartiles too.
 ``memory_mb`` is the peak of the ten steps with the largest maps, beyond the set-up, where freed
 memory goes back to the system at once: what the tensors need. So is what the largest of their
 configurations needs by itself, in two readings: ``alone_memory_mb`` as a plain network of torch's
-layers, ``pass_memory_mb`` as our augmented pass without the target's. ``training_memory_mb`` is the
-peak of all steps in their order, with the allocator that ``saa-lite run`` starts with
-(:mod:`saa_lite.allocator`), where holes between tensors count.
+layers, ``pass_memory_mb`` as the largest of our augmented passes without the target's.
+``training_memory_mb`` is the peak of all steps in their order, where holes between tensors count.
 
-Times are those of the process that runs the item. Its allocator is one of the settings, so that
-times with another one are never mixed with them.
+Times and the last of these are with the allocator of the process that runs the item;
+``saa-lite run`` chooses it (:mod:`saa_lite.allocator`). It is one of the settings, so that numbers
+with another one are never mixed with them.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from statistics import fmean, median
 
 from tqdm.auto import tqdm
 
-from saa_lite.allocator import has_tunables, in_force
+from saa_lite.allocator import in_force
 from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
@@ -134,19 +134,19 @@ def _measured(settings: Settings, steps: list[int], device: str) -> Measure:
     recipe = training(settings)
     memory_steps = largest(recipe, steps, MEMORY_STEPS)
 
-    def of(method: str, part: Part = "step") -> float:
+    def of(method: str, part: Part = "step", *, all_steps: bool = False) -> float:
+        chosen = steps if all_steps else memory_steps
         if device.startswith("cuda"):
-            return cuda_memory_mb(method, recipe, memory_steps, device, part=part)
-        return step_memory_mb(method, recipe, memory_steps, part=part)
+            return cuda_memory_mb(method, recipe, chosen, device, part=part)
+        return step_memory_mb(method, recipe, chosen, part=part, hand_back=not all_steps)
 
     alone = cache(lambda: of(ALONE))
 
     def measure(method: str, metric: str) -> float:
-        if metric == "training_memory_mb":
-            return step_memory_mb(method, recipe, steps, keep=True)
         if metric == "alone_memory_mb":
             return alone()
-        return of(method, "pass" if metric == "pass_memory_mb" else "step")
+        part: Part = "pass" if metric == "pass_memory_mb" else "step"
+        return of(method, part, all_steps=metric == "training_memory_mb")
 
     return measure
 
@@ -154,16 +154,10 @@ def _measured(settings: Settings, steps: list[int], device: str) -> Measure:
 def _memory(unit: Unit, measure: Measure) -> Iterator[Record]:
     """``memory_mb`` last, since it tells that the others are there."""
     for metric in reversed(MEMORY):
-        if metric == "training_memory_mb" and not _has_choice(unit.context.device):
-            continue
-        if metric in ("alone_memory_mb", "pass_memory_mb") and unit.method not in AUGMENTED:
+        alone = metric in ("alone_memory_mb", "pass_memory_mb")
+        if unit.done(metric) or (alone and unit.method not in AUGMENTED):
             continue
         yield unit.record(metric, measure(unit.method, metric), "MB")
-
-
-def _has_choice(device: str) -> bool:
-    """On a GPU, and with another C library than GNU's, nobody chooses what is kept."""
-    return not device.startswith("cuda") and has_tunables()
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
