@@ -25,6 +25,7 @@ SECONDS = {
 def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """The item with a clock of our own; two repeats of two steps."""
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    monkeypatch.setattr(tab3, "in_force", lambda: "chosen")
     monkeypatch.setattr(tab3, "Stepper", lambda *arguments: arguments)
 
     def seconds(
@@ -54,6 +55,7 @@ def table(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Table:
     assert [r.created for r in again] == [r.created for r in records]
     assert sum(r.metric == "step_ms" for r in records) == 2 * len(SECONDS)
     assert len(set(measured)) == len(measured)  # every number once
+    assert {r.settings["allocator"] for r in records} == {"chosen"}
     drawn = tab3.draw(records, load_published(ITEM))
     assert isinstance(drawn, Table)
     return drawn

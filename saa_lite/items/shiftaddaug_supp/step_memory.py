@@ -66,7 +66,7 @@ def stepper(method: str, settings: Settings, steps: Sequence[int], device: str =
 
 
 def augmented_pass(stepper: Stepper, index: int) -> None:
-    """The augmented pass of a step without the target's and what follows both, and the optimiser."""
+    """The augmented pass of a step and the optimiser: no pass of the target, no bookkeeping."""
     model, run = stepper.run.model, stepper.run
     assert isinstance(model, AugmentedNet)
     run.optimizer.zero_grad()
@@ -92,10 +92,8 @@ def step_memory_mb(
         hand_back: the C library, if it is GNU's, hands freed tensors back at once. Otherwise it
             does with them what it does in this process, and holes between tensors count.
     """
-    with (
-        allocator(HAND_BACK) if hand_back else nullcontext(),
-        multiprocessing.get_context("spawn").Pool(1) as pool,
-    ):
+    treatment = allocator(HAND_BACK) if hand_back else nullcontext()
+    with treatment, multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (method, settings, list(steps), part, torch.get_num_threads()))
 
 
