@@ -44,8 +44,11 @@ test: $(READY)
 	@echo "==> tests (notebooks in the smoke profile included; what cannot run here is listed at the end)"
 	$(BIN)/python -m pytest --durations=15 --numprocesses logical --maxprocesses 4 --dist worksteal
 
+# JupyterLab refuses to run as root, which is who one is in most containers, unless told to.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
 
 clean:
 	rm -rf $(VENV) data/runs data/cache test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -261,6 +261,8 @@ def test_middle_follows_the_active_width() -> None:
         (lambda: export(nn.Linear(2, 2)), "export takes the model .*; got Linear"),
         (lambda: augment(create_model("resnet20", conv="shift-ps")), "got ShiftPSConv2d"),
         (lambda: model("adder", remap="shift"), "for shift targets"),
+        (lambda: model()(torch.ones(2, 5, 8, 8)), r"must be \[B, 3, H, W\]; got \[2, 5, 8, 8\]"),
+        (lambda: model()(torch.ones(3, 8, 8)), r"must be \[B, 3, H, W\]; got \[3, 8, 8\]"),
     ],
 )
 def test_refusals(call, message: str) -> None:

@@ -117,7 +117,8 @@ def test_changed_settings_are_in_the_records(capsys: pytest.CaptureFixture[str])
         ("lr=fast", "--set lr must be like 0.1; got 'fast'"),
         ("lr=NaN", "--set lr must be a finite number; got 'NaN'"),
         ("lr=1e999", "--set lr must be a finite number; got '1e999'"),
-        ("widths=3", "--set widths must be like [1]; got '3'"),
+        ("widths=3", "--set widths must be a list such as '[1]'; got '3'"),
+        ("widths=wide", "--set widths must be a list such as '[1]'; got 'wide'"),
     ],
 )
 @pytest.mark.usefixtures("toy_item")

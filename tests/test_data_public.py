@@ -87,6 +87,13 @@ def test_damaged_cifar_is_refused_before_it_is_unpickled(tmp_path, monkeypatch):
         load_dataset("cifar10", root=tmp_path)
 
 
+def test_a_missing_set_says_where_it_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match="cifar10 was not found in the empty folder"):
+        load_dataset("cifar10", root=tmp_path)
+    with pytest.raises(DataError, match="cifar10 was not found, since there is no folder"):
+        load_dataset("cifar10", root=tmp_path / "nowhere")
+
+
 def fake_mnist(root):
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)

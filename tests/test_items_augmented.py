@@ -142,6 +142,26 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
             run_item(item, context, settings=replace(TINY, methods=("aug",)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": (2.0,)}, "width must be a tuple"),
+        ({"alpha": -1.0}, "alpha must be"),
+        ({"lr": -1.0}, "lr must be"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_anything_is_trained(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+        pytest.fail(f"{unit.method} was trained")
+
+    monkeypatch.setattr(augmented, "measure", measure)
+    settings = replace(TINY, methods=SHIFT, **changes)
+    with pytest.raises(UsageError, match=message):
+        run_item(get_item(GAIN), Context("smoke", progress=False), settings=settings)
+
+
 def test_every_recipe_is_what_it_says() -> None:
     train_set, built = digits(), {}
     narrow, *others = GRID.values()

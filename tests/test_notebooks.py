@@ -8,8 +8,10 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from queue import Empty
 
@@ -100,6 +102,45 @@ def test_strict_means_strict(source: str, complaint: str, tmp_path: Path) -> Non
     flawed = written(tmp_path / "flawed.ipynb", source)
     with pytest.raises(NotebookError, match=complaint):
         notebooks.execute(flawed, "smoke", tmp_path / "out.ipynb")
+
+
+def test_what_fails_replaces_nothing(tmp_path: Path) -> None:
+    flawed = written(tmp_path / "flawed.ipynb", "print(1)\n1 / 0")
+    before = flawed.read_bytes()
+    with pytest.raises(NotebookError):
+        notebooks.execute(flawed, "smoke", flawed)
+    assert flawed.read_bytes() == before
+    with pytest.raises(NotebookError):
+        notebooks.execute(flawed, "smoke", tmp_path / "out.ipynb")
+    assert "ZeroDivisionError" in (tmp_path / "out.ipynb").read_text()  # to be looked at
+
+
+STOPPED = """
+from pathlib import Path
+from saa_lite.report.notebooks import execute
+try:
+    execute(Path({path!r}), "smoke", Path({path!r}))
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_an_execution_and_leaves_the_notebook(number: int, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    source = f"from pathlib import Path\nPath({str(begun)!r}).touch()\nimport time; time.sleep(60)"
+    slow = written(tmp_path / "slow.ipynb", source)
+    before = slow.read_bytes()
+    command = [sys.executable, "-c", STOPPED.format(path=str(slow))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not begun.exists():
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "")
+    assert slow.read_bytes() == before
 
 
 def test_nbval_with_our_plugin_lets_nothing_pass(tmp_path: Path) -> None:

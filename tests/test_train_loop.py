@@ -14,7 +14,7 @@ from saa_lite.data import ImageSet
 from saa_lite.errors import UsageError
 from saa_lite.models.blocks import activation
 from saa_lite.nn import AdderConv2d, make_conv
-from saa_lite.train import DivergenceError, TrainConfig, evaluate, loop, train
+from saa_lite.train import DivergenceError, Method, TrainConfig, evaluate, loop, train
 
 CONFIG = TrainConfig(epochs=2, batch_size=16, lr=0.05, crop_padding=1, flip=False)
 
@@ -238,6 +238,7 @@ def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"method": Method}, "method must be a Method, such as .* got <class"),
         ({"device": "tpu"}, "device 'tpu' cannot be used"),
         ({"test_set": make_set("test", classes=3)}, "same num_classes; got 4 and 3"),
         ({"train_set": make_set(count=1)}, "at least 2 images"),

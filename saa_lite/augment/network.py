@@ -38,8 +38,12 @@ class AugmentedNet(nn.Module):
             augmented = model(images)
         plain = export(model)
 
+    Raises:
+        UsageError: (forward) images of another shape than [B,C,H,W] with the target's C.
+
     Attributes:
         net: the target network, its layers replaced by wide ones.
+        in_channels: C, of its stem.
         axes: parents before children, the order in which widths are set and drawn.
         mutating: the layers that mutate, block by block from the input.
         mutated: buffer [blocks], multiplication-free share of each; goes into checkpoints.
@@ -59,12 +63,18 @@ class AugmentedNet(nn.Module):
         self.net, self.config = net, config
         self.axes = tuple(axes)
         self.mutating = tuple(tuple(block) for block in mutating)
+        stem = next(layer for layer in net.modules() if isinstance(layer, WideConv))
+        self.in_channels = stem.inputs.target
         shares = torch.zeros(len(mutating)) if config.mutation else torch.ones(len(mutating))
         self.register_buffer("mutated", shares)
         self.register_load_state_dict_post_hook(_read_shares)
         self._read_shares()
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise UsageError(
+                f"images must be [B, {self.in_channels}, H, W]; got {list(images.shape)}"
+            )
         return self.net(images)
 
     @property

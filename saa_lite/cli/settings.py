@@ -37,8 +37,8 @@ def _like(now: object, text: str, name: str) -> object:
         value = json.loads(text)
     except ValueError:
         value = text
-    if isinstance(now, tuple) and isinstance(value, list):
-        return tuple(value)
+    if isinstance(now, tuple):
+        return _tuple(now, value, text, name)
     if isinstance(now, str):
         return text
     if isinstance(now, float) and type(value) is int:
@@ -48,3 +48,10 @@ def _like(now: object, text: str, name: str) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--set {name} must be a finite number; got {text!r}")
     return value
+
+
+def _tuple(now: tuple[object, ...], value: object, text: str, name: str) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        example = json.dumps(now or ["a", "b"])
+        raise UsageError(f"--set {name} must be a list such as '{example}'; got {text!r}")
+    return tuple(value)

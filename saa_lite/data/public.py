@@ -101,13 +101,19 @@ def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
     if download:
         return f"{name} could not be downloaded to {root}: {error}"
     advice = (
-        f"{name} was not found, or is damaged, in {root}: put {name}-train.npz and "
+        f"{name} was not found{_where(root)}: put {name}-train.npz and "
         f"{name}-test.npz there, point SAA_DATA_ROOT or --data-root at a folder that has the set, "
         "or fetch it with download=True (--download)"
     )
     if name.startswith("cifar"):
         advice += ", which may take an hour, since its host has been throttled since June 2026"
     return advice
+
+
+def _where(root: Path) -> str:
+    if not root.is_dir():
+        return f", since there is no folder {root}"
+    return f", or is damaged, in {root}" if any(root.iterdir()) else f" in the empty folder {root}"
 
 
 def _pixels(name: str, split: str, part: Any) -> ImageSet:

@@ -93,10 +93,11 @@ def units(
         known: what ``settings.methods`` may name; by default, ``methods``.
 
     Raises:
-        UsageError: ``settings.methods`` names another method.
+        UsageError: ``settings.methods`` names another method, or a value is outside its range.
     """
     for method in settings.methods:
         check_choice("methods", method, known or methods)
+    check_recipes(settings, settings.methods or methods)
     shared = {f.name for f in fields(Settings)} - OUTSIDE
     recipe = {k: v for k, v in asdict(settings).items() if k in shared}
     recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
@@ -132,7 +133,7 @@ def run(
         known: see :func:`units`.
 
     Raises:
-        UsageError: ``settings.methods`` names another method.
+        UsageError: ``settings.methods`` names another method, or a value is outside its range.
         DivergenceError: some training of this run diverged; the others are done. A borrowed
             record of a divergence raises nothing.
     """
@@ -253,15 +254,33 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     if recipe.start:
         start = recipe.start
         calm_start(target, start.spread, silent_branches=start.silent_branches)
+    around = augmentation(recipe, settings)
+    return target if around is None else augment(target, around)
+
+
+def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
+    """What is wrapped around the recipe's target, if anything is."""
     if recipe.augmentation is None:
-        return target
+        return None
     options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
     options |= recipe.augmentation
     if recipe.start:
         options["remap_spread"] = recipe.start.spread
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
-    return augment(target, AugmentConfig(**options))
+    return AugmentConfig(**options)
+
+
+def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
+    """Refuse values outside their range now, and not after the first methods are trained.
+
+    Raises:
+        UsageError: the value that a method's configuration refuses.
+    """
+    train_config(settings, seed=0)
+    for method in methods:
+        augmentation(RECIPES[method], settings)
+        training_method(method, settings)
 
 
 def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:

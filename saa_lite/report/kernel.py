@@ -1,9 +1,11 @@
 """How the notebooks' kernels are talked to. Imported only where Jupyter is installed."""
 
+import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty
 from time import monotonic
@@ -43,11 +45,43 @@ class PatientClient(AsyncKernelClient):
     shell_channel_class = Type(PatientChannel)
 
 
+class StoppableClient(NotebookClient):
+    """A client whose execution ends with ``KeyboardInterrupt`` at Ctrl-C.
+
+    nbclient's own handler only ends the kernel, and whoever waits for it meets an assertion.
+    """
+
+    stopped = False
+
+    async def async_start_new_kernel(self, **kwargs: Any) -> None:
+        """Start it, with our handlers in place of those that were set just before."""
+        task = asyncio.current_task()
+
+        def stop() -> None:
+            self.stopped = True
+            if task is not None:
+                task.cancel()
+
+        with suppress(RuntimeError):  # Windows, or not the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop)
+        await super().async_start_new_kernel(**kwargs)
+
+    def execute(self, **kwargs: Any) -> Any:
+        """Execute the notebook; nbclient takes a cancelled wait for a kernel that died."""
+        try:
+            return super().execute(**kwargs)
+        except BaseException:
+            if self.stopped:
+                raise KeyboardInterrupt from None
+            raise
+
+
 @contextmanager
 def notebook_client(notebook: Any, *, folder: Path, timeout: int) -> Iterator[NotebookClient]:
     """What executes ``notebook`` in ``folder``, with ``timeout`` seconds for each cell."""
     with tempfile.TemporaryDirectory(prefix="saa-lite-") as sockets:
-        yield NotebookClient(
+        yield StoppableClient(
             notebook,
             timeout=timeout,
             resources={"metadata": {"path": str(folder)}},

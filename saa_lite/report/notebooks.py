@@ -33,33 +33,44 @@ def notebook_paths(names: Sequence[str] = ()) -> list[Path]:
 def execute(path: Path, profile: str, output: Path) -> float:
     """Run a notebook from its first cell and write the executed copy; returns seconds.
 
+    A notebook that fails is written, too, unless ``output`` is ``path``: it replaces nothing.
+
     Raises:
         NotebookError: a cell raised, the kernel died, a magic is unknown, or an output shows an
             error.
+        KeyboardInterrupt: Ctrl-C; nothing is written.
     """
     import nbformat  # noqa: PLC0415  (absent where nobody looks at notebooks)
+
+    notebook = nbformat.read(path, as_version=4)
+    started = time.perf_counter()
+    failure = _failure(notebook, profile)
+    if failure is None or output != path:
+        tidy(notebook)
+        with atomic_path(output) as temporary:
+            nbformat.write(notebook, temporary)
+    if failure is not None:
+        raise NotebookError(f"{path.name} {failure}")
+    return time.perf_counter() - started
+
+
+def _failure(notebook: Any, profile: str) -> str | None:
+    """Run all cells of ``notebook``, which takes their outputs; what is wrong with them, if so."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError  # noqa: PLC0415
 
     from saa_lite.report.kernel import notebook_client  # noqa: PLC0415
 
-    notebook = nbformat.read(path, as_version=4)
-    started = time.perf_counter()
+    folder = project_root() / "notebooks"
     try:
-        folder = project_root() / "notebooks"
         with (
             _profile(profile),
             notebook_client(notebook, folder=folder, timeout=CELL_TIMEOUT) as client,
         ):
             client.execute()
     except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # or a dead kernel
-        raise NotebookError(f"{path.name} does not run through: {error}") from error
-    finally:
-        tidy(notebook)
-        with atomic_path(output) as temporary:
-            nbformat.write(notebook, temporary)
-    if broken := list(visible_errors(notebook)):
-        raise NotebookError(f"{path.name} shows an error in {'; '.join(broken)}")
-    return time.perf_counter() - started
+        return f"does not run through: {error}"
+    broken = list(visible_errors(notebook))
+    return f"shows an error in {'; '.join(broken)}" if broken else None
 
 
 def executed_copy(path: Path, profile: str) -> Path:

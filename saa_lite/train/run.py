@@ -11,6 +11,7 @@ from torch import nn
 
 from saa_lite.data import Augment, Batches, ImageSet, normalization
 from saa_lite.data.seeds import mix
+from saa_lite.errors import UsageError
 from saa_lite.files import check_writable
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
@@ -48,6 +49,8 @@ class Run:
         method: Method | None = None,
     ) -> None:
         check_training(model, train_set, test_set, config)
+        if not isinstance(method, Method | None):
+            raise UsageError(f"method must be a Method, such as Method(), or None; got {method!r}")
         if folder is not None:
             check_writable(folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
