@@ -1,5 +1,6 @@
 """Item shiftaddaug-supp/tab3: ratios to Base, published and measured apart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from saa_lite.items.shiftaddaug_supp import tab3
 from saa_lite.items.table import Table
 from saa_lite.published import load_published
 from saa_lite.records import Record
-from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
+from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, judge
 
 ITEM = "shiftaddaug-supp/tab3"
 SECONDS = {
@@ -108,18 +109,47 @@ def test_claims_on_time_and_memory() -> None:
         "memory": NOT_RUN,
         "memory-pass": NOT_RUN,
     }
-    lean = [cost("netaug", "memory_mb", 0, 90.0), cost("netaug", "alone_memory_mb", 0, 100.0)]
-    assert judge(claim(item, "memory"), lean).verdict == NOT_RUN  # the easier half
-    trained = [cost("netaug", "training_memory_mb", 0, 110.0)]
-    both = judge(claim(item, "memory"), [*lean, *trained])
-    assert both.verdict == REPRODUCED
-    assert both.measured == "at most 1.10 times (NetAug, as training runs)"
-    # The worst method and the worse of the two uses decide.
-    fat = [cost("aug-adder", "training_memory_mb", 0, 111.0)]
-    fat.append(cost("aug-adder", "alone_memory_mb", 0, 100.0))
-    assert judge(claim(item, "memory"), [*lean, *fat]).verdict == CONTRADICTED
-    tight = [cost("netaug", "pass_memory_mb", 0, 80.0)]
-    assert judge(claim(item, "memory-pass"), [*lean, *trained, *tight]).verdict == CONTRADICTED
-    assert judge(claim(item, "memory"), [*lean, *trained, *tight]).verdict == REPRODUCED
-    thin = [cost("netaug", "training_memory_mb", 0, 80.0)]  # the other use is now the worse one
-    assert judge(claim(item, "memory-pass"), [*lean, *thin, *tight]).verdict == CONTRADICTED
+
+
+AUGMENTED = ("netaug", "aug-shift", "aug-adder")
+NEED = {"alone_memory_mb": 100.0, "pass_memory_mb": 95.0}
+
+
+def memory(
+    steps: int = 100, methods: Sequence[str] = AUGMENTED, worst: float = 98.0, largest: float = 90.0
+) -> list[Record]:
+    """What the methods take; ``worst`` is AugAdd's training, ``largest`` the largest steps."""
+    values = {"memory_mb": largest, "training_memory_mb": 98.0} | NEED
+    found = {(method, metric): value for method in methods for metric, value in values.items()}
+    if "aug-adder" in methods:
+        found["aug-adder", "training_memory_mb"] = worst
+    return [
+        replace(cost(method, metric, 0, value), settings={"steps": steps})
+        for (method, metric), value in found.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict"),
+    [
+        (memory(), DIRECTION),  # one machine: no more than that
+        (memory(worst=111.0), CONTRADICTED),
+        (memory(largest=111.0), CONTRADICTED),  # the other use is the worse one
+        (memory(steps=6), NOT_RUN),
+        (memory(methods=AUGMENTED[:2]), NOT_RUN),
+        ([r for r in memory() if r.metric != "training_memory_mb"], NOT_RUN),  # the easier half
+    ],
+)
+def test_claim_on_memory(records: list[Record], verdict: str) -> None:
+    assert judge(claim(get_item(ITEM), "memory"), records).verdict == verdict
+
+
+def test_claims_on_memory_name_the_worst_and_their_need() -> None:
+    item = get_item(ITEM)
+    said = judge(claim(item, "memory"), memory(worst=110.0))
+    assert (said.verdict, said.measured) == (
+        DIRECTION,
+        "at most 1.10 times (AugAdd, as training runs)",
+    )
+    stricter = judge(claim(item, "memory-pass"), memory(worst=110.0))
+    assert stricter.verdict == CONTRADICTED

@@ -39,7 +39,8 @@ CHECKED_IMAGES = 100
 DIVERGED = "diverged_epoch"
 METHODS = (
     "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
-    "aug-shift-unsorted", "aug-adder-unsorted", "aug-adder-calm-unsorted",
+    "aug-shift-unsorted", "aug-adder-unsorted", "aug-adder-calm-unsorted", "aug-shift-raw",
+    "aug-adder-calm-raw",
 )  # fmt: skip
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
 OUTSIDE = {"dataset", "network", "seeds", "methods"}
@@ -264,7 +265,7 @@ def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
         return None
     options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
     options |= recipe.augmentation
-    if recipe.start:
+    if recipe.start and "remap" in recipe.augmentation:
         options["remap_spread"] = recipe.start.spread
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)

@@ -67,11 +67,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Exact:
-    """A statement without chance in it: either it holds or it does not."""
+    """A statement without chance in it: either it holds or it does not.
+
+    ``everywhere``: it holds or not in any setting, as an equation does; a number that depends on
+    the machine does not reach *reproduced*.
+    """
 
     holds: bool
     measured: str
     budget: str
+    everywhere: bool = True
 
 
 @dataclass(frozen=True)

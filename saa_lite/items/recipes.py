@@ -13,6 +13,7 @@ aug-shift-raw             width and expansion, weights not remapped
 aug-shift-free            the widened part is multiplication-free, too: is it only width?
 aug-shift-affine          a learned affine map instead of the analytic one
 remap-adder, aug-adder-raw  the same two for adder targets
+aug-adder-calm-raw        aug-adder-raw from the start of adder-calm
 adder-calm                Add from a start that deep adder networks learn from, see
                           :mod:`saa_lite.models.calm`
 adder-wide, adder-silent  half of that start each: wider weights alone, silent branches alone
@@ -20,7 +21,7 @@ adder-calm-depthwise      adder-calm with adder layers in the depthwise position
 adder-calm-stem           adder-calm with an adder layer as stem, too
 adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
 aug-adder-calm            AugAdd from such a start
-…-unsorted                aug-shift, aug-adder, aug-adder-calm, and no channel ever changes sides
+…-unsorted                the same, and no channel ever changes sides
 remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
@@ -93,6 +94,8 @@ RECIPES: dict[str, Recipe] = {
     "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
     "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-adder-raw": Recipe("adder", {}),
+    "aug-adder-raw-unsorted": Recipe("adder", {}, UNSORTED),
+    "aug-adder-calm-raw": Recipe("adder", {}, start=CALM),
     "adder-calm-depthwise": Recipe("adder", converts=("depthwise",), start=CALM),
     "adder-calm-stem": Recipe("adder", converts=("first",), start=CALM),
     "adder-calm-classifier": Recipe("adder", converts=("last",), start=CALM),

@@ -10,7 +10,8 @@ Rules, in order:
 4. the interval lies on the right side: *reproduced* with at least 5 seeds at the published
    setting, else *direction reproduced*.
 
-A statement without chance (an equation) is *reproduced* or *contradicted* by its checks alone.
+A statement without chance (an equation) is *reproduced* or *contradicted* by its checks alone; one
+that bears on a single machine reaches *direction reproduced* at most.
 """
 
 import math
@@ -49,7 +50,8 @@ def judge(claim: Claim, records: list[Record]) -> Judgement:
     if found is None:
         return Judgement(claim, NOT_RUN, "—", "—", 0, "—")
     if isinstance(found, Exact):
-        verdict = REPRODUCED if found.holds else CONTRADICTED
+        held = REPRODUCED if found.everywhere else DIRECTION
+        verdict = held if found.holds else CONTRADICTED
         return Judgement(claim, verdict, found.measured, "exact", 0, found.budget)
     mean = math.fsum(found.values) / len(found.values)
     return Judgement(

@@ -19,6 +19,8 @@ NAMES = {
     "adder-silent": "Add, silent branches alone",
 }  # fmt: skip
 
+STYLES = {"-unsorted": "--", "-raw": ":"}  # of curves, by the end of a method's name
+
 
 def name_of(method: str) -> str:
     """A method as ShiftAddAug calls it."""
@@ -31,7 +33,8 @@ def gain_figure(
 ) -> Figure:
     """Final accuracy, published accuracies in a panel of their own, mean accuracy per epoch.
 
-    Curves are of the tests during training, in the colours of the rows; dashed: channels unsorted.
+    Curves are of the tests during training, in the colours of the rows; dashed: channels unsorted,
+    dotted: weights not remapped.
 
     Args:
         records: metric "accuracy" with a log per epoch, of one configuration.
@@ -46,7 +49,7 @@ def gain_figure(
             means = np.mean(
                 [[100 * float(row["test_accuracy"] or 0) for row in log] for log in logs], 0
             )
-            style = "--" if method.endswith("-unsorted") else "-"
+            style = next((s for end, s in STYLES.items() if method.endswith(end)), "-")
             curves.plot(range(1, len(means) + 1), means, style, color=COLOURS[method], linewidth=2)
     values = {m: [r.value for r in records if r.method == m] for m in methods}
     draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)

@@ -30,6 +30,8 @@ COLOURS = {
     "aug-shift-unsorted": _PALETTE[3],
     "aug-adder-unsorted": _PALETTE[6],
     "aug-adder-calm-unsorted": "#000000",
+    "aug-shift-raw": _PALETTE[3],
+    "aug-adder-calm-raw": "#000000",
     "adder-calm-depthwise": _PALETTE[7],
     "adder-calm-stem": _PALETTE[7],
     "adder-calm-classifier": _PALETTE[7],
@@ -53,6 +55,8 @@ LABELS = {
     "aug-shift-unsorted": "AugShift, unsorted",
     "aug-adder-unsorted": "AugAdd, unsorted",
     "aug-adder-calm-unsorted": "AugAdd, calm, unsorted",
+    "aug-shift-raw": "AugShift, not remapped",
+    "aug-adder-calm-raw": "AugAdd, calm, not remapped",
 }
 MEASURED: dict[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
 PUBLISHED: dict[str, Any] = {"linestyle": "--", "marker": "o", "markerfacecolor": "none"}

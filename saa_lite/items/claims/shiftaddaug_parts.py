@@ -60,12 +60,17 @@ UNSORTED = {
         ("aug-shift-unsorted", "aug-shift"),
     ),
     "better-add": (
-        "an adder target learns more where sorting moves no channel to the other side",
+        "an adder target learns more where sorting moves no channel to the other side (remapped; "
+        "the last five seeds were added after a look at the first)",
         ("aug-adder-unsorted", "aug-adder"),
     ),
     "better-add-calm": (
         "from the calm start, too, an adder target learns more where sorting moves no channel",
         ("aug-adder-calm-unsorted", "aug-adder-calm"),
+    ),
+    "better-add-raw": (
+        "where nothing is remapped, too, an adder target learns more unsorted",
+        ("aug-adder-raw-unsorted", "aug-adder-raw"),
     ),
     "add": ("unsorted, augmentation improves an adder network", ("aug-adder-unsorted", "adder")),
     "add-calm": (
@@ -122,6 +127,31 @@ PARTS_CLAIMS = (
         "Augmentation of an adder network needs remapping: remapped minus as stored, above 0",
         ("aug-adder", "aug-adder-raw"),
         "reported in the reviews: harmful without",
+    ),
+    _part(
+        "raw-shift",
+        "Control, ours: augmentation without remapping improves a shift network",
+        ("aug-shift-raw", "shift"),
+        OURS,
+    ),
+    _part(
+        "raw-add",
+        "Control, ours: augmentation without remapping improves an adder network",
+        ("aug-adder-raw", "adder"),
+        OURS,
+    ),
+    _part(
+        "raw-add-calm",
+        "Control, ours: from the calm start, augmentation without remapping improves an adder "
+        "network",
+        ("aug-adder-calm-raw", "adder-calm"),
+        OURS,
+    ),
+    _part(
+        "unsorted-needs-remap-add",
+        "Control, ours: unsorted, augmentation of an adder network needs remapping",
+        ("aug-adder-unsorted", "aug-adder-raw-unsorted"),
+        OURS,
     ),
     _part(
         "calm",

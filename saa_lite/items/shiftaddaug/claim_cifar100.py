@@ -5,7 +5,7 @@ networks; the points of Figure 5 say where both come from. Six methods, one trai
 Shift, AugShift, Mult, Add, AugAdd and NetAug (augmentation of the multiplicative network, the
 control that tells whether augmentation or the mixture of operators helps). Behind them come
 controls of ours: adder networks from a calm start, and augmentation whose channels are never
-sorted.
+sorted or whose weights are not remapped.
 
 ``laptop`` is what two CPU cores train in hours: a class-balanced fifth of the set at its own size,
 total stride 16, few epochs. ``full`` is the published setting as far as it is known.

@@ -34,7 +34,8 @@ METHODS = (
     "aug-shift-affine", "aug-shift-width", "aug-shift-expand", "aug-shift-depth",
     "aug-shift-mutation", "aug-shift-all", "adder", "aug-adder", "remap-adder", "aug-adder-raw",
     "adder-calm", "aug-adder-calm", "remap-adder-calm", "aug-shift-unsorted",
-    "aug-adder-unsorted", "aug-adder-calm-unsorted",
+    "aug-adder-unsorted", "aug-adder-calm-unsorted", "aug-adder-raw-unsorted",
+    "aug-adder-calm-raw",
 )  # fmt: skip
 
 GRID_SEEDS = 3
@@ -52,6 +53,7 @@ SORTING = {
     "AugShift: unsorted − sorted": ("aug-shift-unsorted", "aug-shift"),
     "AugAdd: unsorted − sorted": ("aug-adder-unsorted", "aug-adder"),
     "AugAdd, calm: unsorted − sorted": ("aug-adder-calm-unsorted", "aug-adder-calm"),
+    "AugAdd, not remapped: unsorted − sorted": ("aug-adder-raw-unsorted", "aug-adder-raw"),
     "AugAdd unsorted − Add": ("aug-adder-unsorted", "adder"),
     "the same, both calm": ("aug-adder-calm-unsorted", "adder-calm"),
     "the same beyond remapping": ("aug-adder-calm-unsorted", "remap-adder-calm"),
@@ -63,6 +65,10 @@ QUESTIONS = {
     "augmentation beyond remapping, adder": ("aug-adder", "remap-adder"),
     "augmented: remapped − not, shift": ("aug-shift", "aug-shift-raw"),
     "augmented: remapped − not, adder": ("aug-adder", "aug-adder-raw"),
+    "the same, unsorted": ("aug-adder-unsorted", "aug-adder-raw-unsorted"),
+    "not remapped: AugShift − Shift": ("aug-shift-raw", "shift"),
+    "not remapped: AugAdd − Add": ("aug-adder-raw", "adder"),
+    "the same, both calm": ("aug-adder-calm-raw", "adder-calm"),
     "calm start, adder": ("adder-calm", "adder"),
     "AugAdd − Add, both calm": ("aug-adder-calm", "adder-calm"),
     "augmentation beyond remapping, calm": ("aug-adder-calm", "remap-adder-calm"),
