@@ -12,7 +12,7 @@ from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug_supp import tab3
 from saa_lite.items.table import Table
 from saa_lite.published import load_published
-from saa_lite.records import Record
+from saa_lite.records import Record, config_hash
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, judge
 
 ITEM = "shiftaddaug-supp/tab3"
@@ -123,8 +123,11 @@ def memory(
     found = {(method, metric): value for method in methods for metric, value in values.items()}
     if "aug-adder" in methods:
         found["aug-adder", "training_memory_mb"] = worst
+    settings = {"steps": steps}
     return [
-        replace(cost(method, metric, 0, value), settings={"steps": steps})
+        replace(
+            cost(method, metric, 0, value), settings=settings, config_hash=config_hash(settings)
+        )
         for (method, metric), value in found.items()
     ]
 
