@@ -8,10 +8,10 @@ are no faults, but holes, since the sizes of these tensors change from step to s
 ``KEEP_SMALLER`` is between the two. Freed blocks of less than 8 MiB are kept, nearly all that
 training on small images needs; larger ones go back, unless they found room between kept ones. Time
 of an augmented step over what its multiply-accumulates predict, for NetAug, AugShift and AugAdd
-(MobileNetV2-w0.35, r160, batch 32, two cores of an AMD EPYC, a virtual machine): 1.25, 1.27 and
-1.15 by default (six steps by hand), 0.84, 0.86 and 0.96 with everything kept, which held up to
-3.8 GB (the whole protocol). Time and memory with ``KEEP_SMALLER`` stand in table 3
-(``shiftaddaug-supp/tab3``).
+(MobileNetV2-w0.35, r160, batch 32, two threads on two cores of an AMD EPYC, a virtual machine):
+1.25, 1.27 and 1.15 by default (six steps by hand; of one thread no difference was seen), 0.84, 0.86
+and 0.96 with everything kept, which held up to 3.8 GB (the whole protocol). Time and memory with
+``KEEP_SMALLER`` stand in table 3 (``shiftaddaug-supp/tab3``).
 
 ``KEEP_SMALLER`` also takes the small blocks' caches away. They hold the splinters that alignment
 leaves between two tensors, so that these cannot be joined for a larger one.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -116,29 +117,33 @@ def draw_accuracies(
 
 @styled
 def lead_figure(records: Sequence[Record], title: str) -> Figure:
-    """Train accuracy of the target's pass and of the augmented pass, one panel per method."""
+    """Train accuracy of the target's pass and of the augmented pass, one panel per method.
+
+    Thin lines are seeds, thick ones their means.
+    """
     methods = list(dict.fromkeys(record.method for record in records))
     figure, axes = panels(1, len(methods), height=3.3, sharey=True)
     for axis, method in zip(axes, methods, strict=True):
-        runs = [r for r in records if r.method == method and r.log]
-        for record in runs:
-            draw_pair(axis, record)
-        axis.set_title(f"{name_of(method)}, {len(runs)} seed{'s' if len(runs) > 1 else ''}")
+        logs = [record.log for record in records if record.method == method and record.log]
+        draw_passes(axis, logs, COLOURS[method])
+        axis.set_title(f"{name_of(method)}, {len(logs)} seed{'s' if len(logs) > 1 else ''}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for name, style, _ in PASSES:
+        axes[0].plot([], [], style, color="#555555", linewidth=2.5, label=f"{name}, mean")
     axes[0].set_ylabel("train accuracy (%)")
     legend_below(figure, axes[:1])
     headline(figure, title)
     return figure
 
 
-def draw_pair(axis: Axes, record: Record) -> None:
-    """Both passes of one run; labelled for the first seed alone."""
-    for style, quantity, label in (
-        ("-", "train_accuracy", "target"),
-        ("--", "augmented_accuracy", "augmented model"),
-    ):
-        values = [100 * float(row[quantity] or 0) for row in record.log or []]
-        epochs = range(1, len(values) + 1)
-        shown = label if record.seed == 0 else f"_{label}"
-        axis.plot(epochs, values, style, color=COLOURS[record.method], marker=".", label=shown)
+PASSES = (("target", "-", "train_accuracy"), ("augmented model", "--", "augmented_accuracy"))
+
+
+def draw_passes(axis: Axes, logs: Sequence[Sequence[Mapping[str, Any]]], colour: str) -> None:
+    """Both passes of every run, one log per run, and their means."""
+    for _, style, quantity in PASSES:
+        curves = 100 * np.array([[float(row[quantity] or 0) for row in log] for log in logs])
+        epochs = range(1, curves.shape[1] + 1)
+        axis.plot(epochs, curves.T, style, color=colour, linewidth=0.8, alpha=0.5)
+        axis.plot(epochs, curves.mean(0), style, color=colour, linewidth=2.5)

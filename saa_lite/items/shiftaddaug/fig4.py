@@ -53,7 +53,7 @@ SORTING = {
     "AugShift: unsorted − sorted": ("aug-shift-unsorted", "aug-shift"),
     "AugAdd: unsorted − sorted": ("aug-adder-unsorted", "aug-adder"),
     "AugAdd, calm: unsorted − sorted": ("aug-adder-calm-unsorted", "aug-adder-calm"),
-    "AugAdd, not remapped: unsorted − sorted": ("aug-adder-raw-unsorted", "aug-adder-raw"),
+    "not remapped: unsorted − sorted": ("aug-adder-raw-unsorted", "aug-adder-raw"),
     "AugAdd unsorted − Add": ("aug-adder-unsorted", "adder"),
     "the same, both calm": ("aug-adder-calm-unsorted", "adder-calm"),
     "the same beyond remapping": ("aug-adder-calm-unsorted", "remap-adder-calm"),
@@ -115,7 +115,7 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
         [
             {
                 "part b: augmentation minus direct training": differences(group, PARTS),
-                "channels sorted by importance, or never (ours)": differences(group, SORTING),
+                "sorted, or never sorted (ours)": differences(group, SORTING),
             },
             {"what the reviewers asked": differences(group, QUESTIONS)},
         ],
