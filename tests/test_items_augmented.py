@@ -248,6 +248,19 @@ def test_claims_are_judged_by_pairs() -> None:
     assert judge(claim(item, "gain"), whole).verdict == REPRODUCED
 
 
+def test_cells_of_the_table_are_judged_each_by_its_own_runs() -> None:
+    gain = claim(get_item(TABLE), "aug-shift-mcunet-cifar10")
+    assert gain.published == "not printed"
+    found = [
+        replace(made(TABLE, method, seed, 10.0 + seed * lead), model="mcunet", dataset="cifar10")
+        for method, lead in (("shift", 1.0), ("aug-shift", 1.1))
+        for seed in (10, 11)
+    ]
+    assert judge(gain, found).verdict == DIRECTION
+    elsewhere = [replace(record, dataset="cifar100") for record in found]
+    assert judge(gain, elsewhere).verdict == NOT_RUN
+
+
 def test_a_network_alone_is_compared_by_fresh_statistics() -> None:
     """Kept statistics flatter whoever is tested with others; logs come along for drawings."""
     log = [{"epoch": 1, "test_accuracy": 0.1}]

@@ -49,8 +49,10 @@ def _difference(
 
 
 def _published(methods: tuple[str, str], network: str, column: str) -> str:
-    """Difference of two cells of Table 2, or the cells where one of them is not printed."""
+    """Difference of two cells of Table 2, which has no row for AugShift."""
     names = {"shift": "Shift", "adder": "Add", "aug-adder": "AugAdd"}
+    if not names.keys() >= set(methods):
+        return "not printed"
     first, second = (
         find_published(TABLE, f"{NETWORKS[network]} {names[method]}", column) for method in methods
     )
@@ -89,12 +91,14 @@ def _rows() -> tuple[Claim, ...]:
     statements = (
         ("aug-add", "AugAdd is more accurate than Add", ("aug-adder", "adder")),
         ("shift-add", "Shift is more accurate than Add", ("shift", "adder")),
+        ("aug-shift", "Augmentation improves a shift network", ("aug-shift", "shift")),
     )
     return tuple(
         _row(name, text, methods, network, column)
         for column in ("CIFAR100", "CIFAR10")
         for network in NETWORKS
         for name, text, methods in statements
+        if (name, network, column) != ("aug-shift", "mobilenet_v2_w035", "CIFAR100")  # GAIN asks
     )
 
 
