@@ -35,6 +35,7 @@ for _ in range(2):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, *sys.argv[1:])
 """
 SMALL, LARGE = 7 * 2**20, 9 * 2**20  # for the C library's own settings, both are large at first
+LARGEST_PAGE = 2 * 2**20  # that a system gives of itself
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def faults(size: int) -> int:
 @glibc
 def test_small_blocks_are_found_again_after_the_restart_and_large_ones_go_back() -> None:
     assert faults(SMALL) == 0
-    assert faults(LARGE) > 0
+    assert faults(LARGE) >= LARGE // LARGEST_PAGE
 
 
 @glibc

@@ -140,6 +140,7 @@ def memory(
         (memory(largest=111.0), CONTRADICTED),  # the other use is the worse one
         (memory(steps=6), NOT_RUN),
         (memory(methods=AUGMENTED[:2]), NOT_RUN),
+        (memory(methods=AUGMENTED[:2]) + memory(steps=200, methods=AUGMENTED[2:]), NOT_RUN),
         ([r for r in memory() if r.metric != "training_memory_mb"], NOT_RUN),  # the easier half
     ],
 )

@@ -125,7 +125,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot send a process these signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_an_execution_and_leaves_the_notebook(number: int, tmp_path: Path) -> None:
     begun = tmp_path / "begun"

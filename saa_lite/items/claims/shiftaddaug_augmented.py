@@ -52,7 +52,7 @@ def _published(methods: tuple[str, str], network: str, column: str) -> str:
     """Difference of two cells of Table 2, which has no row for AugShift."""
     names = {"shift": "Shift", "adder": "Add", "aug-adder": "AugAdd"}
     if not names.keys() >= set(methods):
-        return "not printed"
+        return "no AugShift in this table"
     first, second = (
         find_published(TABLE, f"{NETWORKS[network]} {names[method]}", column) for method in methods
     )
