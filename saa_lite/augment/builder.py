@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from saa_lite.augment.axes import Axis
@@ -12,6 +13,7 @@ from saa_lite.augment.unit import WideConv, draw_wide
 from saa_lite.errors import UsageError
 from saa_lite.nn import AdderConv2d, ShiftConv2d
 
+CLASSIFIER_STD = 0.02  # NetAug's official code
 OPERATORS = (nn.Conv2d, AdderConv2d, ShiftConv2d)
 
 
@@ -44,7 +46,8 @@ class Builder:
         """Widen the convolution and the norm that ``owner`` calls one after the other."""
         layer, behind = self._pair(owner, conv, norm)
         options = self._options(layer)
-        if options.get("mutates") or options.get("remap"):
+        shared = bool(options.get("mutates") or options.get("remap"))
+        if shared or (self.config.fan == "wide" and not isinstance(layer, AdderConv2d)):
             # W starts as what it is: one convolution's weight, the same scale inside and outside.
             draw_wide(layer.weight, inputs.largest)
         unit = WideConv(layer, behind, inputs, outputs, **options)
@@ -62,7 +65,10 @@ class Builder:
         layer = getattr(owner, name)
         if type(layer) is not nn.Linear:
             raise UsageError(f"the classifier must be an nn.Linear; got {type(layer).__name__}")
-        setattr(owner, name, WideLinear(layer, inputs))
+        wide = WideLinear(layer, inputs)
+        if self.config.fan == "wide":
+            draw_classifier(wide)
+        setattr(owner, name, wide)
 
     def _enter(self, axis: Axis) -> Axis:
         self.axes.append(axis)
@@ -90,6 +96,16 @@ class Builder:
             "remap": remap_for(layer, config.remap, config.remap_spread),
             "mutates": config.mutation is not None,
         }
+
+
+@torch.no_grad()
+def draw_classifier(wide: WideLinear) -> None:
+    """NetAug's start of a linear classifier: weights of a deviation of 0.02, bias 0."""
+    for weight in (wide.layer.weight, wide.right):
+        if weight is not None:
+            nn.init.trunc_normal_(weight, std=CLASSIFIER_STD)
+    if wide.layer.bias is not None:
+        nn.init.zeros_(wide.layer.bias)
 
 
 def channels(layer: Any) -> int:

@@ -11,6 +11,7 @@ READINGS = ("block", "output", "input", "free")
 COMBINES = ("norm", "scale", "sum")
 SCALED = ("rescale", "analytic", "affine-z", "affine-logit", "matrix")
 IMPORTANCES = ("weight", "remapped")
+FANS = ("own", "wide")
 
 # NetAug's official lists for MobileNetV2 and for MCUNet.
 WIDTH = (1.0, 1.8, 2.6)
@@ -70,6 +71,10 @@ class AugmentConfig:
             :mod:`saa_lite.models.calm`; for maps that start from a scale.
         mutation: None, or the schedule from convolution to the target's operator.
         importance: L1 norm of the consuming weights as stored (NetAug) or as ``"remapped"``.
+        fan: ``"wide"`` draws the whole wide network anew, each convolution with the fan of its
+            widest form, inside the target and around it, as NetAug does; ``"own"`` leaves targets
+            that are neither remapped nor mutate at the fan that they would have alone. Adder
+            weights that are not remapped keep AdderNet's N(0, 1) either way.
     """
 
     width: tuple[float, ...] = WIDTH
@@ -81,6 +86,7 @@ class AugmentConfig:
     remap_spread: float = 1.0
     mutation: Mutation | None = None
     importance: str = "weight"
+    fan: str = "own"
 
     def __post_init__(self) -> None:
         for name in ("width", "expand"):
@@ -91,6 +97,7 @@ class AugmentConfig:
         check_choice("combine", self.combine, (None, *COMBINES))
         check_choice("remap", self.remap, (None, *REMAPS))
         check_choice("importance", self.importance, IMPORTANCES)
+        check_choice("fan", self.fan, FANS)
         if not 0 < self.remap_spread < math.inf:
             raise UsageError(f"remap_spread must be positive and finite; got {self.remap_spread!r}")
         if not isinstance(self.mutation, Mutation | None):
@@ -101,7 +108,10 @@ class AugmentConfig:
 
     def as_settings(self) -> dict[str, Any]:
         """Plain JSON values by field name."""
-        return asdict(self) | {"width": list(self.width), "expand": list(self.expand)}
+        values = asdict(self) | {"width": list(self.width), "expand": list(self.expand)}
+        if self.fan == "own":
+            del values["fan"]  # added later: older runs keep their identity
+        return values
 
 
 def _check_multiples(name: str, given: object) -> None:

@@ -32,8 +32,11 @@ class AugmentedTraining(Method):
         alpha: weight of the augmented loss. 0 skips the pass: plain training, bit for bit.
         width_epochs: share of the epochs in which widths are drawn; in the rest only expansion
             and depth are. NetAug: 0.5.
-        sort: order channels by importance at the start of each epoch in which widths are drawn;
-            not without an augmented pass, which alone trains what would come in.
+        sort: order channels by importance while widths are drawn; not without an augmented pass,
+            which alone trains what would come in.
+        sort_every: updates between two orders, none before the first update, when all channels
+            are alike; NetAug's epochs have 625. 0 orders at the start of each epoch instead, the
+            first included, as NetAug's code does: there that is a random permutation.
         batch_norm_images: training images, at most, that re-estimate the target's statistics
             before each test; 16,000 in NetAug's code, 0 leaves the shared ones.
 
@@ -51,6 +54,7 @@ class AugmentedTraining(Method):
         *,
         width_epochs: float = 1.0,
         sort: bool = False,
+        sort_every: int = 0,
         batch_norm_images: int = 16_000,
     ) -> None:
         if not _is_number(alpha) or not 0 <= alpha < float("inf"):
@@ -59,18 +63,20 @@ class AugmentedTraining(Method):
             raise UsageError(f"width_epochs must be from 0 to 1; got {width_epochs!r}")
         if type(sort) is not bool:
             raise UsageError(f"sort must be True or False; got {sort!r}")
-        if type(batch_norm_images) is not int or batch_norm_images < 0:
-            raise UsageError(
-                f"batch_norm_images must be an integer of at least 0; got {batch_norm_images!r}"
-            )
+        counts = {"sort_every": sort_every, "batch_norm_images": batch_norm_images}
+        for name, count in counts.items():
+            if type(count) is not int or count < 0:
+                raise UsageError(f"{name} must be an integer of at least 0; got {count!r}")
         self.alpha, self.width_epochs, self.sort = alpha, width_epochs, sort
-        self.batch_norm_images = batch_norm_images
+        self.sort_every, self.batch_norm_images = sort_every, batch_norm_images
         self.passes = ("train", "augmented") if alpha else ("train",)
         self._shared: list[SharedWeight] = []
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         names = ("alpha", "width_epochs", "sort", "batch_norm_images")
         own = {name: getattr(self, name) for name in names}
+        if self.sort_every:  # added later: older checkpoints go on
+            own["sort_every"] = self.sort_every
         return {"augmentation": own | check_augmented(model, NAME).config.as_settings()}
 
     def begin_epoch(self, run: Run) -> None:
@@ -78,10 +84,17 @@ class AugmentedTraining(Method):
         check_mutation(model, run.config.epochs)
         self._shared = [part for part in model.modules() if isinstance(part, SharedWeight)]
         model.set_epoch(run.epoch)
-        if self.sort and self.alpha and run.step == 0 and self._draws_width(run):
-            sort_channels(model, run.optimizer)
+        if not self.sort_every and run.step == 0:
+            self._sort(run)
+
+    def _sort(self, run: Run) -> None:
+        if self.sort and self.alpha and self._draws_width(run):
+            sort_channels(_model(run), run.optimizer)
 
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        update = run.epoch * len(run.batches) + run.step
+        if self.sort_every and update and update % self.sort_every == 0:
+            self._sort(run)
         for shared in self._shared:
             shared.begin()
         totals = backward_pass(run, images, labels)

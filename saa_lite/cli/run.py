@@ -71,8 +71,9 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _check_seeds(settings: Any) -> None:
-    if getattr(settings, "seeds", 1) < 1:
-        raise UsageError(f"--set seeds must be at least 1; got {settings.seeds}")
+    seeds = getattr(settings, "seeds", 1)
+    if isinstance(seeds, int) and seeds < 1:
+        raise UsageError(f"--set seeds must be at least 1; got {seeds}")
 
 
 def _next_step(item_id: str, profile: str, records: list[Record]) -> str:

@@ -8,34 +8,38 @@ weights, except that remapped weights start as a convolution's.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from statistics import fmean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment, export
 from saa_lite.augment.config import EXPAND, WIDTH
 from saa_lite.augment.method import whole_batches
-from saa_lite.data import ImageSet
+from saa_lite.data import ImageSet, normalization
 from saa_lite.errors import check_choice
 from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.training import load_splits
-from saa_lite.models import calm_start, create_model
+from saa_lite.models import calm_start, create_model, describe
 from saa_lite.nn import ShiftConv2d, convert
-from saa_lite.records import Record, measured_records, run_records
+from saa_lite.records import Record, measured_records, pack_hits, run_records
 from saa_lite.train import (
     DivergenceError,
     Method,
     TrainConfig,
-    evaluate,
+    per_image,
     reestimate_batch_norm,
     train,
 )
+from saa_lite.train.config import without_defaults
 from saa_lite.train.run import make_batches
 
 CHECKED_IMAGES = 100
+TRAINED_IMAGES = 10_000
+TRAINED = "train_accuracy_reestimated"
 DIVERGED = "diverged_epoch"
 METHODS = (
     "shift", "aug-shift", "conv", "adder", "aug-adder", "netaug", "adder-calm", "aug-adder-calm",
@@ -56,6 +60,14 @@ class Settings:
     The defaults are NetAug's official code where it says something: label smoothing, Nesterov,
     multiples, α = 1, sorting and drawn widths in the first half. Rate and decay are what the
     ShiftAddAug authors are said to use.
+
+    Attributes:
+        net_width: of the target, where ``create_model`` lets one choose it.
+        fan, sort_every: see :class:`AugmentConfig` and :class:`AugmentedTraining`.
+        validation_images: so many images of the training split are kept from training. Settings
+            are chosen by them: where ``test_images`` is 0, they are tested.
+        rates: pairs of a method and its learning rate, where ``lr`` is not everyone's.
+        protocol: what was fixed before the first run, see :mod:`saa_lite.protocols`.
     """
 
     dataset: str
@@ -80,6 +92,30 @@ class Settings:
     sort: bool = True
     batch_norm_images: int = 16_000
     methods: tuple[str, ...] = ()
+    net_width: int = 16
+    fan: str = "own"
+    sort_every: int = 0
+    decay_norms: bool = True
+    channels_last: bool = True
+    test_every: int = 1
+    validation_images: int = 0
+    rates: tuple[tuple[str, float], ...] = ()
+    protocol: str = ""
+
+
+LATER = {f.name: f.default for f in fields(Settings)[-9:]}
+"""Settings that came later. At their defaults they stay out of the hash, as they did before."""
+
+
+def recipe_settings(settings: Settings) -> dict[str, Any]:
+    """What the methods of a seed share, as the plain JSON that is hashed."""
+    recipe = {k: v for k, v in asdict(settings).items() if k not in OUTSIDE}
+    recipe = without_defaults(recipe, LATER)
+    return (
+        recipe
+        | {name: list(recipe[name]) for name in ("width", "expand")}
+        | ({"rates": dict(settings.rates)} if settings.rates else {})
+    )
 
 
 def units(
@@ -99,9 +135,7 @@ def units(
     for method in settings.methods:
         check_choice("methods", method, known or methods)
     check_recipes(settings, settings.methods or methods)
-    shared = {f.name for f in fields(Settings)} - OUTSIDE
-    recipe = {k: v for k, v in asdict(settings).items() if k in shared}
-    recipe |= {name: list(recipe[name]) for name in ("width", "expand")}
+    recipe = recipe_settings(settings)
     for seed in range(settings.seeds):
         for method in methods:
             unit = context.unit(
@@ -140,17 +174,28 @@ def run(
     """
     diverged: list[tuple[str, DivergenceError]] = []
     for unit in units(context, settings, methods, known):
-        if unit.done(DIVERGED) or unit.done(*wanted(unit.method)):
-            continue
-        found = borrowed(unit, shared_with)
         try:
-            yield from found or measure(unit, settings)
+            yield from finish(unit, settings, shared_with)
         except DivergenceError as error:
-            yield unit.record(DIVERGED, error.epoch, "epoch")
             diverged.append((f"{unit.method}, seed {unit.seed}: {error}", error))
     if diverged:
         texts, errors = zip(*diverged, strict=True)
         raise DivergenceError("; ".join(texts), errors[0].epoch)
+
+
+def finish(unit: Unit, settings: Settings, shared_with: Sequence[str] = ()) -> Iterator[Record]:
+    """Train one unit unless records hold it; see :func:`run`.
+
+    Raises:
+        DivergenceError: after the record that says so.
+    """
+    if unit.done(DIVERGED) or unit.done(*wanted(unit.method)):
+        return
+    try:
+        yield from borrowed(unit, shared_with) or measure(unit, settings)
+    except DivergenceError as error:
+        yield unit.record(DIVERGED, error.epoch, "epoch")
+        raise
 
 
 def wanted(method: str) -> tuple[str, ...]:
@@ -176,7 +221,10 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     model, history = run.model, run.history
     seconds, last = sum(row["seconds"] for row in history), history[-1]
     accuracy = 100 * last["test_accuracy"]
-    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds)
+    behind = lags(unit.method)
+    fair = fair_hits(run, settings, anew=behind or settings.batch_norm_images > 0)
+    hits = None if behind else pack_hits(fair.tolist())
+    yield unit.record("accuracy", accuracy, "%", log=history, seconds=seconds, hits=hits)
     yield unit.record("test_loss", last["test_loss"], "nats", seconds=seconds)
     yield unit.record("train_accuracy", 100 * last["train_accuracy"], "%", seconds=seconds)
     if isinstance(model, AugmentedNet):
@@ -184,10 +232,13 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     if "augmented_accuracy" in last:
         wide = 100 * last["augmented_accuracy"]
         yield unit.record("augmented_accuracy", wide, "%", seconds=seconds)
-        lead = min(row["augmented_accuracy"] - row["train_accuracy"] for row in history)
-        yield unit.record("least_lead", 100 * lead, "points", seconds=seconds)
-    if lags(unit.method):
-        yield unit.record(FAIR, fair_accuracy(run, settings), "%")
+        leads = [100 * (row["augmented_accuracy"] - row["train_accuracy"]) for row in history]
+        yield unit.record("least_lead", min(leads), "points", seconds=seconds)
+        yield unit.record("mean_lead", fmean(leads[len(leads) // 2 :]), "points", seconds=seconds)
+    yield unit.record(TRAINED, trained_accuracy(run), "%")
+    if behind:
+        right = 100 * fair.double().mean().item()
+        yield unit.record(FAIR, right, "%", hits=pack_hits(fair.tolist()))
 
 
 @dataclass(frozen=True)
@@ -203,12 +254,9 @@ class Trained:
 
 def trained(unit: Unit, settings: Settings) -> Trained:
     """The unit's model, trained or taken from its checkpoint."""
-    train_set, test_set = load_splits(
-        unit.context, unit.dataset, settings.train_images, settings.test_images,
-        settings.image_size,
-    )  # fmt: skip
+    train_set, test_set = image_sets(unit, settings)
     model = build(unit.method, settings, train_set, unit.seed)
-    config = train_config(settings, unit.seed)
+    config = train_config(settings, unit.method, unit.seed)
     history = train(
         model,
         train_set,
@@ -222,20 +270,67 @@ def trained(unit: Unit, settings: Settings) -> Trained:
     return Trained(model, history, train_set, test_set, config)
 
 
-def fair_accuracy(run: Trained, settings: Settings) -> float:
-    """Test accuracy in %, the statistics of batch norm measured anew from training images.
+def image_sets(unit: Unit, settings: Settings) -> tuple[ImageSet, ImageSet]:
+    """What the unit trains and tests on.
+
+    With validation images the training images are drawn anew for each seed from what is left, so
+    that an interval over seeds is one over training sets, too, wherever not all of them are used.
+    """
+    if not settings.validation_images:
+        return load_splits(
+            unit.context, unit.dataset, settings.train_images, settings.test_images,
+            settings.image_size,
+        )  # fmt: skip
+    whole, test_set = load_splits(
+        unit.context, unit.dataset, None, settings.test_images or None, settings.image_size
+    )
+    shuffled = whole.subset(len(whole))
+    pool = part(shuffled, 0, len(whole) - settings.validation_images)
+    if not settings.test_images:
+        test_set = replace(part(shuffled, len(pool), len(whole)), split="validation")
+    return pool.subset(settings.train_images, unit.seed), test_set
+
+
+def part(image_set: ImageSet, start: int, stop: int) -> ImageSet:
+    """Images ``start`` … ``stop`` of a set without masks."""
+    chosen = slice(start, stop)
+    return replace(image_set, images=image_set.images[chosen], labels=image_set.labels[chosen])
+
+
+def trained_accuracy(run: Trained) -> float:
+    """Accuracy in % on (at most 10,000) training images, neither cropped nor mirrored.
+
+    Beside :data:`FAIR` it tells whether a network underfits; the loop's own ``train_accuracy`` is
+    of augmented images and an average over an epoch in which the weights moved.
+    """
+    shown = part(run.train_set, 0, TRAINED_IMAGES)
+    return 100 * right_answers(run, shown).double().mean().item()
+
+
+def fair_hits(run: Trained, settings: Settings, *, anew: bool = True) -> Tensor:
+    """Right or wrong on each test image, statistics of batch norm ``anew`` from training images.
 
     NetAug does so for augmented targets before every test, since two passes share the running
     ones. A network trained alone is tested with its running ones, which lag behind in a short
     training: that alone would make augmentation look better.
     """
-    model, config = run.model, run.config
-    device = next(model.parameters()).device
-    batches = make_batches(run.train_set, config, device)
-    images = whole_batches(batches, config.epochs - 1, settings.batch_norm_images)
-    reestimate_batch_norm(model, images)
-    tested = evaluate(model, run.test_set, device=device, mean=batches.mean, std=batches.std)
-    return 100 * tested["accuracy"]
+    if anew:
+        device = next(run.model.parameters()).device
+        batches = make_batches(run.train_set, run.config, device)
+        images = whole_batches(batches, run.config.epochs - 1, settings.batch_norm_images)
+        reestimate_batch_norm(run.model, images)
+    return right_answers(run, run.test_set)
+
+
+def right_answers(run: Trained, image_set: ImageSet) -> Tensor:
+    """Right or wrong, bool [N], in the normalisation that the network was trained with."""
+    device = next(run.model.parameters()).device
+    mean, std = normalization(run.train_set)
+    _, hits = per_image(
+        run.model, image_set, device=device, mean=mean, std=std,
+        channels_last=run.config.channels_last,
+    )  # fmt: skip
+    return hits
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -248,6 +343,7 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         recipe.operator,
         small_input=settings.small_input,
         in_channels=train_set.in_channels,
+        width=settings.net_width if describe(settings.network).width else None,
     )
     if recipe.converts:
         target = all_converted(target, recipe)
@@ -263,7 +359,11 @@ def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
     """What is wrapped around the recipe's target, if anything is."""
     if recipe.augmentation is None:
         return None
-    options: dict[str, Any] = {"width": settings.width, "expand": settings.expand}
+    options: dict[str, Any] = {
+        "width": settings.width,
+        "expand": settings.expand,
+        "fan": settings.fan,
+    }
     options |= recipe.augmentation
     if recipe.start and "remap" in recipe.augmentation:
         options["remap_spread"] = recipe.start.spread
@@ -278,8 +378,8 @@ def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
     Raises:
         UsageError: the value that a method's configuration refuses.
     """
-    train_config(settings, seed=0)
     for method in methods:
+        train_config(settings, method, seed=0)
         augmentation(RECIPES[method], settings)
         training_method(method, settings)
 
@@ -305,18 +405,19 @@ def training_method(method: str, settings: Settings) -> Method:
     recipe = RECIPES[method]
     if recipe.augmentation is None:
         return Method()
-    names = ("alpha", "width_epochs", "sort", "batch_norm_images")
+    names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
     options = {name: getattr(settings, name) for name in names}
     return AugmentedTraining(**{**options, **recipe.training})
 
 
-def train_config(settings: Settings, seed: int) -> TrainConfig:
-    """The recipe that all methods share."""
+def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
+    """The recipe that all methods share, but for a rate of their own where one was chosen."""
     names = (
-        "epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "warmup_epochs",
-        "crop_padding", "flip",
+        "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
+        "flip", "decay_norms", "channels_last", "test_every",
     )  # fmt: skip
-    return TrainConfig(**{name: getattr(settings, name) for name in names}, seed=seed)
+    options = {name: getattr(settings, name) for name in names}
+    return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
 
 
 @torch.no_grad()

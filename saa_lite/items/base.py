@@ -198,6 +198,7 @@ class Unit:
         *,
         log: Sequence[Mapping[str, float | None]] | None = None,
         seconds: float | None = None,
+        hits: str | None = None,
     ) -> Record:
         """A record of this unit.
 
@@ -207,6 +208,7 @@ class Unit:
             log: one mapping of numbers per epoch.
             seconds: wall time of the work; by default since the unit was asked for. Give the sum
                 over epochs for a training that may have been resumed.
+            hits: of :func:`saa_lite.records.pack_hits`, where networks are compared per image.
         """
         origin = provenance(self.context.device)
         return Record(
@@ -228,6 +230,7 @@ class Unit:
             peak_memory_mb=round(peak_memory_mb(self.context.device), 1),
             settings=self.settings,
             log=None if log is None else [dict(row) for row in log],
+            hits=hits,
         )
 
 
@@ -253,7 +256,7 @@ def built(
     *,
     profiles: Mapping[str, Any],
     run: Run,
-    draw: Draw,
+    draw: Draw | None,
     matches: Callable[[PublishedNumber, Record], bool] | None = None,
 ) -> Item:
     """The catalogue's item with its settings, measurement and drawing attached."""

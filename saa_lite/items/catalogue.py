@@ -27,6 +27,7 @@ _ITEMS = (
     _item("shiftaddaug/fig3", "figure", REMAPPING, "Remapping shared weights"),
     _item("shiftaddaug/fig4", "figure", ON_DATA, "Search, block mutation and depth"),
     _item("shiftaddaug/fig5", "figure", ENERGY, "Accuracy against energy, CIFAR-100"),
+    _item("shiftaddaug/regimes", "claim", ON_DATA, "Does augmentation help? Three regimes"),
     _item("shiftaddaug/claim-cifar100", "claim", ON_DATA, "Gain on CIFAR-100"),
     _item("shiftaddaug/claim-segmentation", "claim", SEGMENTATION, "Gain in segmentation"),
     _item("shiftaddaug-supp/fig1", "figure", ON_DATA, "Augmented above target in training"),

@@ -36,9 +36,13 @@ def paired_units(
 
 
 def load_splits(
-    context: Context, dataset: str, train_images: int, test_images: int, size: int | None = None
+    context: Context,
+    dataset: str,
+    train_images: int | None,
+    test_images: int | None,
+    size: int | None = None,
 ) -> tuple[ImageSet, ImageSet]:
-    """Class-balanced subsets of the training and the test split; ``size`` as the set's own."""
+    """Class-balanced subsets of both splits, None for all images; ``size`` as the set's own."""
     counts = {"train": train_images, "test": test_images}
     train_set, test_set = (
         load_dataset(

@@ -29,6 +29,8 @@ class ModelInfo:
         small_input: what ``small_input=True`` changes.
         variants: the operators it is built with.
         refuses: why the others make no sense here; empty where there are none.
+        width: channels of the first stage where ``create_model(width=…)`` can change them, else
+            None.
     """
 
     name: str
@@ -39,13 +41,14 @@ class ModelInfo:
     small_input: str
     variants: tuple[str, ...] = CONV_KINDS
     refuses: str = ""
+    width: int | None = None
 
 
 _MODELS: dict[str, tuple[ModelInfo, Builder]] = {}
 
 
 def register(info: ModelInfo) -> Callable[[Builder], Builder]:
-    """Enter a builder ``(num_classes, conv, small_input, in_channels) -> Module``."""
+    """Enter a builder ``(num_classes, conv, small_input, in_channels[, width]) -> Module``."""
 
     def enter(builder: Builder) -> Builder:
         _MODELS[info.name] = (info, builder)
@@ -71,6 +74,7 @@ def create_model(
     conv: str = "conv",
     small_input: bool = False,
     in_channels: int = 3,
+    width: int | None = None,
 ) -> nn.Module:
     """Build a network with fresh weights: images [B,in_channels,H,W] → logits [B,classes].
 
@@ -82,18 +86,30 @@ def create_model(
             (ShiftAddNet's shift layer followed by an adder layer).
         small_input: the form for 32² images; ``describe(name).small_input`` says what it changes.
         in_channels: 3 for colour, 1 for grey.
+        width: channels of the first stage of ResNet-8, 20 and 32 (16 in the papers; further stages
+            have two and four times as many). Other networks have one width.
 
     Raises:
         UsageError: unknown name or operator, an operator that makes no sense in this network
-            (:attr:`ModelInfo.variants` lists those that do), or a count below 1.
+            (:attr:`ModelInfo.variants` lists those that do), a count below 1, or a width where
+            the network has one.
     """
     check_choice("model", name, list_models())
     check_choice("conv", conv, CONV_KINDS)
     _check_variant(describe(name), conv)
-    for argument, count in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if not isinstance(count, int) or count < 1:
+    counts = {"num_classes": num_classes, "in_channels": in_channels}
+    info, build = _MODELS[name]
+    widths: tuple[int, ...] = ()
+    if info.width is not None:
+        widths = (info.width if width is None else width,)
+        counts["width"] = widths[0]
+    elif width is not None:
+        able = ", ".join(n for n in list_models() if _MODELS[n][0].width is not None)
+        raise UsageError(f"width can be chosen for {able}; {name} has one; got width={width!r}")
+    for argument, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise UsageError(f"{argument} must be an integer of at least 1; got {count!r}")
-    return _MODELS[name][1](num_classes, conv, small_input, in_channels)
+    return build(num_classes, conv, small_input, in_channels, *widths)
 
 
 def _check_variant(info: ModelInfo, conv: str) -> None:

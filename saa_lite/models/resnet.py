@@ -1,6 +1,7 @@
 """ResNet-20 and ResNet-32 for 32² images, as in AdderNet's official ``resnet20.py``.
 
-Stem 3×3 convolution; stages of 16, 32 and 64 channels with 3 (or 5) basic blocks each; where the
+Stem 3×3 convolution; stages of 16, 32 and 64 channels (``width`` narrows or widens all of them)
+with 3 (or 5) basic blocks each; where the
 size changes, the shortcut is the operator's own 1×1 layer with stride 2 and batch norm (option B);
 average pooling; a 1×1 convolution without bias and **batch norm over the logits**. The
 multiplicative network (``conv="conv"``) has the same topology, logits norm included, so that only
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from saa_lite.models.blocks import ImageClassifier, activation, conv_layer
 from saa_lite.models.registry import ModelInfo, register
+
+WIDTH = 16  # channels of stem and first stage in the official code
 
 
 class BasicBlock(nn.Module):
@@ -37,23 +40,25 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(ImageClassifier):
-    """6·``blocks`` + 2 layers deep (shortcuts not counted)."""
+    """6·``blocks`` + 2 layers deep (shortcuts not counted); stages of w, 2w and 4w channels."""
 
-    def __init__(self, blocks: int, num_classes: int, kind: str, in_channels: int) -> None:
+    def __init__(
+        self, blocks: int, num_classes: int, kind: str, in_channels: int, width: int = WIDTH
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.act = activation(kind)
-        self.stage1 = stage(kind, 16, 16, blocks, stride=1)
-        self.stage2 = stage(kind, 16, 32, blocks, stride=2)
-        self.stage3 = stage(kind, 32, 64, blocks, stride=2)
+        self.stage1 = stage(kind, width, width, blocks, stride=1)
+        self.stage2 = stage(kind, width, 2 * width, blocks, stride=2)
+        self.stage3 = stage(kind, 2 * width, 4 * width, blocks, stride=2)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = LogitsNorm(64, num_classes)
+        self.classifier = LogitsNorm(4 * width, num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images [B,C,H,W] → pooled features [B,64]."""
-        x = self.act(self.bn1(self.conv1(images)))  # [B,16,H,W]
-        x = self.stage3(self.stage2(self.stage1(x)))  # [B,64,H/4,W/4]
+        """Images [B,C,H,W] → pooled features [B,4w]."""
+        x = self.act(self.bn1(self.conv1(images)))  # [B,w,H,W]
+        x = self.stage3(self.stage2(self.stage1(x)))  # [B,4w,H/4,W/4]
         return self.pool(x).flatten(1)
 
 
@@ -84,22 +89,29 @@ def _info(name: str) -> ModelInfo:
         multiplicative=("conv1", "classifier.conv"),
         keeps="stem and classifier, as in the official code (ShiftAddNet's own also shifts these)",
         small_input="nothing: the network is made for 32² images",
+        width=WIDTH,
     )
 
 
 @register(_info("resnet8"))
-def resnet8(num_classes: int, conv: str, small_input: bool, in_channels: int) -> nn.Module:
+def resnet8(
+    num_classes: int, conv: str, small_input: bool, in_channels: int, width: int
+) -> nn.Module:
     """One block a stage; 78,052 parameters for 10 classes with ``conv="conv"``."""
-    return CifarResNet(1, num_classes, conv, in_channels)
+    return CifarResNet(1, num_classes, conv, in_channels, width)
 
 
 @register(_info("resnet20"))
-def resnet20(num_classes: int, conv: str, small_input: bool, in_channels: int) -> nn.Module:
+def resnet20(
+    num_classes: int, conv: str, small_input: bool, in_channels: int, width: int
+) -> nn.Module:
     """Three blocks a stage; 272,484 parameters for 10 classes with ``conv="conv"``."""
-    return CifarResNet(3, num_classes, conv, in_channels)
+    return CifarResNet(3, num_classes, conv, in_channels, width)
 
 
 @register(_info("resnet32"))
-def resnet32(num_classes: int, conv: str, small_input: bool, in_channels: int) -> nn.Module:
+def resnet32(
+    num_classes: int, conv: str, small_input: bool, in_channels: int, width: int
+) -> nn.Module:
     """Five blocks a stage; 466,916 parameters for 10 classes with ``conv="conv"``."""
-    return CifarResNet(5, num_classes, conv, in_channels)
+    return CifarResNet(5, num_classes, conv, in_channels, width)

@@ -7,7 +7,7 @@ per measurement.
 """
 
 from saa_lite.provenance import provenance
-from saa_lite.records.record import PROFILES, Record, config_hash
+from saa_lite.records.record import PROFILES, Record, config_hash, pack_hits, unpack_hits
 from saa_lite.records.store import (
     append_record,
     measured_path,
@@ -28,10 +28,12 @@ __all__ = [
     "measured_path",
     "measured_records",
     "merge",
+    "pack_hits",
     "profile_path",
     "promote",
     "provenance",
     "read_records",
     "run_folder",
     "run_records",
+    "unpack_hits",
 ]

@@ -10,14 +10,24 @@ AUGMENTED = (
     "train_accuracy",
     "augmented_accuracy",
     "least_lead",
+    "mean_lead",
+    "train_accuracy_reestimated",
     "export_difference",
     "diverged_epoch",
 )
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
+    "shiftaddaug/regimes": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
-    "shiftaddaug-supp/addconv-nas": (*AUGMENTED[:4], "diverged_epoch", "slowdown"),
+    "shiftaddaug-supp/addconv-nas": (
+        "accuracy",
+        "accuracy_reestimated",
+        "test_loss",
+        "train_accuracy",
+        "diverged_epoch",
+        "slowdown",
+    ),
     "shiftaddaug-supp/tab3": (
         "step_ms",
         "slowdown",

@@ -1,13 +1,16 @@
 """One record: a measured number, its checks, and its form as one line of JSON."""
 
+import base64
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
+
+import numpy as np
 
 from saa_lite.errors import RecordError
 
@@ -29,7 +32,8 @@ class Record:
     ``settings`` holds what changes the result and is common to the methods under comparison;
     ``method``, ``model``, ``dataset`` and ``seed`` stand beside it. ``log`` is one dict of numbers
     per epoch. ``seconds`` is the wall time, ``peak_memory_mb`` in MB (10^6 bytes), ``created`` an
-    ISO 8601 time in UTC.
+    ISO 8601 time in UTC. ``hits`` tells which test images were classified rightly, in the order of
+    the test set (:func:`pack_hits`), so that two networks can be compared image by image.
 
     Raises:
         RecordError: a field has the wrong type, a number is not finite, the hash is not the
@@ -55,6 +59,7 @@ class Record:
     settings: dict[str, Any]
     log: list[dict[str, float | None]] | None = None
     created: str = field(default_factory=now)
+    hits: str | None = None
 
     def __post_init__(self) -> None:
         """Validate, and round the log so that a record equals what is read back from its file."""
@@ -80,6 +85,8 @@ class Record:
         """The record as one line of JSON, keys sorted, the log turned into columns."""
         value = asdict(self)
         value["log"] = _columns(self.log)
+        if self.hits is None:
+            del value["hits"]
         return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
@@ -126,9 +133,36 @@ def _check_values(record: Record) -> None:
         datetime.fromisoformat(record.created)
     except (TypeError, ValueError):
         raise RecordError(f"created must be an ISO 8601 time; got {record.created!r}") from None
+    if record.hits is not None:
+        unpack_hits(record.hits)
     for text in _texts([record.method, record.dataset, record.device, record.settings]):
         if ABSOLUTE_PATH.search(text):
             raise RecordError(f"a record holds no absolute path; got {text!r}")
+
+
+def pack_hits(hits: Sequence[bool]) -> str:
+    """Right or wrong, image by image, as text: the count, and the bits in base64."""
+    bits = np.packbits(np.asarray(hits, dtype=bool))
+    return f"{len(hits)}:{base64.b64encode(bits.tobytes()).decode()}"
+
+
+def unpack_hits(text: str) -> np.ndarray:
+    """Undo :func:`pack_hits`: bool [images].
+
+    Raises:
+        RecordError: the text is torn.
+    """
+    count, _, coded = text.partition(":")
+    try:
+        bits = np.frombuffer(base64.b64decode(coded, validate=True), dtype=np.uint8)
+        hits = np.unpackbits(bits, count=int(count)).astype(bool)
+    except ValueError as error:
+        raise RecordError(f"hits must be a count and its bits in base64; got {text[:20]!r}…") from (
+            error
+        )
+    if len(bits) != (len(hits) + 7) // 8 or str(len(hits)) != count:
+        raise RecordError(f"hits must hold as many bits as its count says; got {text[:20]!r}…")
+    return hits
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -177,7 +211,7 @@ def parse(line: str) -> Record:
     if not isinstance(value, dict):
         raise RecordError("a record must be a JSON object")
     names = {entry.name for entry in fields(Record)}
-    if missing := sorted(names - set(value)):
+    if missing := sorted(names - {"hits"} - set(value)):
         raise RecordError(f"fields missing: {', '.join(missing)}")
     if unknown := sorted(set(value) - names):
         raise RecordError(f"unknown fields: {', '.join(unknown)}")

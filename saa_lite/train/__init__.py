@@ -5,7 +5,7 @@ from saa_lite.train.batch_norm import reestimate_batch_norm
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saa_lite.train.checks import DivergenceError
 from saa_lite.train.config import TrainConfig
-from saa_lite.train.evaluate import evaluate, evaluation_mode
+from saa_lite.train.evaluate import evaluate, evaluation_mode, per_image
 from saa_lite.train.loop import train
 from saa_lite.train.method import Method
 from saa_lite.train.schedule import learning_rate
@@ -20,6 +20,7 @@ __all__ = [
     "has_checkpoint",
     "learning_rate",
     "load_checkpoint",
+    "per_image",
     "reestimate_batch_norm",
     "save_checkpoint",
     "train",

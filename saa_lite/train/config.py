@@ -1,12 +1,14 @@
 """The hyper-parameters of a training run, checked where they are written down."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from saa_lite.errors import UsageError, check_choice
 
 OPTIMIZERS = ("sgd", "radam")
+LATER: dict[str, Any] = {"decay_norms": True, "test_every": 1}
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class TrainConfig:
         momentum, nesterov: of SGD; RAdam has its own defaults and ignores them.
         weight_decay: on all parameters as in AdderNet's official code, except ``shift`` and
             ``sign`` of DeepShift-PS layers (ShiftAddNet, official code).
+        decay_norms: whether norms and biases decay, too; not so in NetAug's official code.
         warmup_epochs: epochs of linear warm-up; may be a fraction.
         label_smoothing: share of the target given to all classes alike; only in training.
         accumulate: number of micro-batches that a batch is cut into. Costs time, saves memory;
@@ -31,6 +34,8 @@ class TrainConfig:
         eval_batch_size: images per batch of the evaluation after each epoch.
         channels_last: memory format of weights and images; faster on most hardware.
         optimizer: ``"sgd"``, or ``"radam"`` as DeepShift's authors ask for PS (their README).
+        test_every: epochs between tests; the last epoch is always tested. Epochs without a test
+            have neither ``test_loss`` nor ``test_accuracy`` in the history.
 
     Raises:
         UsageError: a value outside its range, in one sentence.
@@ -52,14 +57,16 @@ class TrainConfig:
     eval_batch_size: int = 500
     channels_last: bool = True
     optimizer: str = "sgd"
+    decay_norms: bool = True
+    test_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "eval_batch_size"):
+        for name in ("epochs", "accumulate", "eval_batch_size", "test_every"):
             self._check_integer(name, 1)
         self._check_integer("batch_size", 2)  # batch norm cannot normalise a single image
         for name in ("seed", "crop_padding"):
             self._check_integer(name, 0)
-        for name in ("nesterov", "amp", "flip", "channels_last"):
+        for name in ("nesterov", "amp", "flip", "channels_last", "decay_norms"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be True or False; got {getattr(self, name)!r}")
         self._check_number("lr", "above 0", lambda x: x > 0)
@@ -93,5 +100,13 @@ class TrainConfig:
             raise UsageError(f"{name} must be a finite number {allowed}; got {value!r}")
 
     def as_settings(self) -> dict[str, Any]:
-        """Plain JSON values by field name: what a record and a checkpoint keep."""
-        return asdict(self)
+        """Plain JSON values by field name: what a record and a checkpoint keep.
+
+        What was added later is left out at its default, so that older runs keep their identity.
+        """
+        return without_defaults(asdict(self), LATER)
+
+
+def without_defaults(values: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` without those entries that equal ``defaults``."""
+    return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.data import Batches, ImageSet
@@ -40,16 +40,33 @@ def evaluate(
     times too small as a batch has images.) Runs in full precision; ``mean`` and ``std`` are those
     the model was trained with, see :func:`saa_lite.data.normalization`.
     """
+    losses, hits = per_image(
+        model, image_set, batch_size=batch_size, device=device, mean=mean, std=std,
+        channels_last=channels_last,
+    )  # fmt: skip
+    # Losses are added up in float64, so that 10,000 of them lose nothing.
+    return {"loss": losses.double().mean().item(), "accuracy": hits.double().mean().item()}
+
+
+@torch.no_grad()
+def per_image(
+    model: nn.Module,
+    image_set: ImageSet,
+    *,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels_last: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy [N] and right or wrong, bool [N], image by image; see :func:`evaluate`."""
     batches = Batches(
         image_set, batch_size, mean=mean, std=std, device=device, channels_last=channels_last
     )
-    # Losses are added up in float64, so that 10,000 of them lose nothing.
-    totals = torch.zeros(2, dtype=torch.float64, device=device)
+    losses, hits = [], []
     with evaluation_mode(model):
         for _, images, labels in batches.epoch(0):
             logits = model(images)
-            losses = F.cross_entropy(logits, labels, reduction="none")
-            correct = logits.argmax(1) == labels
-            totals += torch.stack([losses.double().sum(), correct.double().sum()])
-    loss, accuracy = (totals / len(image_set)).tolist()
-    return {"loss": loss, "accuracy": accuracy}
+            losses.append(F.cross_entropy(logits, labels, reduction="none"))
+            hits.append(logits.argmax(1) == labels)
+    return torch.cat(losses), torch.cat(hits)

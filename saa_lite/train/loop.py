@@ -80,7 +80,8 @@ def train(
                     run.save(started)
                 stop.raise_if_requested()
             run.finish_epoch(test_set, started)
-            bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
+            if "test_accuracy" in run.history[-1]:
+                bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
             if on_epoch:
                 on_epoch(run.history[-1])
             stop.raise_if_requested()  # pressed while testing: the epoch is finished and saved

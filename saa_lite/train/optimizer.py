@@ -26,16 +26,26 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             f"{type(model).__name__} has no parameter that requires a gradient, so there is "
             "nothing to train; an exported network is frozen until requires_grad_(True)"
         )
-    decayed = [p for name, p in trained if name.rpartition(".")[2] not in UNDECAYED]
-    undecayed = [p for name, p in trained if name.rpartition(".")[2] in UNDECAYED]
+    spared = undecayed(model, config)
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
+        {"params": [p for name, p in trained if name not in spared]},
+        {"params": [p for name, p in trained if name in spared], "weight_decay": 0.0},
     ]
+    groups[0]["weight_decay"] = config.weight_decay
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "radam":
         return torch.optim.RAdam(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+
+
+def undecayed(model: nn.Module, config: TrainConfig) -> set[str]:
+    """Names of the parameters that weight decay spares."""
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        # A norm's scale and a bias have one axis, a remapping's scalar has none.
+        if name.rpartition(".")[2] in UNDECAYED or not (config.decay_norms or parameter.dim() > 1)
+    }
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -118,8 +118,10 @@ class Run:
     def finish_epoch(self, test_set: ImageSet, started: float) -> None:
         """Test the model, note the epoch's results, begin the next epoch, save."""
         row = self._averages()
-        self.method.before_test(self)
-        row |= self._test(test_set)
+        last = self.epoch + 1 == self.config.epochs
+        if last or (self.epoch + 1) % self.config.test_every == 0:
+            self.method.before_test(self)
+            row |= self._test(test_set)
         row["seconds"] = self.seconds + time.perf_counter() - started
         self.history.append(row)
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0

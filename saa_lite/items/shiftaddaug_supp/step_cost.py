@@ -45,7 +45,7 @@ class Stepper:
         if model is None:
             model = build(self.method, self.settings, train_set, seed=0)
         method = training_method(self.method, self.settings)
-        config = train_config(self.settings, seed=0)
+        config = train_config(self.settings, self.method, seed=0)
         self.run = Run(
             model, train_set, test_set, config, device=self.device, folder=None, method=method
         )
