@@ -354,7 +354,7 @@ def test_scorecard_puts_published_and_measured_in_different_columns() -> None:
     assert row["published"] == "curves only; adder-quant Table 1: CNN 92.25 %, adder 91.42 %"
     assert row["measured"] == "+4 points"
     assert row["verdict"] == DIRECTION
-    assert "1 of 25 items measured" in scorecard_text()
+    assert "1 of 26 items measured" in scorecard_text()
     assert "| measured |" in scorecard_markdown()
 
 

@@ -42,7 +42,7 @@ def test_items_json_is_json_alone_and_loads_no_torch() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     items = json.loads(done.stdout)
-    assert len(items) == 25
+    assert len(items) == 26
     for item in items:
         assert {"id", "title", "source", "notebook", "status"} <= set(item)
         assert item["status"] in ("not yet", "measured")
@@ -52,7 +52,7 @@ def test_items_json_is_json_alone_and_loads_no_torch() -> None:
 def test_scorecard_prints(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["scorecard", *options]) == 0
     printed = capsys.readouterr().out
-    assert "0 of 25 items measured" in printed
+    assert "0 of 26 items measured" in printed
     assert "not run at this scale" in printed
 
 

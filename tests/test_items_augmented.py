@@ -22,7 +22,7 @@ from saa_lite.items.table import Table
 from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
-from saa_lite.records import Record, config_hash, run_records
+from saa_lite.records import Record, config_hash, run_records, unpack_hits
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 from saa_lite.train import DivergenceError
 
@@ -52,9 +52,15 @@ def records(home: Path) -> list[Record]:
 
 def test_an_augmented_run_records_target_and_surroundings(records: list[Record]) -> None:
     metrics = {m: {r.metric for r in records if r.method == m} for m in SHIFT}
-    plain = {"accuracy", "test_loss", "train_accuracy"}
+    plain = {"accuracy", "test_loss", "train_accuracy", "train_accuracy_reestimated"}
+    around = {"augmented_accuracy", "least_lead", "mean_lead", "export_difference"}
     assert metrics["shift"] == plain | {FAIR}
-    assert metrics["aug-shift"] == plain | {"augmented_accuracy", "least_lead", "export_difference"}
+    assert metrics["aug-shift"] == plain | around
+    for found in records:  # which images were right, where accuracies are compared
+        compared = FAIR if found.method == "shift" else "accuracy"
+        assert (found.hits is not None) == (found.metric == compared)
+        if found.hits is not None:
+            assert 100 * unpack_hits(found.hits).mean() == pytest.approx(found.value)
     value = {r.metric: r.value for r in records if r.method == "aug-shift"}
     assert value["export_difference"] == 0
     (log,) = [r.log for r in records if r.method == "aug-shift" and r.log]

@@ -109,7 +109,8 @@ LATER = {f.name: f.default for f in fields(Settings)[-9:]}
 
 def recipe_settings(settings: Settings) -> dict[str, Any]:
     """What the methods of a seed share, as the plain JSON that is hashed."""
-    recipe = {k: v for k, v in asdict(settings).items() if k not in OUTSIDE}
+    shared = {f.name for f in fields(Settings)} - OUTSIDE  # an item's own settings are not
+    recipe = {k: v for k, v in asdict(settings).items() if k in shared}
     recipe = without_defaults(recipe, LATER)
     return (
         recipe

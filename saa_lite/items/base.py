@@ -256,7 +256,7 @@ def built(
     *,
     profiles: Mapping[str, Any],
     run: Run,
-    draw: Draw | None,
+    draw: Draw,
     matches: Callable[[PublishedNumber, Record], bool] | None = None,
 ) -> Item:
     """The catalogue's item with its settings, measurement and drawing attached."""

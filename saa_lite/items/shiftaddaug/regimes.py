@@ -11,19 +11,30 @@ with which seeds, by which gates and when it stops is fixed in :mod:`saa_lite.pr
 module only runs what a protocol says.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import product
+from statistics import fmean
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.fairness import FAIR, fair
+from saa_lite.items.interval import t_interval
 from saa_lite.protocols import Protocol, list_protocols, load_protocol
+from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
+from saa_lite.viz.regimes import Response, response_figure
 
 ITEM_ID = "shiftaddaug/regimes"
+REGIME = "regime-"  # how the names of its protocols begin; the letter follows
+PAIRS = (("netaug", "conv"), ("aug-shift", "shift"))
+PRINTED = ("ShiftAddAug point 2", "DeepShift point 2")  # MobileNetV2-w0.35 on CIFAR-100
 TRIED = Training(
     "digits", "resnet8", 8, True, 40, 20, epochs=2, seeds=1, batch_size=20, crop_padding=1,
     flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=40, net_width=4, fan="wide",
@@ -120,6 +131,46 @@ def unit_of(protocol: Protocol, context: Context, arm: str, seed: int, training:
     )
 
 
+def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
+    """Dose and response: the difference that augmentation makes against the generalisation gap."""
+    responses = {pair[0]: responses_of(records, *pair) for pair in PAIRS}
+    shown = {arm: found for arm, found in responses.items() if found}
+    title = "ResNet-8 on CIFAR-100 at 16²: U underfits, M in between, O overfits"
+    gains = [find_published("shiftaddaug/fig5", row, "accuracy").value or 0.0 for row in PRINTED]
+    return response_figure(shown, title, gains[0] - gains[1])
+
+
+def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[Response]:
+    """One per regime that has both arms, in the order of the gap."""
+    found = []
+    for name in sorted({name for r in records if (name := regime_of(r))}):
+        accuracy = values_of(fair(records), name, FAIR)
+        trained = values_of(records, name, augmented.TRAINED)
+        seeds = sorted(set(accuracy[augmented_arm]) & set(accuracy[alone]) & set(trained[alone]))
+        if not seeds:
+            continue
+        values = tuple(accuracy[augmented_arm][s] - accuracy[alone][s] for s in seeds)
+        gap = fmean(trained[alone][s] - accuracy[alone][s] for s in seeds)
+        interval = t_interval(values) if len(values) > 1 else None
+        found.append(Response(name[len(REGIME) :].upper(), gap, values, interval))
+    return sorted(found, key=lambda response: response.gap)
+
+
+def regime_of(record: Record) -> str:
+    """The regime's protocol, or "" for records of another one and of variants."""
+    name = str(record.settings.get("protocol", "")).partition(" ")[0]
+    return name if name.startswith(REGIME) and "arm" not in record.settings else ""
+
+
+def values_of(records: list[Record], regime: str, metric: str) -> dict[str, dict[int, float]]:
+    """Method → seed → value; a method without any is empty."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for record in records:
+        if record.metric == metric and regime_of(record) == regime:
+            found[record.method][record.seed] = record.value
+    return found
+
+
 def _check_chosen(settings: Settings, protocols: list[Protocol]) -> None:
     arms = {arm for protocol in protocols for arm in protocol.arms}
     for arm in settings.arms:
@@ -130,4 +181,4 @@ def _check_chosen(settings: Settings, protocols: list[Protocol]) -> None:
             raise UsageError(f"seeds must be among {sorted(seeds)}; got {seed!r}")
 
 
-ITEM = built(ITEM_ID, profiles=PROFILES, run=run, draw=None)
+ITEM = built(ITEM_ID, profiles=PROFILES, run=run, draw=draw)

@@ -1,0 +1,70 @@
+"""Dose and response: what augmentation changes, against how far the network overfits without it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from saa_lite.viz.style import COLOURS, WIDTH, headline, styled
+
+LABELS = {"netaug": "NetAug − CNN (positive control)", "aug-shift": "AugShift − Shift"}
+MARKERS = {"netaug": "s", "aug-shift": "o"}
+DODGE = 0.35  # points of gap between markers that would lie on each other
+
+
+@dataclass(frozen=True)
+class Response:
+    """One contrast in one regime.
+
+    Attributes:
+        regime: its letter.
+        gap: training minus test accuracy of the network alone, in points; mean over seeds.
+        values: per seed, augmented minus alone, in points of test accuracy.
+        interval: 95 %, or None for fewer than two seeds.
+    """
+
+    regime: str
+    gap: float
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+
+@styled
+def response_figure(
+    responses: Mapping[str, Sequence[Response]], title: str, expected: float | None = None
+) -> Figure:
+    """Left networks underfit, right they overfit; above 0 augmentation helped.
+
+    Args:
+        responses: by augmented arm.
+        expected: the gain that the source prints, drawn as a dashed line.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axis = figure.add_subplot()
+    axis.axhline(0, color="#333333", linewidth=1)
+    if expected is not None:
+        axis.axhline(expected, color=COLOURS["published"], linestyle="--", linewidth=1)
+        axis.annotate(f"published gain, {expected:+.2f}", (1, expected), ha="right", va="bottom",
+                      xycoords=("axes fraction", "data"), fontsize=9)  # fmt: skip
+    for i, (arm, found) in enumerate(responses.items()):
+        colour, shift = COLOURS[arm], (i - (len(responses) - 1) / 2) * DODGE
+        for j, response in enumerate(found):
+            x = response.gap + shift
+            mean = sum(response.values) / len(response.values)
+            seeds = [x] * len(response.values)
+            axis.scatter(seeds, response.values, s=12, color=colour, alpha=0.4)
+            if response.interval is not None:
+                axis.plot([x, x], response.interval, color=colour, linewidth=2)
+            label = LABELS.get(arm, arm) if j == 0 else None
+            axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7, label=label)
+            axis.annotate(f" {response.regime}", (x, mean), fontsize=9, va="center", color=colour)
+    axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")
+    axis.set_ylabel("augmented − alone,\npoints of test accuracy")
+    axis.margins(x=0.12)
+    if responses:
+        axis.legend(loc="best")
+    else:
+        axis.annotate("no seed of a regime has both arms of a pair yet", (0.5, 0.5), ha="center",
+                      xycoords="axes fraction", color=COLOURS["published"])  # fmt: skip
+    headline(figure, title)
+    return figure
