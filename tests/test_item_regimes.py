@@ -50,6 +50,7 @@ channels_last = false
 batch_norm_images = 20
 [variants.conv-long]
 method = "conv"
+seeds = [5]
 epochs = 3
 [[contrast]]
 name = "NetAug - CNN"
@@ -87,9 +88,8 @@ def test_every_arm_and_seed_is_trained_as_the_protocol_says(tiny: Protocol) -> N
     records = run(Settings(("regime-u",)))
     assert {record.settings["protocol"] for record in records} == {tiny.label}
     assert {(r.method, r.seed, r.epochs) for r in records} == {
-        (method, seed, epochs)
-        for seed in (3, 5)
-        for method, epochs in (("conv", 1), ("netaug", 1), ("conv", 3))
+        *((method, seed, 1) for seed in (3, 5) for method in ("conv", "netaug")),
+        ("conv", 5, 3),
     }
     assert {r.settings.get("arm") for r in records if r.epochs == 3} == {"conv-long"}
     assert all(r.hits is not None for r in records if r.metric == FAIR)
@@ -137,6 +137,7 @@ def test_validation_images_are_never_trained_on(tiny: Protocol) -> None:
         (b'role = "test"', b'role = "choice"', "a protocol that tests has contrasts"),
         (b"most = 1.0", b"", "gate 'converged' has no bound"),
         (b'method = "conv"', b"", "variant 'conv-long' must be one of the arms"),
+        (b"seeds = [5]", b"seeds = [4]", r"variant 'conv-long' has seeds \[4\]"),
         (b'question = "?"', b"", "question"),
         (b'question = "?"', b"question = ?", "Invalid value"),
     ],

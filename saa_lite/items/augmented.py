@@ -5,6 +5,7 @@ updates; plain and augmented targets of one operator and start are the same netw
 weights, except that remapped weights start as a convolution's.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -217,7 +218,12 @@ def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
 
 
 def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
-    """Train one unit and record the target; of an augmented run also what was around it."""
+    """Train one unit and record the target; of an augmented run also what was around it.
+
+    The lead is how many points the augmented pass is ahead of its target in training accuracy:
+    the least of all epochs, the mean of the second half, and the mean while widths are drawn,
+    without the warm-up.
+    """
     run = trained(unit, settings)
     model, history = run.model, run.history
     seconds, last = sum(row["seconds"] for row in history), history[-1]
@@ -236,6 +242,10 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         leads = [100 * (row["augmented_accuracy"] - row["train_accuracy"]) for row in history]
         yield unit.record("least_lead", min(leads), "points", seconds=seconds)
         yield unit.record("mean_lead", fmean(leads[len(leads) // 2 :]), "points", seconds=seconds)
+        drawn = leads[: math.ceil(settings.width_epochs * settings.epochs)]
+        settled = drawn[math.ceil(settings.warmup_epochs) :]
+        if settled:
+            yield unit.record("drawn_lead", fmean(settled), "points", seconds=seconds)
     yield unit.record(TRAINED, trained_accuracy(run), "%")
     if behind:
         right = 100 * fair.double().mean().item()

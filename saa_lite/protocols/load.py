@@ -69,7 +69,7 @@ class Protocol:
             ``"exploration"`` shows estimates: neither judges.
         arms: methods of the item, or names of ``variants``.
         variants: arms that are another arm's method under settings of their own, such as a longer
-            training: name → ``{"method": …, setting: value, …}``.
+            training: name → ``{"method": …, "seeds": some of the protocol's, setting: value, …}``.
         grid: settings of which every combination is run, by name.
         rates: learning rate per method, where ``settings`` has not one for all.
         decided: how it is judged and when it stops, in words.
@@ -89,6 +89,19 @@ class Protocol:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     gates: tuple[Gate, ...] = ()
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """Seeds that an arm is trained with: the protocol's, or fewer for a variant."""
+        return tuple(self.variants.get(arm, {}).get("seeds", self.seeds))
+
+    def method_of(self, arm: str) -> str:
+        """The method behind an arm."""
+        return str(self.variants.get(arm, {}).get("method", arm))
+
+    def settings_of(self, arm: str) -> dict[str, Any]:
+        """Settings of an arm, without the grid's and the rates."""
+        own = self.variants.get(arm, {})
+        return {**self.settings, **{k: v for k, v in own.items() if k not in ("method", "seeds")}}
 
     @property
     def label(self) -> str:
@@ -143,6 +156,8 @@ def _check(protocol: Protocol) -> None:
     for arm, changes in protocol.variants.items():
         if arm not in protocol.arms or "method" not in changes:
             raise ValueError(f"variant {arm!r} must be one of the arms and name its method")
+        if unknown := set(protocol.seeds_of(arm)) - set(protocol.seeds):
+            raise ValueError(f"variant {arm!r} has seeds {sorted(unknown)}, which are no seeds")
     named = [(c.name, arm) for c in protocol.contrasts for arm in (c.first, c.second)]
     named += [(gate.name, arm) for gate in protocol.gates for arm in (gate.arm, gate.versus) if arm]
     for where, arm in named:

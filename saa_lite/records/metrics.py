@@ -11,6 +11,7 @@ AUGMENTED = (
     "augmented_accuracy",
     "least_lead",
     "mean_lead",
+    "drawn_lead",
     "train_accuracy_reestimated",
     "export_difference",
     "diverged_epoch",

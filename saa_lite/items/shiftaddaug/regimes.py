@@ -84,7 +84,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
 def trainings(protocol: Protocol) -> Iterator[tuple[int, str, Training]]:
     """Seed, arm and settings of every training of a protocol."""
     for seed in protocol.seeds:
-        for arm in protocol.arms:
+        for arm in (arm for arm in protocol.arms if seed in protocol.seeds_of(arm)):
             for point in product(*protocol.grid.values()):
                 yield (
                     seed,
@@ -99,21 +99,15 @@ def training_of(protocol: Protocol, arm: str, point: dict[str, Any]) -> Training
     Raises:
         UsageError: a value outside its range, or a name that is no setting.
     """
-    own = {k: v for k, v in protocol.variants.get(arm, {}).items() if k != "method"}
-    values = {**protocol.settings, **point, **own}
+    values = {**protocol.settings_of(arm), **point}
     names = [f.name for f in fields(Training)]
     for name in values:
         check_choice(f"setting of protocol {protocol.name}", name, names)
     values |= {k: tuple(values[k]) for k in ("width", "expand") if k in values}
     values |= {"rates": tuple(protocol.rates.items()), "protocol": protocol.label}
     training = Training(**{"seeds": len(protocol.seeds), "methods": (), **values})
-    augmented.check_recipes(training, [method_of(protocol, arm)])
+    augmented.check_recipes(training, [protocol.method_of(arm)])
     return training
-
-
-def method_of(protocol: Protocol, arm: str) -> str:
-    """The method behind an arm."""
-    return str(protocol.variants.get(arm, {}).get("method", arm))
 
 
 def unit_of(protocol: Protocol, context: Context, arm: str, seed: int, training: Training) -> Unit:
@@ -122,7 +116,7 @@ def unit_of(protocol: Protocol, context: Context, arm: str, seed: int, training:
     if arm in protocol.variants:
         shared["arm"] = arm
     return context.unit(
-        method=method_of(protocol, arm),
+        method=protocol.method_of(arm),
         model=training.network,
         dataset=training.dataset,
         seed=seed,
