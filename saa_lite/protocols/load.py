@@ -156,8 +156,8 @@ def _check(protocol: Protocol) -> None:
     for arm, changes in protocol.variants.items():
         if arm not in protocol.arms or "method" not in changes:
             raise ValueError(f"variant {arm!r} must be one of the arms and name its method")
-        if unknown := set(protocol.seeds_of(arm)) - set(protocol.seeds):
-            raise ValueError(f"variant {arm!r} has seeds {sorted(unknown)}, which are no seeds")
+        if extra := set(protocol.seeds_of(arm)) - set(protocol.seeds):
+            raise ValueError(f"variant {arm!r} has seeds {sorted(extra)}, which are no seeds")
     named = [(c.name, arm) for c in protocol.contrasts for arm in (c.first, c.second)]
     named += [(gate.name, arm) for gate in protocol.gates for arm in (gate.arm, gate.versus) if arm]
     for where, arm in named:
