@@ -14,10 +14,23 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def project_root() -> Path:
-    """Folder of ``data/`` and ``figures/``: ``SAA_HOME``, else the checkout, else this folder."""
+    """Folder of ``data/``, ``figures/`` and ``notebooks/``, wherever the process was started.
+
+    ``SAA_HOME``, else the checkout that this package lies in, else the nearest checkout that holds
+    the current folder, else the current folder itself.
+    """
     if given := os.environ.get("SAA_HOME"):
         return folder_named("SAA_HOME", Path(given))
-    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
+    here = Path.cwd()
+    return next(filter(_is_checkout, (PACKAGE.parent, here, *here.parents)), here)
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether ``folder`` is a checkout of this project: that of another has its own data."""
+    try:
+        return f'name = "{PACKAGE.name}"' in (folder / "pyproject.toml").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def folder_named(origin: str, folder: Path) -> Path:

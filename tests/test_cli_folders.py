@@ -62,6 +62,27 @@ def test_other_slow_commands_notice_it_first_too(
     assert "cannot write in " in capsys.readouterr().err
 
 
+def test_the_project_of_this_package_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAA_HOME")
+    monkeypatch.chdir(tmp_path)
+    assert files.project_root() == Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(("project", "found"), [("saa_lite", "checkout"), ("another", "notebooks")])
+def test_a_package_installed_elsewhere_finds_the_project_it_is_used_in(
+    project: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "checkout" / "notebooks"
+    here.mkdir(parents=True)
+    (tmp_path / "checkout" / "pyproject.toml").write_text(f'[project]\nname = "{project}"\n')
+    monkeypatch.delenv("SAA_HOME")
+    monkeypatch.setattr(files, "PACKAGE", tmp_path / "site-packages" / "saa_lite")
+    monkeypatch.chdir(here)
+    assert files.project_root().name == found
+
+
 @pytest.mark.parametrize("command", ["items", "scorecard", "doctor", "figures", "record"])
 def test_a_home_that_is_a_file_is_named_once(
     command: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

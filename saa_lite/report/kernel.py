@@ -40,9 +40,10 @@ class PatientChannel(AsyncZMQSocketChannel):
 
 
 class PatientClient(AsyncKernelClient):
-    """Jupyter's client, patient where it awaits replies."""
+    """Jupyter's client, patient where it awaits replies and where it awaits outputs."""
 
     shell_channel_class = Type(PatientChannel)
+    iopub_channel_class = Type(PatientChannel)
 
 
 class StoppableClient(NotebookClient):
@@ -84,6 +85,10 @@ def notebook_client(notebook: Any, *, folder: Path, timeout: int) -> Iterator[No
         yield StoppableClient(
             notebook,
             timeout=timeout,
+            # By default nbclient goes on four seconds after the reply, without what is outstanding:
+            # on a busy machine the last lines of a cell would be lost, and nobody told.
+            iopub_timeout=timeout,
+            raise_on_iopub_timeout=True,
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
             config=_config(sockets),

@@ -19,13 +19,23 @@ class NotebookError(SaaLiteError):
 
 
 def notebook_paths(names: Sequence[str] = ()) -> list[Path]:
-    """The tracked notebooks in reading order, or those whose file name starts with a name."""
-    found = sorted((project_root() / "notebooks").glob("*.ipynb"))
+    """The tracked notebooks in reading order, or those whose file name starts with a name.
+
+    Raises:
+        UsageError: there are none, or none of that name.
+    """
+    folder = project_root() / "notebooks"
+    found = sorted(folder.glob("*.ipynb"))
+    if not found:
+        raise UsageError(
+            f"there are no notebooks in {folder}; start in the project's folder or set SAA_HOME "
+            "to it"
+        )
     if not names:
         return found
     chosen = [p for p in found if any(p.name.startswith(Path(n).name) for n in names)]
     if not chosen:
-        known = ", ".join(p.name for p in found) or "none"
+        known = ", ".join(p.name for p in found)
         raise UsageError(f"no notebook starts with {' or '.join(names)}; there are: {known}")
     return chosen
 
