@@ -6,7 +6,6 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from saa_lite.records import Record
 from saa_lite.viz.style import COLOURS, panels, styled
@@ -14,10 +13,15 @@ from saa_lite.viz.style import COLOURS, panels, styled
 Cells = Mapping[tuple[float, float], str]  # (multiple, α) → method
 
 
+def pairs(records: Sequence[Record], method: str, base: str) -> list[tuple[float, float]]:
+    """Accuracies of ``base`` and of ``method`` in %, per seed that both have run."""
+    alone, inside = ({r.seed: r.value for r in records if r.method == m} for m in (base, method))
+    return [(alone[seed], inside[seed]) for seed in sorted(alone.keys() & inside.keys())]
+
+
 def gains(records: Sequence[Record], method: str, base: str) -> list[float]:
     """Accuracy of ``method`` minus that of ``base``, per seed that both have run, in points."""
-    runs = [{r.seed: r.value for r in records if r.method == name} for name in (method, base)]
-    return [runs[0][seed] - runs[1][seed] for seed in sorted(runs[0].keys() & runs[1].keys())]
+    return [inside - alone for alone, inside in pairs(records, method, base)]
 
 
 def cell_of(cells: Cells, multiple: str, alpha: str) -> tuple[float, float]:
@@ -38,15 +42,13 @@ def grid_numbers(
     method = cells[cell_of(cells, multiple, alpha)]
     if not (found := gains(records, method, base)):
         return {}
-    runs = {name: {r.seed: r.value for r in records if r.method == name} for name in (method, base)}
-    both = runs[method].keys() & runs[base].keys()
-    shown = {name: [values[seed] for seed in both] for name, values in runs.items()}
+    alone, inside = zip(*pairs(records, method, base), strict=True)
     return {
         "gain in points": fmean(found),
         "worst seed": min(found),
         "best seed": max(found),
-        "accuracy augmented": fmean(shown[method]),
-        "accuracy alone": fmean(shown[base]),
+        "accuracy augmented": fmean(inside),
+        "accuracy alone": fmean(alone),
     }
 
 
@@ -54,28 +56,40 @@ def grid_numbers(
 def grid_figure(
     records: Sequence[Record], cells: Cells, base: str, multiple: str, alpha: str
 ) -> Figure:
-    """Gains of all cells, the chosen one framed; on the right its curves against the base's.
+    """Gains of all cells, the chosen one framed; on the right the accuracies it comes from.
 
     Args:
-        records: metric "accuracy" with a log per epoch, of one configuration.
+        records: accuracies that may be compared (:func:`saa_lite.items.fairness.fair`), of one
+            configuration.
         cells: method of each multiple and α.
         base: method without augmentation.
         multiple, alpha: the chosen cell, as its buttons say.
     """
     chosen = cell_of(cells, multiple, alpha)
-    figure, (left, right) = panels(1, 2, height=3.3, width_ratios=[1, 1.25])
+    figure, (left, right) = panels(1, 2, height=3.3, width_ratios=[1.25, 1])
     draw_gains(left, records, cells, base, chosen)
-    for name, colour in ((base, COLOURS["shift"]), (cells[chosen], COLOURS["aug-shift"])):
-        label = "alone" if name == base else "augmented"
-        for record in (r for r in records if r.method == name and r.log):
-            values = [100 * float(row["test_accuracy"] or 0) for row in record.log or []]
-            shown = label if record.seed == 0 else f"_{label}"
-            right.plot(range(1, len(values) + 1), values, color=colour, alpha=0.7, label=shown)
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_xlabel("epoch")
-    right.set_title("test accuracy (%), one line per seed", fontsize=10)
-    right.legend(loc="lower right")
+    draw_pairs(right, pairs(records, cells[chosen], base))
+    shown = [
+        value
+        for method in cells.values()
+        for pair in pairs(records, method, base)
+        for value in pair
+    ]
+    if shown:  # the same scale for every cell
+        right.set_ylim(min(shown) - 2, max(shown) + 2)
     return figure
+
+
+def draw_pairs(axis: Axes, found: Sequence[tuple[float, float]]) -> None:
+    """Both accuracies of every seed, joined by a line."""
+    for pair in found:
+        axis.plot((0, 1), pair, color="#888888", linewidth=1.2, zorder=1)
+    for place, (name, colour) in enumerate({"alone": "shift", "augmented": "aug-shift"}.items()):
+        values = [pair[place] for pair in found]
+        axis.plot([place] * len(values), values, "o", color=COLOURS[colour], label=name)
+    axis.set_xticks((0, 1), ("alone", "augmented"))
+    axis.set_xlim(-0.4, 1.4)
+    axis.set_title("test accuracy (%), one line per seed", fontsize=10)
 
 
 def draw_gains(
