@@ -113,7 +113,22 @@ def tidy(notebook: Any) -> None:
     """Drop what changes from run to run and no reader sees."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
     notebook.metadata.get("language_info", {}).pop("version", None)
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Pieces of a stream that follow each other, as one: where it broke was a matter of timing."""
+    found: list[Any] = []
+    for output in outputs:
+        last = found[-1] if found else None
+        kind = (output.output_type, output.get("name"))
+        if last and kind[0] == "stream" and kind == (last.output_type, last.get("name")):
+            last.text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def strip_widgets(path: Path) -> None:
