@@ -1,17 +1,47 @@
 """What nbval lets pass, and a reader would see as broken: loaded as its plugin by test_notebooks.
 
 Its cells fail where the kernel sends an error, but not where only the reply says so (an unknown
-magic), nor where something stands on stderr, nor where a traceback is printed as text.
+magic), nor where something stands on stderr, nor where a traceback is printed as text. Nor does it
+miss lines that the stored output of a cell has lost. And it starts kernels beside the notebooks,
+where a path that holds nowhere else is found.
 """
 
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from nbval import plugin
+from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 from saa_lite.report.notebooks import visible_errors
+
+
+class KernelElsewhere(RunningKernel):
+    """A kernel in a folder that has nothing to do with the project."""
+
+    def __init__(self, kernel_name: str, cwd: str | None = None, **options: Any) -> None:
+        super().__init__(kernel_name, cwd=tempfile.gettempdir(), **options)
+
+
+def pytest_configure() -> None:
+    plugin.RunningKernel = KernelElsewhere
+
+
+def extent(outputs: Sequence[Any]) -> dict[str, int]:
+    """How many lines are printed, and how many pictures and tables shown."""
+    printed = "".join(output.get("text", "") for output in outputs)
+    shown = [kind for output in outputs for kind in output.get("data", {})]
+    kinds = ("image/png", "text/markdown")
+    return {"printed lines": len(printed.split("\n")), **{k: shown.count(k) for k in kinds}}
+
+
+def lost(stored: Sequence[Any], fresh: Sequence[Any]) -> list[str]:
+    """What the stored outputs of a cell have less of than fresh ones of the smallest profile."""
+    kept, made = extent(stored), extent(fresh)
+    return [f"{made[k]} {k}, {kept[k]} of them stored" for k in made if kept[k] < made[k]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,3 +69,5 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     cell = new_code_cell(item.cell.source, outputs=item.test_outputs)
     if broken := list(visible_errors(new_notebook(cells=[cell]))):
         pytest.fail("; ".join(broken))
+    if missing := lost(item.cell.outputs, item.test_outputs):
+        pytest.fail(f"the stored output has lost something: {'; '.join(missing)}")
