@@ -192,6 +192,7 @@ RULES: dict[str, Rule] = {
     "_euclidean_dist": lambda a, output: _distances({**a, "p": 2.0}, output),
     "adder_conv2d": _adder,
     "adder_conv2d_u8": _adder,
+    "adder_conv2d_i32": _adder,
     "shift_conv2d": _integer_shift,
     **dict.fromkeys(
         (

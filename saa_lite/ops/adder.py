@@ -12,6 +12,7 @@ and trains it with *surrogate* gradients, which are not derivatives of that func
 The kernels are chosen in :mod:`saa_lite.ops.adder_kernels`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ def adder_linear(
             "adder_linear: input must have shape [..., in_features] and weight [out_features, "
             f"in_features]; got {list(input.shape)} and {list(weight.shape)}"
         )
-    rows = input.shape[:-1].numel()  # −1 would be ambiguous for an empty batch
+    rows = math.prod(input.shape[:-1])  # −1 would be ambiguous for an empty batch
     images = input.reshape(rows, weight.shape[1], 1, 1)
     output = adder_conv2d(
         images,

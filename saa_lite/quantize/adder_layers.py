@@ -15,6 +15,7 @@ ranges stay as calibrated, the latent weights and the offset move.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,10 @@ class QuantizedAdder(AdderLayer):
     """
 
     CHANNELS = -1  # dimension of the channels, counted from the end
+    bias: Any  # Tensor or None; torch annotates it in two ways
     group_of: Tensor
     bound: Tensor
+    sizes: list[int]  # filters of each group: numbers, as a traced pass cannot read a tensor
 
     def quantize(self, scheme: Scheme, compensate: bool) -> None:
         """Take over a scheme; called once, when an adder layer becomes this one."""
@@ -50,6 +53,16 @@ class QuantizedAdder(AdderLayer):
         self.clamp, self.compensate = scheme.clamp, compensate
         self.register_buffer("group_of", scheme.group_of)
         self.register_buffer("bound", scheme.bound.to(self.weight))
+        self._count_filters()
+
+    def _count_filters(self) -> None:
+        if not self.group_of.is_meta:  # without values there is nothing to count
+            self.sizes = torch.bincount(self.group_of, minlength=len(self.bound)).tolist()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Torch's, after which the filters may be grouped in another way."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._count_filters()
 
     def extra_repr(self) -> str:
         """The adder layer's, and how it is quantised."""
@@ -80,8 +93,7 @@ class QuantizedAdder(AdderLayer):
         codes = (clamped.double() * self.levels / (self.ratio * bound)).round()
         codes = self.ratio * codes.clamp(*self.weight_codes)
         offset = -excess if self.compensate else torch.zeros_like(excess)
-        bias = self._parameters["bias"]
-        return codes.to(clamped), offset if bias is None else offset + bias
+        return codes.to(clamped), offset if self.bias is None else offset + self.bias
 
     def forward(self, input: Tensor) -> Tensor:
         input = input.to(self.bound.dtype)  # half precision under autocast
@@ -111,10 +123,9 @@ class QuantizedAdder(AdderLayer):
     def by_group(self, input: Tensor, sums: Callable[[Tensor, int, Tensor], Tensor]) -> Tensor:
         """Call ``sums(input, group, its filters int64 [·])`` per group; outputs in filter order."""
         order = self.group_of.argsort(stable=True)
-        sizes = torch.bincount(self.group_of, minlength=len(self.bound)).tolist()
         parts = [
             sums(input, group, filters)
-            for group, filters in enumerate(order.split(sizes))
+            for group, filters in enumerate(order.split(self.sizes))
             if len(filters)
         ]
         return torch.cat(parts, self.CHANNELS).index_select(self.CHANNELS, order.argsort())

@@ -12,11 +12,15 @@ bytes, and each layer says how many of its weights were ``folded`` into that int
 path, ``path="int32"``, sums the shifted codes as they are, on every device, many times slower.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops import adder_conv2d_u8, adder_torch
+from saa_lite.ops._arguments import output_shape, pairs
 from saa_lite.quantize.adder_layers import (
     QuantizedAdder,
     QuantizedAdderConv2d,
@@ -26,6 +30,23 @@ from saa_lite.quantize.copying import copy_of
 
 PATHS = ("bytes", "int32")
 BYTE = 255
+NO_PADDING = (0, 0)
+
+
+@torch.library.custom_op("saa_lite::adder_conv2d_i32", mutates_args=())
+def _wide_sums(
+    input: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
+) -> Tensor:
+    """−Σ|x − w| in int32, without padding; one node of a traced graph, for batches of any size."""
+    geometry = pairs(stride, NO_PADDING, dilation)
+    return adder_torch.forward(input, weight, *geometry, groups)
+
+
+@_wide_sums.register_fake
+def _wide_sums_shape(
+    input: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
+) -> Tensor:
+    return input.new_empty(output_shape(input, weight, *pairs(stride, NO_PADDING, dilation)))
 
 
 class IntegerAdder(QuantizedAdder):
@@ -94,7 +115,7 @@ class IntegerAdder(QuantizedAdder):
             padded = nn.functional.pad(
                 shifted.to(torch.int32), (columns, columns, rows, rows), value=-low
             )
-            sums = adder_torch.forward(padded, weight, stride, (0, 0), dilation, groups)
+            sums = _wide_sums(padded, weight, stride, dilation, groups)
         return sums - self.excess[filters].view(-1, 1, 1)
 
 
@@ -115,7 +136,7 @@ class IntegerAdderLinear(IntegerAdder, QuantizedAdderLinear):
     """Input [..., in_features] → [..., out_features]: images of one pixel."""
 
     def distances(self, input: Tensor, weight: Tensor, filters: Tensor) -> Tensor:
-        rows = input.shape[:-1].numel()
+        rows = math.prod(input.shape[:-1])
         pixels = input.reshape(rows, input.shape[-1], 1, 1)
         sums = self.integer_sums(pixels, weight[:, :, None, None], filters)
         return sums.reshape(*input.shape[:-1], len(filters))
