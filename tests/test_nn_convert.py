@@ -206,11 +206,16 @@ class OwnLinear(nn.Linear):
     """A user's subclass."""
 
 
-def test_other_classes_are_left_alone() -> None:
+def test_other_classes_are_left_alone_and_named() -> None:
     others = [OwnLinear(2, 2), nn.Conv1d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1), nn.LazyLinear(2)]
     attention = nn.MultiheadAttention(4, 2)
     network = nn.Sequential(*others, attention, nn.Linear(2, 2))
-    converted = convert(network, "shift", keep_first=False, keep_last=False)
+    message = (
+        r"leaves as they are: OwnLinear \('0'\), Conv1d \('1'\), ConvTranspose2d \('2'\), "
+        r"LazyLinear \('3'\), MultiheadAttention \('4'\)$"
+    )
+    with pytest.warns(UserWarning, match=message):
+        converted = convert(network, "shift", keep_first=False, keep_last=False)
     assert [type(part) for part in converted] == [
         *(type(part) for part in others),
         nn.MultiheadAttention,
@@ -223,7 +228,10 @@ def test_other_classes_are_left_alone() -> None:
 def test_transformer_layer_does_not_bypass_its_linears(eager: bool) -> None:
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=eager)
-    converted = convert(layer, "binary", keep_first=False, keep_last=False).eval()
+    with pytest.warns(
+        UserWarning, match=r"leaves as they are: MultiheadAttention \('self_attn'\)$"
+    ):
+        converted = convert(layer, "binary", keep_first=False, keep_last=False).eval()
     x = torch.randn(2, 3, 8)
     with torch.no_grad():
         fused = converted(x)

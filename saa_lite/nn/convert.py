@@ -4,9 +4,11 @@ The copy keeps its layer objects; only their class and options change. Whatever 
 (name, hooks, shared use, tied weight, bias, dtype, device, ``requires_grad``, training flag,
 geometry) therefore stays as it was.
 
-**Which layers.** Exactly ``nn.Conv2d``, ``nn.Linear`` and the layers of this folder. Subclasses
-written by others may call their weight directly (the output projection of
-``nn.MultiheadAttention`` does) and are left alone, as are 1-D, 3-D and transposed convolutions.
+**Which layers.** Exactly ``nn.Conv2d``, ``nn.Linear`` and the layers of this folder. Other layers
+that multiply are left alone, and named in a warning: 1-D, 3-D and transposed convolutions,
+``nn.MultiheadAttention``, recurrent layers, lazily built ones, subclasses written by others. So are
+layers whose weight the network reads itself instead of calling them (:mod:`saa_lite.nn.reads`).
+Where a network cannot be traced, that shows, and is said, in the first pass of the converted one.
 
 **Where multiplication is kept** (as in the papers): in the first and the last of these layers, in
 definition order, and in depthwise convolutions, unless told otherwise. A kept layer that is not a
@@ -28,13 +30,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
 from saa_lite.nn.placement import rectified_binaries, unnormalised_adders
 from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
+from saa_lite.nn.reads import READ, reads_in_graph, watch_first_pass
 from saa_lite.nn.shift import PowerSignLayer
+from saa_lite.nn.structure import (
+    is_bypassed,
+    leave_fused_paths,
+    listed,
+    listed_by_class,
+    other_multiplications,
+    plain_class,
+)
 
 WEIGHTS = ("auto", "keep", "init")
 KIND_OF = {layer: kind for table in (CONVS, LINEARS) for kind, layer in table.items()}
@@ -76,13 +86,16 @@ def convert(
             to a layer that is not; torch cannot copy the module.
 
     Warns:
-        UserWarning: when nothing could be converted; when no normalisation follows an adder layer
-            or a ReLU stands before a binary one (:mod:`saa_lite.nn.placement`; a bare layer is
-            not judged).
+        UserWarning: when nothing could be converted; when layers go on multiplying that
+            :func:`convert` cannot exchange; when no normalisation follows an adder layer or a ReLU
+            stands before a binary one (:mod:`saa_lite.nn.placement`; a bare layer is not judged).
     """
     _check_arguments(module, kind, weights, options)
     keeps = {"first": keep_first, "last": keep_last, "depthwise": keep_depthwise}
     plan = _plan(module, kind, keeps, weights)
+    read, unproven = _find_reads(module, plan)
+    for name in read:
+        del plan[name]
     _check_plain(module, plan)
     _check_ties(module, plan)
     converted = _copy(module)
@@ -90,7 +103,11 @@ def convert(
     for name, change in plan.items():
         chosen = options if change.kind == kind else {}
         _exchange(converted.get_submodule(name), change, chosen, ties)
-    _leave_fused_paths(converted)
+    leave_fused_paths(converted)
+    if unproven:
+        watch_first_pass(converted, unproven)
+    if kind != "conv":
+        _warn_of_multiplications(converted, read)
     _warn(converted, kind)
     return converted
 
@@ -122,8 +139,7 @@ def _kind(layer: nn.Module) -> str | None:
     A parametrised layer has a class of its own; it counts as what it was, so that the plan sees
     it and :func:`_check_plain` can name it.
     """
-    exact = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
-    return KIND_OF.get(exact)
+    return KIND_OF.get(plain_class(layer))
 
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
@@ -150,6 +166,18 @@ def _plan(module: nn.Module, kind: str, keeps: dict[str, bool], weights: str) ->
             draws = weights == "init" or (weights == "auto" and "adder" in (old, new))
             plan[name] = Change(new, draws, "shift-ps" in (old, new))
     return plan
+
+
+def _find_reads(module: nn.Module, plan: dict[str, Change]) -> tuple[list[str], list[str]]:
+    """Layers to be exchanged that would go on multiplying, and those that may.
+
+    A bare layer is called by whoever holds it. To become a multiplication is always safe.
+    """
+    names = [name for name, change in plan.items() if change.kind != "conv" and name]
+    bypassed = [name for name in names if is_bypassed(module, name)]
+    called = [name for name in names if name not in bypassed]
+    read, unproven = reads_in_graph(module, called) if called else ([], [])
+    return bypassed + read, unproven
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
@@ -231,19 +259,6 @@ def _replace_weight(
     replace_parameters(layer, tuple(old), ties[key])
 
 
-def _leave_fused_paths(module: nn.Module) -> None:
-    """Keep ``nn.TransformerEncoderLayer`` from bypassing its converted layers.
-
-    In evaluation it multiplies with the weights of its two linear layers in one fused call, unless
-    its activation is marked as neither ReLU nor GELU; the unfused path calls the layers.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.TransformerEncoderLayer):
-            inner = (_kind(part.linear1), _kind(part.linear2))
-            if inner != ("conv", "conv"):
-                part.activation_relu_or_gelu = 0
-
-
 FAULTS = {
     "adder": (
         unnormalised_adders,
@@ -258,6 +273,15 @@ FAULTS = {
 }
 
 
+def _warn_of_multiplications(converted: nn.Module, read: list[str]) -> None:
+    others = other_multiplications(converted, KIND_OF)
+    if others:
+        message = f"convert() leaves as they are: {listed_by_class(others)}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    if read:
+        warnings.warn(f"not converted: {READ.format(listed(read))}", UserWarning, stacklevel=3)
+
+
 def _warn(converted: nn.Module, kind: str) -> None:
     kinds = [found for _, _, found in _layers(converted)]
     if kind not in kinds:
@@ -269,6 +293,5 @@ def _warn(converted: nn.Module, kind: str) -> None:
     search, message = FAULTS[kind]
     found = search(converted)
     if found:
-        named = ", ".join(repr(name) for name in found[:5]) + (", …" if len(found) > 5 else "")
-        layers = f"{len(found)} {kind} layer(s) ({named})"
+        layers = f"{len(found)} {kind} layer(s) ({listed(found)})"
         warnings.warn(message.format(layers), UserWarning, stacklevel=3)

@@ -42,7 +42,7 @@ SIGN_KEEPING = {
 def unnormalised_adders(module: nn.Module) -> list[str]:
     """Names of the adder layers whose output reaches the next weights without normalisation."""
     suspects = _by_definition_order(module)
-    graph = _trace(module) if suspects else None
+    graph = trace(module) if suspects else None
     if graph is None:
         return suspects
     parts = dict(module.named_modules())
@@ -53,7 +53,7 @@ def unnormalised_adders(module: nn.Module) -> list[str]:
 def rectified_binaries(module: nn.Module) -> list[str]:
     """Names of the binary layers whose input is never negative."""
     parts = dict(module.named_modules())
-    graph = _trace(module) if any(isinstance(p, BinaryLayer) for p in parts.values()) else None
+    graph = trace(module) if any(isinstance(p, BinaryLayer) for p in parts.values()) else None
     nodes = graph.nodes if graph is not None else ()
     binaries = [
         node
@@ -84,13 +84,18 @@ class _LayerTracer(fx.Tracer):
         return isinstance(m, OptionsLayer) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace(module: nn.Module) -> fx.Graph | None:
-    """The graph of ``module``, or None where its forward cannot be traced."""
+def trace(module: nn.Module, training: bool | None = None) -> fx.Graph | None:
+    """The graph of ``module``, or None where its forward cannot be traced.
+
+    Args:
+        training: the mode that is traced; by default the one the module is in.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Tracing runs the user's forward, which may store what it sees: hence on a copy.
-            return _LayerTracer().trace(copy.deepcopy(module))
+            copied = copy.deepcopy(module)
+            return _LayerTracer().trace(copied if training is None else copied.train(training))
     except Exception:  # a forward may do anything with its input; most control flow cannot trace
         return None
 
