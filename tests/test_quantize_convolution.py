@@ -142,6 +142,15 @@ def test_same_seed_same_bits_and_the_rest_untouched(method: str) -> None:
     assert torch.equal(same, other) == (method == "nearest")
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_mode_does_not_matter(mode) -> None:
+    model, images = settle_norms(small_network()), torch.randn(64, 1, 8, 8)
+    expected = quantize(model, images, "brecq", iterations=3)
+    with mode():
+        found = quantize(model, images.clone(), "brecq", iterations=3)
+        assert torch.equal(found(images), expected(images))
+
+
 def test_bits_of_the_ends() -> None:
     for eight_bit_ends, expected in ((True, [8, 3, 3, 3, 3, 8]), (False, [3] * 6)):
         network = quantize(

@@ -62,6 +62,47 @@ def test_batch_statistics_are_not_folded() -> None:
     assert len(norms(folded)) == 1
 
 
+class InPlace(nn.Module):
+    """A norm that does not read what its layer put out: something wrote to it in between."""
+
+    def __init__(self, write, *, pool: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.pool, self.write = nn.MaxPool2d(2) if pool else nn.Identity(), write
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.conv(input=x))
+        self.write(x)
+        return self.norm(x)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize(
+    "write", [nn.ReLU(inplace=True), torch.relu_, lambda x: x.mul_(2), lambda x: x[:, 1].zero_()]
+)
+def test_what_was_written_to_in_between_is_not_folded(write, pool: bool) -> None:
+    model = settle_norms(InPlace(write, pool=pool))
+    images = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode(pool):
+        folded = fold_batch_norm(model, images)
+    assert len(norms(folded)) == 1
+    assert torch.equal(folded.conv.weight, model.conv.weight)
+    assert relative_error(model, folded, images) == 0
+    quiet = settle_norms(InPlace(nn.Identity(), pool=pool))  # the same, but for the writing
+    folded = fold_batch_norm(quiet, images)
+    assert norms(folded) == []
+    assert relative_error(quiet, folded, images) < 1e-5
+
+
+def test_a_pooled_layer_that_was_written_to_is_not_folded() -> None:
+    model = settle_norms(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(True), nn.MaxPool2d(2), nn.BatchNorm2d(4))
+    )
+    folded = fold_batch_norm(model, torch.randn(2, 3, 8, 8))
+    assert len(norms(folded)) == 1
+
+
 class ReadTwice(nn.Module):
     """Reads a layer's output in its norm and beside it."""
 

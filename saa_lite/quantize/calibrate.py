@@ -7,8 +7,7 @@ the quantile 0.9994). Both take the greatest over the batches, and at least 0.00
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from saa_lite.errors import UsageError
+from saa_lite.quantize.calls import inputs_seen
 from saa_lite.train import evaluation_mode
 
 QUANTILES = ("supplement", "code")
@@ -61,6 +61,23 @@ def images_of(batch: Any) -> Tensor:
     )
 
 
+def check_images(argument: str, images: Tensor) -> None:
+    """Raise :class:`UsageError` unless all numbers of the images [N, …] are finite."""
+    broken = ~images.flatten(1).isfinite().all(1) if images.dim() > 1 else ~images.isfinite()
+    if bool(broken.any()):
+        first = int(broken.nonzero()[0])
+        raise UsageError(
+            f"{argument} must hold finite numbers; {int(broken.sum())} of {len(images)} images "
+            f"hold NaN or infinity, the first is images[{first}]"
+        )
+
+
+def check_read(name: str, values: Tensor) -> None:
+    """Raise :class:`UsageError` unless a layer read something, and finite numbers only."""
+    if values.numel() == 0 or not bool(values.isfinite().all()):
+        raise UsageError(f"layer {name!r} must read finite numbers to be calibrated; it did not")
+
+
 def quantile_index(count: int, alpha: float, rule: str = "supplement") -> int:
     """Which of ``count`` sorted values is the quantile, from 0."""
     if rule == "supplement":
@@ -87,7 +104,11 @@ def calibrate(
         UsageError: a layer read nothing, or something that is not a finite number.
     """
     ranges = {name: InputRange() for name in names}
-    with evaluation_mode(model), _measured(model, ranges, alpha, rule):
+
+    def note(name: str, input: Tensor) -> None:
+        _widen(ranges[name], name, input, alpha, rule)
+
+    with evaluation_mode(model), inputs_seen(model, ranges, note):
         for images in tqdm(batches, disable=not progress, desc="calibrate", unit="batch"):
             model(images)
     for name, found in ranges.items():
@@ -98,31 +119,9 @@ def calibrate(
     return ranges
 
 
-@contextmanager
-def _measured(
-    model: nn.Module, ranges: dict[str, InputRange], alpha: float, rule: str
-) -> Iterator[None]:
-    handles = []
-    for name, found in ranges.items():
-
-        def note(
-            layer: nn.Module, args: Any, kwargs: Any, name: str = name, found: InputRange = found
-        ) -> None:
-            _widen(found, name, args[0] if args else kwargs["input"], alpha, rule)
-
-        layer = model.get_submodule(name)
-        handles.append(layer.register_forward_pre_hook(note, with_kwargs=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _widen(found: InputRange, name: str, input: Tensor, alpha: float, rule: str) -> None:
     values = input.detach().float().flatten()
-    if values.numel() == 0 or not bool(values.isfinite().all()):
-        raise UsageError(f"layer {name!r} must read finite numbers to be calibrated; it did not")
+    check_read(name, values)
     index = quantile_index(len(values), alpha, rule)
     bound = _sorted_at(values.abs(), index)
     found.bound = max(found.bound, bound, SMALLEST_RANGE)

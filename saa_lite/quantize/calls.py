@@ -1,6 +1,6 @@
 """What each module of a network is given, and gives, in one pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,16 @@ from saa_lite.errors import UsageError
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module; a side that is anything else than one tensor is None."""
+    """One call of a module; a side that is anything else than one tensor is None.
+
+    Attributes:
+        versions: how often the input and the output had been written to when the call ended.
+    """
 
     name: str
     input: Tensor | None
     output: Tensor | None
+    versions: tuple[int | None, int | None]
 
 
 class _StopError(Exception):
@@ -28,21 +33,26 @@ class _StopError(Exception):
 def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
     """Every call of every module on ``images`` [B,C,H,W], in the order in which they end.
 
-    The tensors are the ones that went by, not copies: equal identity means the same tensor.
+    The tensors are the ones that went by, not copies: equal identity means the same tensor, and
+    with an equal version also the same values.
     """
     calls: list[Call] = []
     handles = []
 
     def noted(name: str) -> Any:
-        def hook(module: nn.Module, given: Any, output: Any) -> None:
-            calls.append(Call(name, _only_tensor(given), _tensor(output)))
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            given, result = _only_tensor(args, kwargs), _tensor(output)
+            calls.append(Call(name, given, result, (_version(given), _version(result))))
 
         return hook
 
     try:
         for name, module in model.named_modules():
-            handles.append(module.register_forward_hook(noted(name)))
-        model(images)
+            handles.append(module.register_forward_hook(noted(name), with_kwargs=True))
+        # Inference tensors do not count what is written to them. To leave their mode also turns
+        # gradients on.
+        with torch.inference_mode(False), torch.no_grad():
+            model(images)
     finally:
         for handle in handles:
             handle.remove()
@@ -65,15 +75,38 @@ def hooked(handle: Any) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def inputs_seen(
+    model: nn.Module, names: Iterable[str], note: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call ``note(name, input)`` whenever a named layer is called, with what it is given."""
+
+    def noted(name: str) -> Any:
+        return lambda layer, args, kwargs: note(name, args[0] if args else kwargs["input"])
+
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(noted(name), with_kwargs=True)
+        for name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def inputs_of(model: nn.Module, name: str, images: Tensor, batch_size: int) -> Tensor:
     """What the module ``name`` is given on ``images``, [N, …]; the pass ends there."""
     caught: list[Tensor] = []
 
-    def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        caught.append(given[0].detach().clone())
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = _only_tensor(args, kwargs)
+        assert given is not None, "units are called with one tensor"
+        caught.append(given.detach().clone())
         raise _StopError
 
-    with hooked(model.get_submodule(name).register_forward_pre_hook(hook)):
+    unit = model.get_submodule(name)
+    with hooked(unit.register_forward_pre_hook(hook, with_kwargs=True)):
         _run(model, images, batch_size)
     return torch.cat(caught)
 
@@ -104,8 +137,14 @@ def _tensor(value: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def _only_tensor(given: tuple[Any, ...]) -> Tensor | None:
-    return _tensor(given[0]) if len(given) == 1 else None
+def _only_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """Layers of torch call theirs ``input``, where it is not given by position."""
+    given = [*args, *kwargs.values()]
+    return _tensor(given[0]) if len(given) == 1 and set(kwargs) <= {"input"} else None
+
+
+def _version(tensor: Tensor | None) -> int | None:
+    return None if tensor is None or tensor.is_inference() else tensor._version
 
 
 def ordered_layers(model: nn.Module, calls: list[Call]) -> list[str]:

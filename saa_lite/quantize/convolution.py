@@ -22,10 +22,19 @@ from saa_lite.data.seeds import mix
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
+from saa_lite.nn.structure import leave_fused_paths
 from saa_lite.quantize.activations import InputSample
 from saa_lite.quantize.adaround import ADAROUND
 from saa_lite.quantize.brecq import BRECQ, BRECQ_INPUTS
-from saa_lite.quantize.calls import ordered_layers, trace_calls
+from saa_lite.quantize.calibrate import check_images, check_read
+from saa_lite.quantize.calls import inputs_seen, ordered_layers, trace_calls
+from saa_lite.quantize.choose import (
+    check_runnable,
+    layers_of,
+    other_layers,
+    read_past,
+    warn_of_others,
+)
 from saa_lite.quantize.fold import fold_batch_norm
 from saa_lite.quantize.layers import install, store_weights
 from saa_lite.quantize.qdrop import QDROP
@@ -41,6 +50,7 @@ RECIPES = {
     "qdrop": QDROP,
 }
 END_BITS = 8
+QUANTIZED = (nn.Conv2d, nn.Linear)
 
 
 def quantize_convolution(
@@ -78,33 +88,46 @@ def quantize_convolution(
 
     Raises:
         UsageError: an argument out of range; a network without such layers, with a layer that is
-            used twice in a pass, or with layers of other operators; batch norms that cannot be
-            folded.
+            used twice in a pass, parametrised or lazily built, or with layers of other operators;
+            images, weights or outputs that are not finite; batch norms that cannot be folded; a
+            network inside ``nn.DataParallel``.
+
+    Warns:
+        UserWarning: when layers stay as they are: those whose weight the network reads itself,
+            instead of calling them, those that no image reaches, 1-D, 3-D and transposed
+            convolutions, ``nn.MultiheadAttention``, recurrent layers, subclasses.
     """
     _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
-    images = calibration.to(_device(model, calibration))
-    reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
-    calls = trace_calls(reference, images[:2])
-    layers = ordered_layers(reference, calls)
-    recipe = RECIPES[method]
-    units = (
-        layers if recipe.granularity == "layer" else find_blocks(reference, calls, layers, blocks)
-    )
-    quantized = _nearest(
-        reference,
-        layers,
-        images,
-        _bits(layers, weight_bits, eight_bit_ends),
-        _bits(layers, activation_bits, eight_bit_ends),
-    )
-    phases = [p for p in recipe.phases if p.learns_rounding or activation_bits is not None]
-    counts = [max(1, round(iterations * phase.share)) for phase in phases]
-    with tqdm(total=len(units) * sum(counts), disable=not progress or not phases) as bar:
-        for position, (phase, count) in enumerate(zip(phases, counts, strict=True)):
-            pair, stream = Pair(reference, quantized), mix(seed, position)
-            run_phase(pair, units, images, phase, count, stream, bar, on_unit)
-    store_weights(quantized)
-    return quantized
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
+        images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
+        reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
+        names = layers_of(reference, QUANTIZED)
+        read = read_past(reference, names, images[:2])
+        calls = [call for call in trace_calls(reference, images[:2]) if call.name not in read]
+        layers = ordered_layers(reference, calls)
+        idle = [name for name in names if name not in (*layers, *read)]
+        warn_of_others("quantize_convolution", other_layers(reference, QUANTIZED), read, idle)
+        recipe = RECIPES[method]
+        units = (
+            layers
+            if recipe.granularity == "layer"
+            else find_blocks(reference, calls, layers, blocks)
+        )
+        quantized = _nearest(
+            reference,
+            layers,
+            images,
+            _bits(layers, weight_bits, eight_bit_ends),
+            _bits(layers, activation_bits, eight_bit_ends),
+        )
+        phases = [p for p in recipe.phases if p.learns_rounding or activation_bits is not None]
+        counts = [max(1, round(iterations * phase.share)) for phase in phases]
+        with tqdm(total=len(units) * sum(counts), disable=not progress or not phases) as bar:
+            for position, (phase, count) in enumerate(zip(phases, counts, strict=True)):
+                pair, stream = Pair(reference, quantized), mix(seed, position)
+                run_phase(pair, units, images, phase, count, stream, bar, on_unit)
+        store_weights(quantized)
+        return quantized
 
 
 def _nearest(
@@ -118,6 +141,7 @@ def _nearest(
     quantized = copy.deepcopy(reference)
     samples = _sample_inputs(reference, list(input_bits), images)
     install(quantized, weight_bits, samples, input_bits)
+    leave_fused_paths(quantized)
     return quantized
 
 
@@ -138,16 +162,14 @@ def _bits(layers: list[str], bits: int | None, eight_bit_ends: bool) -> dict[str
 def _sample_inputs(model: nn.Module, layers: list[str], images: Tensor) -> dict[str, InputSample]:
     """What the layers are given on all images."""
     samples = {name: InputSample() for name in layers}
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda module, given, sample=samples[name]: sample.add(given[0])
-        )
-        for name in layers
-    ]
-    for batch in images.split(CACHE_BATCH) if layers else ():
-        model(batch)
-    for handle in handles:
-        handle.remove()
+
+    def note(name: str, input: Tensor) -> None:
+        check_read(name, input)
+        samples[name].add(input)
+
+    with inputs_seen(model, layers, note):
+        for batch in images.split(CACHE_BATCH) if layers else ():
+            model(batch)
     return samples
 
 
@@ -184,9 +206,12 @@ def _check_images(calibration: object) -> None:
     if calibration.ndim != 4 or len(calibration) < 2:
         shape = tuple(calibration.shape)
         raise UsageError(f"calibration must hold two images [N,C,H,W] or more; got shape {shape}")
+    check_images("calibration", calibration)
 
 
 def _check_operators(model: nn.Module) -> None:
+    check_runnable("quantize_convolution", model)
+    layers_of(model, QUANTIZED)
     others = {table[kind]: kind for table in (CONVS, LINEARS) for kind in KINDS if kind != "conv"}
     for name, module in model.named_modules():
         if type(module) in others:

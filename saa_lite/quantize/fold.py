@@ -3,19 +3,23 @@
 In evaluation batch norm is a factor and a summand per channel, y ↦ γ(y − μ)/√(σ² + ε) + β. Behind a
 convolution or linear layer both go into its weight and bias. Which norm stands behind which layer
 is seen in a pass, where the norm reads the very tensor that the layer, or a max pooling behind it,
-put out. Maxima commute with factors that are not negative, so a norm behind a max pooling is
-folded only if all its factors are at least 0; otherwise it stays.
+put out, and nothing has written to it since (an activation that works in place does). Maxima
+commute with factors that are not negative, so a norm behind a max pooling is folded only if all its
+factors are at least 0; otherwise it stays.
 """
-
-import copy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saa_lite.errors import UsageError
+from saa_lite.nn.reads import WeightReads
+from saa_lite.quantize.calibrate import check_images
 from saa_lite.quantize.calls import Call, trace_calls, used_once
+from saa_lite.quantize.choose import check_runnable
+from saa_lite.quantize.copying import copy_of
 
+FOLDED_INTO = (nn.Conv2d, nn.Linear)
 TOLERANCE = 1e-3  # of the largest output; float32 rounding stays a hundred times below
 
 
@@ -24,18 +28,24 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     """A copy of ``model`` in evaluation mode, with ``nn.Identity`` in place of folded norms.
 
     Norms that follow no convolution or linear layer stay, as do those without running statistics
-    and those between layers that are used more than once.
+    and those between layers that are used more than once, or whose weight is read elsewhere.
 
     Args:
         images: [B,C,H,W], a few images that the network can be run on.
 
     Raises:
-        UsageError: folding changed the outputs. That happens when the network reads a layer's
-            output also elsewhere than in its norm.
+        UsageError: images or outputs are not finite, the model cannot be copied, or folding
+            changed the outputs. That happens when the network reads a layer's output also
+            elsewhere than in its norm.
     """
-    folded = copy.deepcopy(model).eval()
+    check_images("images", images)
+    folded = copy_of(model, "fold_batch_norm").eval()
+    check_runnable("fold_batch_norm", folded)
     expected = folded(images)
-    pairs = _pairs(folded, trace_calls(folded, images))
+    _check_outputs(expected)
+    with WeightReads(folded, [name for name, _ in folded.named_modules()]) as reads:
+        calls = trace_calls(folded, images)
+    pairs = _pairs(folded, [call for call in calls if call.name not in reads.read])
     for layer, norm in pairs.items():
         _fold(folded.get_submodule(layer), folded.get_submodule(norm))
         parent, _, child = norm.rpartition(".")
@@ -47,23 +57,34 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
 def _pairs(model: nn.Module, calls: list[Call]) -> dict[str, str]:
     """Layer → norm, for every norm that can be folded."""
     once = used_once(calls)
-    makers = {id(call.output): name for name, call in once.items() if _may_make(model, name)}
+    makers = {id(call.output): call for name, call in once.items() if _may_make(model, name)}
     pairs = {}
     for name, call in once.items():
         norm = model.get_submodule(name)
         if not isinstance(norm, _BatchNorm) or norm.running_var is None:
             continue
-        maker = makers.get(id(call.input), "")
-        if maker and isinstance(model.get_submodule(maker), nn.MaxPool2d):
+        maker = _maker(makers, call)
+        if maker and isinstance(model.get_submodule(maker.name), nn.MaxPool2d):
             increasing = bool((_factor(norm) >= 0).all())
-            maker = makers.get(id(once[maker].input), "") if increasing else ""
-        if maker and _channels(model.get_submodule(maker)) == norm.num_features:
-            pairs[maker] = name
+            maker = _maker(makers, maker) if increasing else None
+        if maker and _channels(model.get_submodule(maker.name)) == norm.num_features:
+            pairs[maker.name] = name
     return pairs
 
 
+def _maker(makers: dict[int, Call], reader: Call) -> Call | None:
+    """Whose output, unchanged, a module read."""
+    maker = makers.get(id(reader.input))
+    unchanged = maker is not None and maker.versions[1] == reader.versions[0]
+    return maker if unchanged else None
+
+
 def _may_make(model: nn.Module, name: str) -> bool:
-    return type(model.get_submodule(name)) in (nn.Conv2d, nn.Linear, nn.MaxPool2d)
+    """Max pooling, or a layer whose weight is its own, and not computed from others."""
+    part = model.get_submodule(name)
+    return type(part) is nn.MaxPool2d or (
+        type(part) in FOLDED_INTO and "weight" in part._parameters
+    )
 
 
 def _channels(layer: nn.Module) -> int:
@@ -78,7 +99,7 @@ def _factor(norm: _BatchNorm) -> Tensor:
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> None:
-    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    assert isinstance(layer, FOLDED_INTO)
     assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None
     factor, weight = _factor(norm), layer.weight
@@ -90,9 +111,17 @@ def _fold(layer: nn.Module, norm: nn.Module) -> None:
     layer.bias = nn.Parameter(moved.to(weight.dtype))
 
 
-def _check_same(outputs: object, expected: object, pairs: dict[str, str]) -> None:
-    if not isinstance(outputs, Tensor) or not isinstance(expected, Tensor):
+def _check_outputs(outputs: object) -> None:
+    if not isinstance(outputs, Tensor):
         raise UsageError(f"model must return one tensor; got {type(outputs).__name__}")
+    if not bool(outputs.isfinite().all()):
+        raise UsageError(
+            "model must give finite numbers on finite images; it gives NaN or infinity, so look at "
+            "its weights and at the statistics of its norms"
+        )
+
+
+def _check_same(outputs: Tensor, expected: Tensor, pairs: dict[str, str]) -> None:
     error = (outputs - expected).abs().max()
     if not error <= TOLERANCE * expected.abs().max() + TOLERANCE:
         raise UsageError(

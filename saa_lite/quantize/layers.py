@@ -63,6 +63,8 @@ def install(
     for name, bits in weight_bits.items():
         layer: Any = model.get_submodule(name)
         layer.__class__ = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
+        # A weight of its own: what is tied to it, such as an embedding, is not quantised.
+        layer.weight = nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
         layer.weight_quantizer = WeightQuantizer(layer.weight, bits)
         layer.input_quantizer = None
         if name in input_bits:

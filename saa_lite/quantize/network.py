@@ -7,13 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import is_parametrized
 from tqdm.auto import tqdm
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn.adder import AdderLayer
+from saa_lite.nn.structure import leave_fused_paths
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import nearest
-from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, images_of
+from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images, images_of
+from saa_lite.quantize.choose import (
+    check_runnable,
+    layers_of,
+    other_layers,
+    read_past,
+    warn_of_others,
+)
 from saa_lite.quantize.copying import copy_of
 from saa_lite.quantize.integer import to_integer
 from saa_lite.quantize.schemes import GROUPED, QSSF, Scheme, grouped, qssf
@@ -108,8 +116,14 @@ def quantize(
     Raises:
         TypeError: ``model`` is no module, or a batch holds no tensor.
         UsageError: an option out of range, no batch, no layer to quantise, a layer that no batch
-            reaches or that is parametrised (``weight_norm``, pruning), or inputs or weights that
-            are not finite.
+            reaches or that is parametrised (``weight_norm``, pruning) or lazily built, images,
+            inputs or weights that are not finite, or a network inside ``nn.DataParallel``.
+
+    Warns:
+        UserWarning: when layers stay as they are: those whose weight the network reads itself,
+            instead of calling them, subclasses of the layers that are quantised, and with
+            ``layers="all"`` 1-D, 3-D and transposed convolutions, ``nn.MultiheadAttention``,
+            recurrent layers.
     """
     options = Options(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
@@ -118,7 +132,12 @@ def quantize(
     batches = [images_of(batch) for batch in calibration_batches]
     if not batches:
         raise UsageError("calibration_batches must hold at least one batch of images; got none")
-    chosen = _chosen(quantized, options.layers)
+    for position, batch in enumerate(batches):
+        check_images(f"calibration batch {position}", batch)
+    candidates = _candidates(quantized, options.layers)
+    read = read_past(quantized, candidates, batches[0][:2])
+    warn_of_others("quantize", _others(quantized, options.layers), read)
+    chosen = [name for name in candidates if name not in read]
     ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
     edge_names = _edges(quantized, chosen)
     for name, found in ranges.items():
@@ -127,6 +146,7 @@ def quantize(
             _share_scale(layer, found, options)
         elif name not in edge_names or edges == "8-bit":
             _round(layer, found, MOST_BITS if name in edge_names else bits)
+    leave_fused_paths(quantized)
     if reestimate:
         bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
         reestimate_statistics(quantized, bar)
@@ -148,16 +168,10 @@ def reestimate_statistics(quantized: nn.Module, batches: Iterable[Tensor]) -> No
             quantized.get_submodule(name).load_state_dict(norm.state_dict())
 
 
-def _chosen(model: nn.Module, which: str) -> list[str]:
-    """Names of the layers to quantise, in definition order, shared ones once."""
-    kinds = tuple(nearest.TWINS if which == "all" else shared.TWINS)
-    names = []
-    for name, layer in model.named_modules():
-        plain = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
-        if plain not in kinds:
-            continue
-        _check_weight(name, layer)
-        names.append(name)
+def _candidates(model: nn.Module, which: str) -> list[str]:
+    """Names of the layers that can be quantised, in definition order."""
+    check_runnable("quantize", model)
+    names = layers_of(model, _kinds(which))
     if not names:
         raise UsageError(
             "the network has no adder layer to quantise; layers='all' also takes nn.Conv2d and "
@@ -168,16 +182,15 @@ def _chosen(model: nn.Module, which: str) -> list[str]:
     return names
 
 
-def _check_weight(name: str, layer: nn.Module) -> None:
-    if "weight" not in layer._parameters:
-        raise UsageError(
-            f"the weight of layer {name!r} is parametrised (weight_norm, pruning, …); remove the "
-            "parametrisation before quantising"
-        )
-    weight = layer._parameters["weight"]
-    assert weight is not None, "convolutions and linear maps have a weight"
-    if not bool(weight.isfinite().all()):
-        raise UsageError(f"the weight of layer {name!r} must hold finite numbers; it does not")
+def _others(model: nn.Module, which: str) -> dict[str, nn.Module]:
+    """Layers that nobody can quantise here, of those that were asked for."""
+    others = other_layers(model, _kinds(which))
+    asked = nn.Module if which == "all" else AdderLayer
+    return {name: layer for name, layer in others.items() if isinstance(layer, asked)}
+
+
+def _kinds(which: str) -> tuple[type[nn.Module], ...]:
+    return tuple(nearest.TWINS if which == "all" else shared.TWINS)
 
 
 def _edges(model: nn.Module, chosen: list[str]) -> set[str]:
