@@ -94,6 +94,12 @@ def test_count_and_size(tmp_path):
 
 BAD_ARRAYS = {
     "float images": ({"images": IMAGES / 255}, r"images must be uint8 .* found float64 \[12, 6, 6"),
+    "deep images": (
+        {"images": IMAGES.astype(np.uint16) * 257},
+        r"found uint16 \[12, 6, 6, 3\]; scale them to 0\.\.255 first, as only you know",
+    ),
+    "signed images": ({"images": IMAGES.astype(np.int16)}, "found int16 .* scale them"),
+    "logical images": ({"images": IMAGES > 127}, "found bool .* scale them"),
     "flat images": ({"images": IMAGES.reshape(12, -1)}, r"images must be uint8 .*\[12, 108\]"),
     "channels first": ({"images": IMAGES.transpose(0, 3, 1, 2)}, r"found uint8 \[12, 3, 6, 6\]"),
     "four channels": ({"images": IMAGES.repeat(2, 3)[..., :4]}, r"found uint8 \[12, 6, 6, 4\]"),
@@ -105,6 +111,10 @@ BAD_ARRAYS = {
     "text labels": ({"labels": LABELS.astype(str)}, "labels must be integers"),
     "negative label": ({"labels": LABELS - 1}, r"labels must lie in 0\.\.1; found -1\.\.1"),
     "label without name": ({"class_names": np.array(["a", "b"])}, r"must lie in 0\.\.1; found 0"),
+    "deep masks": (
+        {"masks": np.zeros((12, 6, 6), np.uint16)},
+        "masks must be uint8 .* found uint16",
+    ),
     "float masks": ({"masks": np.zeros((12, 6, 6))}, r"masks must be uint8 of shape \[12, 6, 6\]"),
     "small masks": ({"masks": np.zeros((12, 3, 3), np.uint8)}, r"found uint8 \[12, 3, 3\]"),
     "object labels": ({"labels": np.array([None] * 12)}, "it holds pickled objects"),

@@ -1,5 +1,7 @@
 """Folders of pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -137,13 +139,13 @@ def test_an_unreadable_picture_is_named(tree, damage, suffix):
 
 
 def test_a_picture_without_permission_is_named(tree, monkeypatch):
-    original = Image.open
+    original = Path.open
 
     def refuse(path, *args, **kwargs):
-        if "red" in str(path):
+        if path.parent.name == "red":
             raise PermissionError(13, "Permission denied", str(path))
         return original(path, *args, **kwargs)
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match=r"red.0\.png: Permission denied"):
         load(tree)

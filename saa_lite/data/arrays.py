@@ -2,8 +2,10 @@
 
 Each file holds ``images`` (uint8 [N, H, W, 3], [N, H, W, 1] or [N, H, W]) and ``labels``
 (integers [N]), and may hold ``class_names`` (str [C]) and ``masks`` (uint8 [N, H, W]); other
-keys are ignored. Nothing is ever unpickled. A set under a known name, such as ``cifar10``, must
-have that set's classes and images: results on it stand beside published ones.
+keys are ignored. Images and masks of another dtype are refused, not scaled: 12 bits in uint16 are
+as common as 16, and floats in 0..255 as in 0..1. Nothing is ever unpickled. A set under a known
+name, such as ``cifar10``, must have that set's classes and images: results on it stand beside
+published ones.
 """
 
 import zipfile
@@ -102,9 +104,11 @@ def _check_arrays(path: Path, arrays: Arrays) -> None:
     images, labels = arrays["images"], arrays["labels"]
     plain = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
     if images.dtype != np.uint8 or not plain:
+        unscaled = images.dtype.kind in "biuf" and images.dtype != np.uint8
+        advice = "; scale them to 0..255 first, as only you know which value is white"
         raise DataError(
             f"{path}: images must be uint8 of shape [N, H, W, 3], [N, H, W, 1] or [N, H, W]; "
-            f"found {images.dtype} {list(images.shape)}"
+            f"found {images.dtype} {list(images.shape)}{advice if unscaled else ''}"
         )
     if not images.size:
         raise DataError(f"{path} is empty: images has shape {list(images.shape)}")

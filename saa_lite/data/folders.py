@@ -1,7 +1,8 @@
 """Folders of pictures: ``PATH/train/CLASS/*.png`` and ``PATH/test/CLASS/*.png``.
 
 Classes are the sub-folders in alphabetical order and files are found as by torchvision's
-``ImageFolder``: recursively, by the usual extensions.
+``ImageFolder``: recursively, by the usual extensions. What becomes of their pixels, their
+transparency and their EXIF orientation says :mod:`saa_lite.data.pictures`.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from saa_lite.data.image_set import ImageSet, dealt
-from saa_lite.data.resize import read_pictures
+from saa_lite.data.pictures import read_pictures
 from saa_lite.errors import DataError
 
 
@@ -20,7 +21,8 @@ def load_folder(
 
     Raises:
         DataError: a missing folder, a class without pictures, train and test with different
-            classes, a file that is no picture, or pictures of different sizes without ``size``.
+            classes, a file that is no picture or whose values have no defined range, or pictures
+            of different sizes without ``size``.
     """
     # torchvision takes a second to import; only sets on disk need it.
     from torchvision.datasets import ImageFolder  # noqa: PLC0415

@@ -15,7 +15,7 @@ import torch
 
 from saa_lite.data.download import fetch
 from saa_lite.data.image_set import ImageSet, dealt
-from saa_lite.data.resize import read_pictures
+from saa_lite.data.pictures import read_pictures
 from saa_lite.errors import DataError, UsageError
 
 Opener = Callable[[Path, bool, bool], list[Any]]  # (root, train, download) -> torchvision sets
