@@ -8,6 +8,7 @@ from saa_lite.data.augment import (
     random_resized_crop,
 )
 from saa_lite.data.batches import Batches, normalization
+from saa_lite.data.foreign import as_image_set
 from saa_lite.data.image_set import ImageSet
 from saa_lite.data.load import list_datasets, load_dataset
 
@@ -15,6 +16,7 @@ __all__ = [
     "Augment",
     "Batches",
     "ImageSet",
+    "as_image_set",
     "color_jitter",
     "list_datasets",
     "load_dataset",

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from saa_lite.data.image_set import ImageSet
-from saa_lite.errors import DataError
+from saa_lite.data.image_set import ImageSet, names_by_number
+from saa_lite.errors import DataError, UsageError
 
 Arrays = dict[str, np.ndarray]
 KEYS = ("images", "labels", "class_names", "masks")
@@ -163,7 +163,10 @@ def _class_names(
     if "class_names" not in arrays:
         labels = [arrays["labels"], *(other["labels"] for other in siblings if "labels" in other)]
         largest = max(int(each.max(initial=0)) for each in labels if each.dtype.kind in "iu")
-        return tuple(str(label) for label in range(num_classes or largest + 1))
+        try:
+            return names_by_number(num_classes or largest + 1)
+        except UsageError as error:
+            raise DataError(f"{path}: {error}") from error
     names = tuple(str(name) for name in arrays["class_names"].ravel())
     for other in siblings:
         theirs = tuple(str(name) for name in other.get("class_names", np.array(names)).ravel())

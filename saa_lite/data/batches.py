@@ -4,12 +4,13 @@ There is no generator state: training that stops after step s resumes with
 ``epoch(e, start_step=s + 1)`` and sees exactly the batches it would have seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from saa_lite.data.image_set import ImageSet
+from saa_lite.data.image_set import ImageSet, check_image_set
 from saa_lite.data.seeds import generator_for
 from saa_lite.errors import UsageError
 
@@ -29,6 +30,7 @@ def normalization(train_set: ImageSet) -> tuple[tuple[float, ...], tuple[float, 
     Published constants for CIFAR, else the statistics of ``train_set``; give the same pair to
     the test batches. A constant channel counts as one grey level of deviation.
     """
+    check_image_set("train_set", train_set)
     if train_set.name in PUBLISHED_NORMALIZATION:
         return PUBLISHED_NORMALIZATION[train_set.name]
     mean, std = train_set.statistics()
@@ -65,6 +67,7 @@ class Batches:
         drop_last: bool = False,
         channels_last: bool = False,
     ) -> None:
+        check_image_set("image_set", image_set)
         if batch_size < 1:
             raise UsageError(f"batch_size must be 1 or more; got {batch_size}")
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
@@ -104,6 +107,46 @@ class Batches:
         """uint8 [B, C, H, W] to float32 with mean 0 and deviation 1 per channel."""
         normalized = torch.addcmul(self._shift, images.float(), self._scale)
         return normalized.contiguous(memory_format=self.memory_format)
+
+
+def images_of(batch: Any) -> Tensor:
+    """The images of a batch: itself, or the first tensor of a tuple such as (images, labels).
+
+    Raises:
+        TypeError: it holds no tensor, or one picture instead of a batch.
+    """
+    if isinstance(batch, Tensor):
+        return batch
+    if isinstance(batch, (tuple, list)):
+        if len(batch) == 2 and isinstance(batch[1], int):
+            raise TypeError(
+                "a batch must hold many images; got one picture with its label: deal the data set "
+                "out with a DataLoader or Batches"
+            )
+        for part in batch:
+            if isinstance(part, Tensor):
+                return part
+    raise TypeError(
+        f"a batch must be a tensor of images or a tuple that holds one; got {type(batch).__name__}"
+    )
+
+
+def image_batches(argument: str, batches: Iterable[Any]) -> Iterator[Tensor]:
+    """The images of all ``batches``, one batch after the other.
+
+    Raises:
+        TypeError: a batch without images.
+        UsageError: ``batches`` is no series of batches but images, or a set of them.
+    """
+    if isinstance(batches, (ImageSet, Tensor, Batches, Mapping)) or not isinstance(
+        batches, Iterable
+    ):
+        raise UsageError(
+            f"{argument} must be batches of normalised images, such as "
+            "Batches(train_set, 100).epoch(0), a DataLoader or a list of tensors; got "
+            f"{type(batches).__name__}"
+        )
+    return map(images_of, batches)
 
 
 def _resolve_normalization(

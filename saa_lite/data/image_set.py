@@ -7,6 +7,8 @@ from torch import Tensor
 
 from saa_lite.errors import UsageError
 
+MOST_CLASSES = 1_000_000
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -89,6 +91,27 @@ class ImageSet:
             means.append(mean)
             deviations.append((counts @ (levels - mean) ** 2 / counts.sum()).sqrt().item())
         return tuple(means), tuple(deviations)
+
+
+def check_image_set(argument: str, given: object) -> None:
+    """Raise :class:`UsageError`, with the ways to an image set, unless ``given`` is one."""
+    if not isinstance(given, ImageSet):
+        raise UsageError(
+            f"{argument} must be an ImageSet; got {type(given).__name__}: load_dataset() reads "
+            "one, and saa_lite.data.as_image_set(data_set, split) makes one of (picture, label) "
+            "pairs, such as torchvision's sets or the .dataset of a DataLoader"
+        )
+
+
+def names_by_number(count: int) -> tuple[str, ...]:
+    """Names for ``count`` classes that have none: "0", "1" and so on.
+
+    Raises:
+        UsageError: so many that a label was no number of a class.
+    """
+    if count > MOST_CLASSES:
+        raise UsageError(f"labels must be below {MOST_CLASSES:,}; found {count - 1:,}")
+    return tuple(map(str, range(count)))
 
 
 def dealt(labels: Tensor, n: int | None, seed: int, what: str) -> Tensor:

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from saa_lite.errors import DataError
 
 BAR_FROM = 500  # fewer files need no progress bar
+GREY = ("1", "L", "LA", "La")
 DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")  # unsigned; Pillow's modes by byte order
 DEEP_FORMATS = ("PNG", "PPM")  # whose 16-bit grey some versions of Pillow hold in mode "I"
 UNBOUNDED = {"I": "32-bit integers", "F": "floating-point numbers"}
@@ -119,6 +120,11 @@ def _decode(picture: Image.Image, size: int | None) -> np.ndarray:
     left, top = (width - side) // 2, (height - side) // 2
     square = upright.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def is_grey(picture: Image.Image) -> bool:
+    """Whether the picture's mode has one channel of light; a palette is taken for coloured."""
+    return picture.mode in (*GREY, *DEEP_GREY, *UNBOUNDED)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -18,15 +18,20 @@ def resize_set(image_set: ImageSet, size: int) -> ImageSet:
     """
     if image_set.images.shape[2:] == (size, size):
         return image_set
-    parts = [
-        F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().byte()
-        for part in _central_square(image_set.images).split(CHUNK)
-    ]
     masks = image_set.masks
     if masks is not None:
         square = _central_square(masks)[:, None]
         masks = F.interpolate(square, (size, size), mode="nearest-exact")[:, 0]
-    return replace(image_set, images=torch.cat(parts), masks=masks)
+    return replace(image_set, images=resize_images(image_set.images, size), masks=masks)
+
+
+def resize_images(images: Tensor, size: int) -> Tensor:
+    """The same of the images alone, uint8 [N, C, H, W]."""
+    parts = [
+        F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().byte()
+        for part in _central_square(images).split(CHUNK)
+    ]
+    return torch.cat(parts)
 
 
 def _central_square(images: Tensor) -> Tensor:

@@ -43,24 +43,6 @@ class InputRange:
         return self.least < 0
 
 
-def images_of(batch: Any) -> Tensor:
-    """The images of a batch: itself, or the first tensor of a tuple such as (images, labels).
-
-    Raises:
-        TypeError: it holds no tensor.
-    """
-    if isinstance(batch, Tensor):
-        return batch
-    if isinstance(batch, (tuple, list)):
-        for part in batch:
-            if isinstance(part, Tensor):
-                return part
-    raise TypeError(
-        "a calibration batch must be a tensor of images or a tuple that holds one; "
-        f"got {type(batch).__name__}"
-    )
-
-
 def check_images(argument: str, images: Tensor) -> None:
     """Raise :class:`UsageError` unless all numbers of the images [N, …] are finite."""
     broken = ~images.flatten(1).isfinite().all(1) if images.dim() > 1 else ~images.isfinite()

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
+from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.adder import AdderLayer
 from saa_lite.nn.structure import leave_fused_paths
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import nearest
-from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images, images_of
+from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images
 from saa_lite.quantize.choose import (
     check_runnable,
     layers_of,
@@ -129,7 +130,7 @@ def quantize(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
     )
     quantized = copy_of(model, "quantize")
-    batches = [images_of(batch) for batch in calibration_batches]
+    batches = list(image_batches("calibration_batches", calibration_batches))
     if not batches:
         raise UsageError("calibration_batches must hold at least one batch of images; got none")
     for position, batch in enumerate(batches):

@@ -6,19 +6,19 @@ code does so before every evaluation), or quantised weights.
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError
 from saa_lite.train.evaluate import evaluation_mode
 
 
 @torch.no_grad()
-def reestimate_batch_norm(
-    model: nn.Module, batches: Iterable[Tensor | tuple[int, Tensor, Tensor]]
-) -> None:
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
     """Replace running mean and variance by their plain average over ``batches``.
 
     A norm that no batch passes through (the unused part of a wide network) keeps what it had.
@@ -27,12 +27,14 @@ def reestimate_batch_norm(
     is off. Weights, modes and momenta are afterwards what they were.
 
     Args:
-        batches: normalised images [B, C, H, W], or the triples that ``Batches.epoch`` yields.
+        batches: normalised images [B, C, H, W], or tuples that hold them, such as those of a
+            ``DataLoader`` or of ``Batches.epoch``.
 
     Raises:
-        UsageError: ``batches`` is empty.
+        TypeError: a batch holds no tensor.
+        UsageError: ``batches`` is empty, or no series of batches.
     """
-    iterator = iter(batches)
+    iterator = image_batches("batches", batches)
     first = next(iterator, None)
     if first is None:
         raise UsageError("batches must hold at least one batch to estimate statistics from")
@@ -46,7 +48,7 @@ def reestimate_batch_norm(
             norm.momentum = None
         try:
             for batch in chain([first], iterator):
-                model(batch if isinstance(batch, Tensor) else batch[1])
+                model(batch)
         finally:
             for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
                 norm.momentum = momentum

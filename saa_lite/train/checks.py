@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from saa_lite.data import Batches, ImageSet
+from saa_lite.data.image_set import check_image_set
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluation_mode
@@ -42,6 +43,8 @@ def check_training(
     model: nn.Module, train_set: ImageSet, test_set: ImageSet, config: TrainConfig
 ) -> None:
     """Two sets of one kind, at least two images, and a network that mixed precision can train."""
+    check_image_set("train_set", train_set)
+    check_image_set("test_set", test_set)
     for name in ("in_channels", "num_classes"):
         ours, theirs = getattr(train_set, name), getattr(test_set, name)
         if ours != theirs:
