@@ -1,38 +1,48 @@
 """One writer at a time, across processes."""
 
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from saa_lite.errors import SaaLiteError
 
-LOCK_NAME, RUN_LOCK_NAME = ".lock", ".running"
+WRITING, RUNNING, TRAINING = ".lock", ".running", ".training"  # one may be held inside another
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # as some network disks answer
 
 
 @contextmanager
-def locked(folder: Path, *, busy: str | None = None) -> Iterator[None]:
+def locked(folder: Path, *, purpose: str = WRITING, busy: str | None = None) -> Iterator[None]:
     """Hold a folder exclusively; the system releases it even when the process is killed.
 
+    A disk that knows no locks is used without, with a warning.
+
     Args:
-        busy: what to say where another process holds it; None waits for its turn. The two kinds
-            are different locks, so one may be held inside the other.
+        purpose: which of the folder's locks, by the name of its file.
+        busy: what to say where it is held already; None waits for its turn.
 
     Raises:
         SaaLiteError: the folder cannot be made or written, or it is busy.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        name = LOCK_NAME if busy is None else RUN_LOCK_NAME
-        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(folder / purpose, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise SaaLiteError(f"cannot write in {folder}: {error.strerror or error}") from error
     try:
         try:
             _acquire(handle, wait=busy is None)
         except OSError as error:
-            raise SaaLiteError(f"{busy}; wait until it is done") from error
+            if error.errno not in NO_LOCKS:
+                raise SaaLiteError(f"{busy}; wait until it is done") from error
+            warnings.warn(
+                f"the disk of {folder} knows no locks: let no other process write there",
+                UserWarning,
+                stacklevel=4,
+            )
         yield
     finally:
         os.close(handle)

@@ -11,7 +11,7 @@ import pytest
 from cli_samples import ITEM, use_toy_item
 
 from saa_lite import cli
-from saa_lite.locks import locked
+from saa_lite.locks import RUNNING, locked
 from saa_lite.records import measured_records
 
 
@@ -226,7 +226,7 @@ def _seconds_for_items() -> float:
 def test_a_second_run_of_the_same_item_is_told_so(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with locked(home / "data/runs" / ITEM, busy="never"):
+    with locked(home / "data/runs" / ITEM, purpose=RUNNING, busy="never"):
         assert cli.main(["run", ITEM, "--device", "cpu"]) == 2
     assert f"another run of {ITEM} is going on; wait until it is done" in capsys.readouterr().err
     assert cli.main(["run", ITEM, "--device", "cpu"]) == 0

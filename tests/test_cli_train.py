@@ -13,7 +13,7 @@ from tqdm.std import tqdm
 
 from saa_lite import cli, files
 from saa_lite.cli.output import plain_warnings
-from saa_lite.locks import locked
+from saa_lite.locks import RUNNING, locked
 from saa_lite.train import evaluate
 
 # Ordinary convolutions: compiling the adder kernels would take longer than the training.
@@ -88,7 +88,7 @@ def test_a_refused_training_leaves_no_description(
 def test_a_second_training_in_the_same_folder_is_told_so(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with locked(home / "out", busy="never"):
+    with locked(home / "out", purpose=RUNNING, busy="never"):
         assert cli.main([*TRAIN, "--out", str(home / "out")]) == 2
     assert "another training is going on" in capsys.readouterr().err
 

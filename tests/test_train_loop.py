@@ -200,7 +200,7 @@ def test_divergence_is_one_sentence_and_never_saved(tmp_path) -> None:
     ) as error:
         fit(make_model(norm="group"), replace(CONFIG, lr=1e30), checkpoint=tmp_path)
     assert "\n" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.safetensors")) == []
 
 
 def test_progress_bar_can_be_switched_off(capsys: pytest.CaptureFixture[str]) -> None:

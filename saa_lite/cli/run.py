@@ -14,7 +14,7 @@ from saa_lite.files import check_writable
 from saa_lite.items.base import Context, Item
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import check_runnable, run_item
-from saa_lite.locks import locked
+from saa_lite.locks import RUNNING, locked
 from saa_lite.records import Record, measured_records, run_folder
 
 
@@ -31,7 +31,8 @@ def main(arguments: Namespace) -> int:
     )
     found: list[Record] = []
     for item, chosen in chosen_items:
-        alone = locked(run_folder(item.id), busy=f"another run of {item.id} is going on")
+        busy = f"another run of {item.id} is going on"
+        alone = locked(run_folder(item.id), purpose=RUNNING, busy=busy)
         with stdout_for_json(arguments.json), alone:
             records = run_item(item, context, settings=chosen, fresh=arguments.fresh)
         found += records

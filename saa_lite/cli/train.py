@@ -14,7 +14,7 @@ from saa_lite.data import ImageSet, load_dataset
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable, runs_dir, write_json
 from saa_lite.items.base import dataset_label
-from saa_lite.locks import locked
+from saa_lite.locks import RUNNING, locked
 from saa_lite.models import create_model
 from saa_lite.train import TrainConfig, has_checkpoint, train
 
@@ -58,7 +58,8 @@ def _described(arguments: Namespace, config: TrainConfig) -> Iterator[None]:
     training has its description.
     """
     path = arguments.out / "settings.json"
-    with locked(arguments.out, busy=f"another training is going on in {arguments.out}"):
+    busy = f"another training is going on in {arguments.out}"
+    with locked(arguments.out, purpose=RUNNING, busy=busy):
         if not arguments.resume:
             write_json(path, _settings(arguments, config))
         try:

@@ -9,6 +9,7 @@ machine, device and thread count; on the CPU, as GPU kernels add in no fixed ord
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from saa_lite.data import ImageSet
+from saa_lite.locks import TRAINING, locked
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.interrupt import stop_on_interrupt
 from saa_lite.train.method import Method
@@ -56,12 +58,36 @@ def train(
 
     Raises:
         UsageError: model, sets, device and configuration do not fit together.
-        SaaLiteError: the folder cannot be written.
+        SaaLiteError: the folder cannot be written, or another training is going on in it.
         CheckpointError: the folder holds a run of another model, configuration or data.
         DivergenceError: the loss is no longer finite; the last checkpoint is still sound.
         KeyboardInterrupt: Ctrl-C, after saving the finished steps.
     """
     run = Run(model, train_set, test_set, config, method=method, device=device, folder=checkpoint)
+    with _alone_in(checkpoint):
+        run.resume()
+        _go_on(run, test_set, checkpoint_every, progress, on_epoch)
+    model.eval()
+    return run.history
+
+
+def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
+    """Nobody else trains in ``folder``: two would write each other's steps over."""
+    if folder is None:
+        return nullcontext()
+    busy = f"another training is going on in {folder}"
+    return locked(Path(folder), purpose=TRAINING, busy=busy)
+
+
+def _go_on(
+    run: Run,
+    test_set: ImageSet,
+    checkpoint_every: int,
+    progress: bool,
+    on_epoch: Callable[[Epoch], None] | None,
+) -> None:
+    """Do the epochs that are left."""
+    config = run.config
     steps = len(run.batches)
     done, total = run.epoch * steps + run.step, config.epochs * steps
     with (
@@ -72,7 +98,7 @@ def train(
         while run.epoch < config.epochs:
             started = time.perf_counter()
             run.method.begin_epoch(run)
-            model.train()
+            run.model.train()
             for _ in train_steps(run):
                 bar.update()
                 due = checkpoint_every and run.step % checkpoint_every == 0
@@ -85,8 +111,6 @@ def train(
             if on_epoch:
                 on_epoch(run.history[-1])
             stop.raise_if_requested()  # pressed while testing: the epoch is finished and saved
-    model.eval()
-    return run.history
 
 
 def train_steps(run: Run) -> Iterator[None]:

@@ -27,7 +27,7 @@ DROPOUT_STREAM = 1  # keeps these seeds apart from those of order and augmentati
 
 
 class Run:
-    """Set-up of a training run, resumed from its checkpoint folder if that holds one.
+    """Set-up of a training run; :meth:`resume` goes on from its checkpoint, if there is one.
 
     Attributes:
         epoch, step: what comes next, both from 0.
@@ -70,8 +70,6 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.folder = folder
         self.settings = settings_of(config, train_set, test_set) | self.method.settings(model)
-        if folder is not None and has_checkpoint(folder):
-            self._resume(folder)
 
     @property
     def rng_devices(self) -> list[torch.device]:
@@ -101,8 +99,15 @@ class Run:
         }
         save_checkpoint(self.folder, self.model, self.optimizer, state)
 
-    def _resume(self, folder: Path) -> None:
-        state = load_checkpoint(folder, self.model, self.optimizer, self.settings)
+    def resume(self) -> None:
+        """Take up the state that the checkpoint holds, if the folder has one.
+
+        Raises:
+            CheckpointError: it is damaged, or of another model, configuration or data.
+        """
+        if self.folder is None or not has_checkpoint(self.folder):
+            return
+        state = load_checkpoint(self.folder, self.model, self.optimizer, self.settings)
         self.epoch, self.step = state["epoch"], state["step"]
         self.seconds, self.history = state["seconds"], state["history"]
         self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
