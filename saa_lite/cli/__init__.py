@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from saa_lite.allocator import restart_keeping_small_blocks
-from saa_lite.cli.output import one_line, plain_warnings
+from saa_lite.cli.output import one_line, plain_warnings, printable
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import SaaLiteError
 
@@ -26,9 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130.
     """
-    arguments = build_parser().parse_args(argv)
-    if argv is None and arguments.module in TRAINING and _is_the_program():
-        restart_keeping_small_blocks()
+    with printable():
+        arguments = build_parser().parse_args(argv)
+        if argv is None and arguments.module in TRAINING and _is_the_program():
+            restart_keeping_small_blocks()
+        return _status(arguments)
+
+
+def _status(arguments: Namespace) -> int:
     try:
         with plain_warnings():
             status = _run(arguments)

@@ -1,13 +1,22 @@
 """Printing: tables for people, JSON alone for programs."""
 
+import codecs
+import io
 import json
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from saa_lite.report.tables import Row, text_table
+
+STAND_INS = {
+    "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "·": "*", "±": "+/-", "≤": "<=", "≥": ">=",
+    "→": "->", "∂": "d", "√": "sqrt",
+}  # fmt: skip
+ON_POOR_TERMINALS = "saa_lite.stand_ins"  # the name by which Python's codecs find them
 
 
 def show(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -20,12 +29,52 @@ def show(rows: Sequence[Row], *, as_json: bool) -> None:
 
 def show_json(value: Any) -> None:
     """Print JSON; NaN and infinity are refused, as other programs cannot read them."""
-    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a stand-in would be another value, \u00d7 is the same
+        text = json.dumps(value, indent=2, allow_nan=False)
+    print(text)
 
 
 def one_line(text: object) -> str:
     """``str(text)`` with its line breaks and runs of spaces made single spaces."""
     return " ".join(str(text).split())
+
+
+def stand_in(character: str) -> str:
+    """What stands for a character where the terminal has none: "x" for ×, "^2" for ², "alpha"."""
+    if character in STAND_INS:
+        return STAND_INS[character]
+    name, decomposed = unicodedata.name(character, ""), unicodedata.decomposition(character)
+    if name.startswith("GREEK SMALL LETTER "):
+        return name.split()[3].lower()
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return ("^" if plain and decomposed.startswith("<super>") else "") + (plain or "?")
+
+
+def _stand_ins(error: UnicodeError) -> tuple[str, int]:
+    """Python asks this for characters that an encoding has not."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(stand_in, error.object[error.start : error.end])), error.end
+
+
+codecs.register_error(ON_POOR_TERMINALS, _stand_ins)
+
+
+@contextmanager
+def printable() -> Iterator[None]:
+    """Inside, whatever stdout and stderr cannot encode is printed as its stand-in."""
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors=ON_POOR_TERMINALS)
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 @contextmanager
