@@ -28,12 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 reproduce: $(READY)
-	@echo "==> executing the notebooks (laptop profile)"
-	$(BIN)/saa-lite notebooks --profile laptop
-	@echo "==> rebuilding figures/ from the tracked records"
-	$(BIN)/saa-lite figures
-	@echo "==> scorecard"
-	$(BIN)/saa-lite scorecard
+	$(BIN)/saa-lite reproduce --profile laptop
 
 test: $(READY)
 	@echo "==> lint, format, types, floors"
@@ -47,8 +42,11 @@ test: $(READY)
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told to.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Kernels that import torch before saa_lite find in JupyterLab's environment how its threads wait.
+LAB := import saa_lite; from jupyterlab.labapp import main; main()
+
 lab: $(READY)
-	$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
+	$(BIN)/python -c '$(LAB)' $(AS_ROOT) notebooks/00_start_here.ipynb
 
 clean:
 	rm -rf $(VENV) data/runs data/cache test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

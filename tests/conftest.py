@@ -5,6 +5,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from saa_lite.threads import wait_asleep
+
+wait_asleep()  # what is imported below reads it
 # One thread, also in subprocesses and notebook kernels: arrays are small, and two OpenMP threads
 # that spin on one busy core are many times slower. Tests of threading ask for two themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

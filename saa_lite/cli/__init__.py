@@ -12,13 +12,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from saa_lite.allocator import restart_keeping_small_blocks
-from saa_lite.cli.output import one_line, plain_warnings, printable
+from saa_lite.cli.output import plain_warnings, printable, sentence
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import SaaLiteError
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-TRAINING = ("run", "train", "notebooks")  # subcommands that gain by it
+TRAINING = ("run", "train", "notebooks", "reproduce")  # subcommands that gain by it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +61,3 @@ def _is_the_program() -> bool:
 def _run(arguments: Namespace) -> int:
     module = importlib.import_module(f"saa_lite.cli.{arguments.module}")
     return int(module.main(arguments))
-
-
-def sentence(error: Exception) -> str:
-    """The error in one line, with the file of an operating system's error."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return one_line(error) or type(error).__name__

@@ -42,6 +42,14 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def sentence(error: Exception) -> str:
+    """The error in one line, with the file of an operating system's error."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return one_line(error) or type(error).__name__
+
+
 def stand_in(character: str) -> str:
     """What stands for a character where the terminal has none: "x" for ×, "^2" for ², "alpha"."""
     if character in STAND_INS:

@@ -25,6 +25,7 @@ def build_parser() -> ArgumentParser:
     _scorecard(commands)
     _figures(commands)
     _notebooks(commands)
+    _reproduce(commands)
     _bench(commands)
     _count(commands)
     return parser
@@ -139,6 +140,12 @@ def _notebooks(commands: "Commands[ArgumentParser]") -> None:
     command.add_argument(
         "--in-place", action="store_true", help="refresh the tracked notebooks (maintainers)"
     )
+
+
+def _reproduce(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(commands, "reproduce", "notebooks, figures/ and scorecard, all of them")
+    command.set_defaults(resume_hint="the notebooks executed so far are in data/runs/notebooks/")
+    command.add_argument("--profile", choices=PROFILES[:2], default="laptop")
 
 
 def _train(commands: "Commands[ArgumentParser]") -> None:

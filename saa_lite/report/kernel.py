@@ -19,6 +19,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 LOOK_AGAIN = 1.0  # seconds
+PATIENCE = 3600  # seconds for a kernel to start, or to send what a finished cell has put out
 
 
 class PatientChannel(AsyncZMQSocketChannel):
@@ -53,6 +54,14 @@ class StoppableClient(NotebookClient):
     """
 
     stopped = False
+    position = 0  # of the cell that is executed, or was last
+
+    async def async_execute_cell(
+        self, cell: Any, cell_index: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Execute it, and remember which it is."""
+        self.position = cell_index
+        return await super().async_execute_cell(cell, cell_index, *args, **kwargs)
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
         """Start it, with our handlers in place of those that were set just before."""
@@ -79,15 +88,20 @@ class StoppableClient(NotebookClient):
 
 
 @contextmanager
-def notebook_client(notebook: Any, *, folder: Path, timeout: int) -> Iterator[NotebookClient]:
-    """What executes ``notebook`` in ``folder``, with ``timeout`` seconds for each cell."""
+def notebook_client(notebook: Any, *, folder: Path) -> Iterator[StoppableClient]:
+    """What executes ``notebook`` in ``folder``.
+
+    A cell may take as long as it needs: on a busy machine that is many times what it takes alone.
+    A kernel that dies is noticed at once, and Ctrl-C ends one that hangs.
+    """
     with tempfile.TemporaryDirectory(prefix="saa-lite-") as sockets:
         yield StoppableClient(
             notebook,
-            timeout=timeout,
+            timeout=None,
+            startup_timeout=PATIENCE,
             # By default nbclient goes on four seconds after the reply, without what is outstanding:
             # on a busy machine the last lines of a cell would be lost, and nobody told.
-            iopub_timeout=timeout,
+            iopub_timeout=PATIENCE,
             raise_on_iopub_timeout=True,
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,

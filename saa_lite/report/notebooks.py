@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.errors import SaaLiteError, UsageError, reason
 from saa_lite.files import atomic_path, project_root, runs_dir
 
-CELL_TIMEOUT = 600  # seconds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -46,13 +45,16 @@ def execute(path: Path, profile: str, output: Path) -> float:
     A notebook that fails is written, too, unless ``output`` is ``path``: it replaces nothing.
 
     Raises:
-        NotebookError: a cell raised, the kernel died, a magic is unknown, or an output shows an
-            error.
+        NotebookError: it cannot be read, a cell raised, the kernel died, a magic is unknown, or an
+            output shows an error.
         KeyboardInterrupt: Ctrl-C; nothing is written.
     """
     import nbformat  # noqa: PLC0415  (absent where nobody looks at notebooks)
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise NotebookError(f"{path.name} cannot be read as a notebook: {error}") from error
     started = time.perf_counter()
     failure = _failure(notebook, profile)
     if failure is None or output != path:
@@ -66,19 +68,21 @@ def execute(path: Path, profile: str, output: Path) -> float:
 
 def _failure(notebook: Any, profile: str) -> str | None:
     """Run all cells of ``notebook``, which takes their outputs; what is wrong with them, if so."""
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError  # noqa: PLC0415
+    from nbclient.exceptions import CellExecutionError  # noqa: PLC0415
 
     from saa_lite.report.kernel import notebook_client  # noqa: PLC0415
 
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # stored outputs must not pass for what is computed now
+            cell.outputs, cell.execution_count = [], None
     folder = project_root() / "notebooks"
-    try:
-        with (
-            _profile(profile),
-            notebook_client(notebook, folder=folder, timeout=CELL_TIMEOUT) as client,
-        ):
+    with _profile(profile), notebook_client(notebook, folder=folder) as client:
+        try:
             client.execute()
-    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # or a dead kernel
-        return f"does not run through: {error}"
+        except CellExecutionError as error:
+            return f"does not run through: cell {client.position}: {error.ename}: {error.evalue}"
+        except Exception as error:  # a kernel can die, or never start, in many ways
+            return f"does not run through: cell {client.position}: {reason(error)}"
     broken = list(visible_errors(notebook))
     return f"shows an error in {'; '.join(broken)}" if broken else None
 
