@@ -9,7 +9,6 @@ the quantile 0.9994). Both take the greatest over the batches, and at least 0.00
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
