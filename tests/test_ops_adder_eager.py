@@ -1,10 +1,8 @@
 """Plain calls go past torch's dispatcher; everything that watches or transforms does not."""
 
-import pytest
 import torch
 from adder_samples import Case, upstream
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -55,26 +53,3 @@ def test_whatever_watches_or_traces_sees_the_operator() -> None:
     assert "saa_lite.adder_conv2d" in graph.code
     assert is_plain(x, w)
     assert not is_plain(x.as_subclass(Subclass), w)
-
-
-# Torch's own forward mode still compiles some of its rules with torch.jit.script.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
-@pytest.mark.parametrize("transform", ["jvp", "jacfwd", "dual numbers"])
-def test_forward_mode_differentiation_is_refused(transform: str) -> None:
-    """Torch would silently take the derivative of an operator without a rule for 0."""
-    x, w = DENSE.tensors(torch.float32)
-
-    def layer(a: Tensor) -> Tensor:
-        return adder_conv2d(a, w, *DENSE.geometry)
-
-    def dual_numbers() -> None:
-        with forward_ad.dual_level():
-            layer(forward_ad.make_dual(x, x))
-
-    differentiate = {
-        "jvp": lambda: torch.func.jvp(layer, (x,), (x,)),
-        "jacfwd": lambda: torch.func.jacfwd(layer)(x),
-        "dual numbers": dual_numbers,
-    }[transform]
-    with pytest.raises(NotImplementedError, match="forward"):
-        differentiate()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 PLAIN = (Tensor, Parameter)
@@ -24,7 +25,10 @@ def _questions() -> tuple[Callable[[], Any], ...] | None:
             torch._C._len_torch_dispatch_stack,
             torch._C._functorch.peek_interpreter_stack,
             torch._C._get_tracing_state,
+            lambda: forward_ad._current_level >= 0,
         )
+        for question in found:
+            question()
     except AttributeError:
         return None
     return found
@@ -45,17 +49,10 @@ def is_plain(input: Tensor, weight: Tensor) -> bool:
     )
 
 
-def refuse_forward_mode(operator: str) -> None:
-    """NotImplementedError inside ``torch.func.jvp`` and ``jacfwd``.
-
-    A registered operator without a rule for forward mode has derivative 0 there, silently.
-    """
-    if torch.compiler.is_compiling():
-        return
-    functorch = getattr(torch._C, "_functorch", None)
-    stack = functorch.get_interpreter_stack() if functorch is not None else None
-    if any(str(interpreter.key()) == "TransformType.Jvp" for interpreter in stack or ()):
-        raise NotImplementedError(
-            f"{operator}: forward-mode differentiation (torch.func.jvp, jacfwd) is not defined for "
-            "its surrogate gradients; use torch.autograd.grad or backward()"
-        )
+@torch.compiler.assume_constant_result  # in a graph, which torch compiles anew where it changes
+def is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work."""
+    if _QUESTIONS is None:
+        return True
+    in_transform, in_dual_level = _QUESTIONS[1], _QUESTIONS[3]
+    return bool(in_transform() or in_dual_level())

@@ -22,10 +22,11 @@ from torch import Tensor
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops import adder_kernels
 from saa_lite.ops._arguments import FLOATS, check_conv_shapes, check_tensors, pair
-from saa_lite.ops._eager import is_plain, refuse_forward_mode
-from saa_lite.ops.adder_operator import (
-    adder_operator,
+from saa_lite.ops._eager import is_plain
+from saa_lite.ops.adder_derivatives import (
+    adder_convolution,
     gradients,
+    refuse_forward_mode,
     registered_gradients,
     remember,
 )
@@ -77,8 +78,7 @@ def adder_conv2d(
     options = *geometry, groups, weight_gradient, input_gradient
     if is_plain(input, weight):
         return _Plain.apply(input, weight, *options)
-    refuse_forward_mode("adder_conv2d")
-    return adder_operator(input, weight, *options)
+    return adder_convolution(input, weight, *options)
 
 
 def adder_linear(
@@ -137,3 +137,5 @@ class _Plain(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             return registered_gradients(ctx, grad)
         return gradients(ctx, grad, adder_kernels.input_gradient, adder_kernels.weight_gradient)
+
+    jvp = staticmethod(refuse_forward_mode)

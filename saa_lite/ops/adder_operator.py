@@ -1,12 +1,12 @@
-"""The adder convolution as a registered operator, for everything that traces or transforms torch.
+"""The adder convolution as registered operators, for everything that traces or transforms torch.
 
-``torch.library.custom_op`` makes it a node that autograd, fake tensors, ``torch.compile``, dispatch
-modes and exporters understand. Plain eager calls take a shorter way (:mod:`saa_lite.ops.adder`):
-the same kernels, without the time that the dispatcher takes for operators written in Python.
+``torch.library.custom_op`` makes it a node that fake tensors, ``torch.compile``, dispatch modes and
+exporters understand; :mod:`saa_lite.ops.adder_derivatives` tells autograd about it. Plain eager
+calls take a shorter way (:mod:`saa_lite.ops.adder`): the same kernels, without the time that the
+dispatcher takes for operators written in Python.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,28 +105,5 @@ def _weight_like(
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 
-def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """What the gradients need, as autograd's ``setup_context``."""
-    input, weight, *geometry, weight_kind, input_kind = inputs
-    ctx.save_for_backward(input, weight)
-    ctx.geometry = geometry
-    ctx.kinds = input_kind, weight_kind
-
-
-def gradients(ctx: Any, grad: Tensor, of_input: Any, of_weight: Any) -> tuple[Tensor | None, ...]:
-    """Both gradients where wanted, None for the options; by the operators or the bare kernels."""
-    args = (grad, *ctx.saved_tensors, *ctx.geometry)
-    input_kind, weight_kind = ctx.kinds
-    input_gradient = of_input(*args, input_kind) if ctx.needs_input_grad[0] else None
-    weight_gradient = of_weight(*args, weight_kind) if ctx.needs_input_grad[1] else None
-    return input_gradient, weight_gradient, *[None] * 6
-
-
-def registered_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Both gradients by the registered operators, for whatever goes on from them."""
-    return gradients(ctx, grad, input_gradient_operator, weight_gradient_operator)
-
-
-adder_operator.register_autograd(registered_gradients, setup_context=remember)
 for _device in ("cpu", "cuda"):
     adder_operator.register_autocast(_device, torch.float32)

@@ -6,11 +6,13 @@ the reason given in :mod:`saa_lite.ops.shift`.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
+from saa_lite.ops._derivatives import in_front, save, straight_through
 from saa_lite.ops.shift import check_float
 
 
@@ -24,7 +26,7 @@ def binary_sign(x: Tensor) -> Tensor:
         x: any shape, floating point.
     """
     check_float("x", x)
-    return _binary_sign(x)
+    return _signs(x)
 
 
 def binary_weight(weight: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ def binary_weight(weight: Tensor) -> Tensor:
         raise UsageError(
             f"weight must have at least 2 dimensions, filters first; got {tuple(weight.shape)}"
         )
-    return _binary_weight(weight)
+    return _scaled_signs(weight)
 
 
 def _sign(x: Tensor) -> Tensor:
@@ -70,15 +72,15 @@ def _(x: Tensor) -> Tensor:
 def _save_input(
     ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor
 ) -> None:
-    ctx.save_for_backward(*inputs)
+    save(ctx, *inputs)
 
 
-def _binary_sign_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+def _along_sign(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor]:
     (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return grad.masked_fill(x.abs() > 1, 0)
+    return (grad.masked_fill(x.abs() > 1, 0),)
 
 
-_binary_sign.register_autograd(_binary_sign_backward, setup_context=_save_input)
+_signs = straight_through(_binary_sign, _along_sign, _save_input)
 
 
 @torch.library.custom_op("saa_lite::binary_weight", mutates_args=())
@@ -97,14 +99,22 @@ def _(weight: Tensor) -> Tensor:
 def _save_both(
     ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor
 ) -> None:
-    ctx.save_for_backward(*inputs, output)
+    save(ctx, *inputs, output)
 
 
-def _binary_weight_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+def _along_weight(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor]:
     weight, output = ctx.saved_tensors  # type: ignore[attr-defined]
     elements = max(1, math.prod(weight.shape[1:]))
     inside = output.abs().masked_fill(weight.abs() > 1, 0)  # |output| is α everywhere
-    return grad * (1 / elements + inside)
+    return (grad * (1 / elements + inside),)
 
 
-_binary_weight.register_autograd(_binary_weight_backward, setup_context=_save_both)
+def _filters_of_all(
+    info: Any, in_dims: tuple[int | None, ...], weight: Tensor
+) -> tuple[Tensor, int]:
+    """Under vmap: the copies' filters are so many more filters."""
+    (copies,) = in_front(info, in_dims, (weight,))
+    return _binary_weight(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]), 0
+
+
+_scaled_signs = straight_through(_binary_weight, _along_weight, _save_both, _filters_of_all)

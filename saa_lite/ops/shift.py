@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.ops._derivatives import save, straight_through
 
 FLOAT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -56,7 +57,7 @@ def shift_quantize(weight: Tensor, bits: int = 5) -> Tensor:
     """
     check_float("weight", weight)
     check_bits_fit(bits, weight.dtype)
-    return _shift_quantize(weight, smallest_shift(bits))
+    return _quantized(weight, smallest_shift(bits))
 
 
 def shift_power(shift: Tensor, sign: Tensor, bits: int = 5) -> Tensor:
@@ -83,7 +84,7 @@ def shift_power(shift: Tensor, sign: Tensor, bits: int = 5) -> Tensor:
             f"{tuple(sign.shape)} {sign.dtype} on {sign.device}"
         )
     check_bits_fit(bits, shift.dtype)
-    return _shift_power(shift, sign, smallest_shift(bits, "shift-ps"))
+    return _power(shift, sign, smallest_shift(bits, "shift-ps"))
 
 
 def fixed_point(x: Tensor, fraction_bits: int = 16, integer_bits: int = 16) -> Tensor:
@@ -101,7 +102,7 @@ def fixed_point(x: Tensor, fraction_bits: int = 16, integer_bits: int = 16) -> T
     """
     check_float("x", x)
     check_format(fraction_bits, integer_bits)
-    return _fixed_point(x, fraction_bits, integer_bits)
+    return _fixed(x, fraction_bits, integer_bits)
 
 
 def fixed_point_codes(x: Tensor, fraction_bits: int = 16, integer_bits: int = 16) -> Tensor:
@@ -196,7 +197,7 @@ def _(weight: Tensor, smallest: int) -> Tensor:
     return torch.empty_like(weight)
 
 
-_shift_quantize.register_autograd(lambda ctx, grad: (grad, None))
+_quantized = straight_through(_shift_quantize, lambda ctx, grad: (grad, None))
 
 
 @torch.library.custom_op("saa_lite::shift_power", mutates_args=())
@@ -214,17 +215,17 @@ def _(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
 def _save_weight(
     ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor, int], output: Tensor
 ) -> None:
-    ctx.save_for_backward(output)
+    save(ctx, output)
 
 
-def _shift_power_backward(
+def _along_power(
     ctx: torch.autograd.function.FunctionCtx, grad: Tensor
 ) -> tuple[Tensor, Tensor, None]:
     (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
     return grad * weight * math.log(2.0), grad, None
 
 
-_shift_power.register_autograd(_shift_power_backward, setup_context=_save_weight)
+_power = straight_through(_shift_power, _along_power, _save_weight)
 
 
 @torch.library.custom_op("saa_lite::fixed_point", mutates_args=())
@@ -237,4 +238,4 @@ def _(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return torch.empty_like(x)
 
 
-_fixed_point.register_autograd(lambda ctx, grad: (grad, None, None))
+_fixed = straight_through(_fixed_point, lambda ctx, grad: (grad, None, None))

@@ -1,0 +1,96 @@
+"""Derivatives of custom operators and functions, for every way in which torch differentiates.
+
+``register_autograd`` serves ``backward()``, compiled and exported graphs. The transforms of
+``torch.func`` cannot use it, and forward mode takes the derivative for 0, without a word. Torch's
+way for both is an ``autograd.Function`` with ``setup_context`` and ``jvp``; but that costs more in
+each call, and the compiler cannot trace it. So everything here has both, and a call takes the
+second only where something transforms it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saa_lite.ops._eager import is_transformed
+
+Rule = Callable[..., Any]
+OUTSIDE = "saa_lite's derivatives under torch.func and in forward mode are not traced"
+
+
+def transformable(
+    plain: Callable[..., Tensor], *, setup_context: Rule, backward: Rule, jvp: Rule
+) -> Callable[..., Tensor]:
+    """``plain``, but for calls that are transformed: these go by the rules given.
+
+    Args:
+        plain: a registered operator with a backward pass and a rule for ``torch.vmap``.
+        setup_context, backward, jvp: as in ``torch.autograd.Function``, of the same positional
+            arguments, in operations that ``torch.vmap`` knows.
+    """
+    rules = {"forward": plain, "setup_context": setup_context, "backward": backward, "jvp": jvp}
+    members = {name: staticmethod(rule) for name, rule in rules.items()}
+    function: Any = type(
+        "Transformed", (torch.autograd.Function,), {**members, "generate_vmap_rule": True}
+    )
+
+    @torch.compiler.disable(reason=OUTSIDE)
+    def transformed(*args: Any) -> Tensor:
+        found: Tensor = function.apply(*args)
+        return found
+
+    def call(*args: Any) -> Tensor:
+        return transformed(*args) if is_transformed() else plain(*args)
+
+    return call
+
+
+def straight_through(
+    operator: Any, rule: Rule, setup_context: Rule | None = None, vmap: Rule | None = None
+) -> Callable[..., Tensor]:
+    """A registered operator with derivatives that are one factor per element.
+
+    Forward and reverse mode multiply by the same factors, hence one rule.
+
+    Args:
+        rule: ``(ctx, numbers)`` → for each argument of the operator, numbers times its factors;
+            None for arguments that are no tensors.
+        setup_context: keeps what the rule needs, see :func:`save`.
+        vmap: as for ``register_vmap``; default: of an operator that treats elements alike.
+    """
+
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        given = [(i, tangent) for i, tangent in enumerate(tangents) if tangent is not None]
+        first, *others = (rule(ctx, tangent)[i] for i, tangent in given)
+        # a view, as torch takes no input's tangent for the output's
+        return sum(others, start=first.view_as(first))
+
+    def elementwise(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        return operator(*in_front(info, in_dims, args)), 0
+
+    remember = setup_context or _nothing
+    operator.register_autograd(rule, setup_context=remember)
+    operator.register_vmap(vmap or elementwise)
+    return transformable(operator, setup_context=remember, backward=rule, jvp=jvp)
+
+
+def save(ctx: Any, *tensors: Tensor) -> None:
+    """Keep tensors for both modes."""
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
+def in_front(info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...]) -> list[Any]:
+    """``args`` with the dimension that vmap hides in front of every tensor."""
+
+    def moved(arg: Any, dim: int | None) -> Any:
+        if not isinstance(arg, Tensor):
+            return arg
+        return arg.expand(info.batch_size, *arg.shape) if dim is None else arg.movedim(dim, 0)
+
+    return [moved(arg, dim) for arg, dim in zip(args, in_dims, strict=True)]
+
+
+def _nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """The derivatives need nothing kept."""
