@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saa_lite.ops._eager import is_transformed
+
 Part = tuple[nn.BatchNorm2d, int]  # the norm, and how many of its first channels take part
 
 
@@ -114,7 +116,13 @@ class _AddFirst(torch.autograd.Function):
 
 
 def add_first(x: Tensor, first: Tensor) -> Tensor:
-    """Add ``first`` [B,C',H,W] to the first channels of x [B,C,H,W], which is overwritten."""
+    """Add ``first`` [B,C',H,W] to the first channels of x [B,C,H,W], which is overwritten.
+
+    Under the transforms of ``torch.func`` it is not, as they need to.
+    """
+    if is_transformed():
+        channels = first.shape[1]
+        return torch.cat([x[:, :channels] + first, x[:, channels:]], 1)
     added: Tensor = _AddFirst.apply(x, first)
     return added
 
@@ -139,8 +147,11 @@ def first_channels(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """x [B,C,H,W] and a copy of its first channels.
 
     The x returned must be read once, by a layer whose input gradient is a tensor of its own (as
-    that of a convolution is): the first channels' gradient is added to it in place.
+    that of a convolution is): the first channels' gradient is added to it in place, but for the
+    transforms of ``torch.func``.
     """
+    if is_transformed():
+        return x, x[:, :channels]
     split: tuple[Tensor, Tensor] = _FirstChannels.apply(x, channels)
     return split
 

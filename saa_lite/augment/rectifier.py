@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saa_lite.augment.norm import is_channels_last
+from saa_lite.ops._eager import is_transformed
 
 
 class _ReLU6(torch.autograd.Function):
@@ -43,12 +44,12 @@ class InPlaceReLU6(nn.ReLU6):
     pooling and autograd's sum over several readers do not): it is overwritten, too. There is no
     second derivative. A forward hook that keeps x finds the result in it.
 
-    Where nothing is saved for a backward pass, or x is a view (as under ``full_backward_hook``),
-    this is torch's own ReLU6.
+    Where nothing is saved for a backward pass, where x is a view (as under ``full_backward_hook``),
+    in forward mode and under ``torch.func``, this is torch's own ReLU6.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.requires_grad or x._is_view():
+        if not x.requires_grad or x._is_view() or is_transformed():
             return super().forward(x)
         out: Tensor = _ReLU6.apply(x)
         return out
@@ -61,7 +62,7 @@ class InPlaceReLU6(nn.ReLU6):
 def rectify_in_place(net: nn.Module, *, on: bool = True) -> None:
     """Let every ReLU6 of ``net`` work in place; with ``on=False``, let torch's own do it again.
 
-    Second derivatives and ``torch.func`` need torch's own.
+    Second derivatives of ``backward()`` need torch's own.
     """
     before, after = (nn.ReLU6, InPlaceReLU6) if on else (InPlaceReLU6, nn.ReLU6)
     for module in net.modules():

@@ -117,17 +117,24 @@ class SharedWeight(nn.Module):
 class _ScaledGradient(torch.autograd.Function):
     """Identity whose backward multiplies."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: Tensor | float) -> Tensor:
-        ctx.factor = factor
+    def forward(x: Tensor, factor: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.factor, None
+        (factor,) = ctx.saved_tensors
+        return gradients[0] * factor, None
 
 
 def scale_gradient(x: Tensor, factor: Tensor | float) -> Tensor:
     """Return ``x``; whatever gradient comes back through it leaves multiplied by ``factor``."""
-    scaled: Tensor = _ScaledGradient.apply(x, factor)
+    number = factor if isinstance(factor, Tensor) else torch.tensor(factor, dtype=torch.float64)
+    scaled: Tensor = _ScaledGradient.apply(x, number)
     return scaled

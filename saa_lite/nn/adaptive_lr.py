@@ -65,10 +65,15 @@ def adaptive_scale(gradient: Tensor, eta: float) -> Tensor:
 class _AdaptiveGradient(torch.autograd.Function):
     """Identity whose backward normalises; part of the graph, so copies of a module keep it."""
 
+    generate_vmap_rule = True  # per-sample gradients are normalised one by one
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, eta: float) -> Tensor:
-        ctx.eta = eta
+    def forward(weight: Tensor, eta: float) -> Tensor:
         return weight.view_as(weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.eta = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

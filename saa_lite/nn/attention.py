@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.ops import adder_conv2d
+from saa_lite.ops.adder_derivatives import adder_input_gradient
 
 
 class DotScores(nn.Module):
@@ -83,11 +84,16 @@ class _Distance(torch.autograd.Function):
     G·M filters of one tap.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor) -> Tensor:
-        ctx.save_for_backward(query, key)
+    def forward(query: Tensor, key: Tensor) -> Tensor:
         groups = len(query)
         return _matrices(adder_conv2d(_row(query), _filters(key), groups=groups), groups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -101,10 +107,10 @@ class _Distance(torch.autograd.Function):
 
 def _clipped(gradient: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
     """Σ_j G[i,j]·clip(theirs[j] − ours[i], −1, 1): [G,N,M], [G,N,d], [G,M,d] → [G,N,d]."""
-    operator, groups = torch.ops.saa_lite.adder_conv2d_input_gradient, len(ours)
+    groups = len(ours)
     geometry = ([1, 1], [0, 0], [1, 1])  # stride, padding, dilation
-    row = operator(_row(gradient), _row(ours), _filters(theirs), *geometry, groups, "clip")
-    return _matrices(row, groups)
+    tensors = _row(gradient), _row(ours), _filters(theirs)
+    return _matrices(adder_input_gradient(*tensors, *geometry, groups, "clip"), groups)
 
 
 def _row(matrices: Tensor) -> Tensor:

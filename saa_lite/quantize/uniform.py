@@ -33,9 +33,15 @@ def round_straight(values: Tensor) -> Tensor:
 class _Round(torch.autograd.Function):
     """x + (round(x) − x) without gradient would round twice: the sum is not always an integer."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(values: Tensor) -> Tensor:
         return values.round()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -48,9 +54,15 @@ def replace_straight(values: Tensor, replacement: Tensor) -> Tensor:
 
 
 class _Replace(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, replacement: Tensor) -> Tensor:
+    def forward(values: Tensor, replacement: Tensor) -> Tensor:
         return replacement.view_as(replacement)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
