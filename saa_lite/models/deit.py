@@ -20,7 +20,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from saa_lite.errors import UsageError
 from saa_lite.models.blocks import ImageClassifier
@@ -33,6 +33,7 @@ from saa_lite.nn import (
     WeightedValues,
     make_linear,
 )
+from saa_lite.nn.whole import one_node
 
 START = 0.02  # standard deviation of fresh weights, tokens and positions (official code)
 
@@ -40,6 +41,7 @@ START = 0.02  # standard deviation of fresh weights, tokens and positions (offic
 class TokenNorm(nn.BatchNorm1d):
     """Batch norm over features: [B,N,F] → [B,N,F], statistics over images and tokens."""
 
+    @one_node
     def forward(self, tokens: Tensor) -> Tensor:
         return super().forward(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
 
@@ -139,15 +141,19 @@ class DeiT(ImageClassifier):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,size,size] → the class token after the last block, [B,F]."""
-        height, width = images.shape[-2:]
-        if (height, width) != (self.size, self.size):
-            raise UsageError(
-                f"this transformer has positions for images of {self.size}×{self.size}; "
-                f"got {height}×{width}"
-            )
+        _check_size(images, self.size)
         patches = self.patches(images).flatten(2).transpose(1, 2)  # [B,N−1,F]
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], 1)
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), patches], 1)
         return self.norm(self.blocks(tokens + self.positions))[:, 0]
+
+
+@fx.wrap  # its condition is not for torch.fx to trace
+def _check_size(images: Tensor, size: int) -> None:
+    height, width = images.shape[-2:]
+    if (height, width) != (size, size):
+        raise UsageError(
+            f"this transformer has positions for images of {size}×{size}; got {height}×{width}"
+        )
 
 
 COMMON: dict[str, Any] = {

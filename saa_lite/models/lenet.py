@@ -5,7 +5,7 @@ may regard them as convolutions. So no layer here keeps multiplication, unlike i
 first-layer adder filters in the paper's figure need an adder stem.
 """
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from saa_lite.errors import UsageError
 from saa_lite.models.blocks import ImageClassifier, activation, conv_norm_act, linear_layer
@@ -37,12 +37,17 @@ class LeNet5BN(ImageClassifier):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] with H, W ≥ 32 → [B,84]."""
-        if min(images.shape[-2:]) < 32:
-            height, width = images.shape[-2:]
-            raise UsageError(f"lenet5_bn needs images of at least 32×32; got {height}×{width}")
+        _check_size(images)
         x = self.layer2(self.layer1(images))  # [B,16,5,5] at 32²
         x = self.pool(self.layer3(x)).flatten(1)  # [B,120]
         return self.act(self.bn(self.fc(x)))
+
+
+@fx.wrap  # its condition is not for torch.fx to trace
+def _check_size(images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if min(height, width) < 32:
+        raise UsageError(f"lenet5_bn needs images of at least 32×32; got {height}×{width}")
 
 
 class LeNetPP(ImageClassifier):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from saa_lite.errors import check_choice
 from saa_lite.nn.adaptive_lr import MODES, adaptive_gradient, check_eta, watch
 from saa_lite.nn.plumbing import OperatorConv2d, OptionsLayer, PaddingMode
+from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d, adder_linear
 from saa_lite.ops.adder import INPUT_GRADIENTS, WEIGHT_GRADIENTS
 
@@ -158,6 +159,7 @@ class AdderLinear(AdderLayer, nn.Linear):
             eta=eta,
         )
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         output = adder_linear(input, self._adaptive(self.weight), **self._gradients())
         return output if self.bias is None else output + self.bias

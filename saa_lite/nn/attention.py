@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d
 from saa_lite.ops.adder_derivatives import adder_input_gradient
 
@@ -40,6 +41,7 @@ class AdderScores(nn.Module):
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(1 / math.sqrt(features)))
 
+    @one_node
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         return self.temperature * adder_scores(query, key)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.nn.plumbing import OperatorConv2d, OptionsLayer, PaddingMode
+from saa_lite.nn.whole import one_node
 from saa_lite.ops.binary import binary_sign, binary_weight
 
 
@@ -89,5 +90,6 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self._set_options(scale=scale)
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(binary_sign(input), self._binarise(self.weight), self.bias)

@@ -229,8 +229,8 @@ def _exchange(
 ) -> None:
     """Change class, parameters and options of one layer of the copy, in place."""
     value = layer.weight.detach().clone()
-    for name in getattr(layer, "OPTIONS", {}):
-        delattr(layer, name)
+    if isinstance(layer, OptionsLayer):
+        layer._clear_options()
     layer.__class__ = (CONVS if isinstance(layer, nn.Conv2d) else LINEARS)[change.kind]
     if change.splits:
         _replace_weight(layer, value, ties)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saa_lite.nn.whole import Whole, one_node
+
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
-class OptionsLayer(nn.Module):
+class OptionsLayer(Whole):
     """A layer with keyword-only options beside the arguments of its ``torch.nn`` parent."""
 
     OPTIONS: ClassVar[dict[str, Any]] = {}  # name → default
@@ -22,6 +24,13 @@ class OptionsLayer(nn.Module):
         """Check and store every option of ``OPTIONS``; subclasses check, then call this."""
         for name in self.OPTIONS:
             setattr(self, name, options[name])
+        self._insist_on_calls()
+
+    def _clear_options(self) -> None:
+        """Undo :meth:`_set_options`, before the layer becomes one of another class."""
+        for name in self.OPTIONS:
+            delattr(self, name)
+        self._no_longer_insist()
 
     def extra_repr(self) -> str:
         """The parent's representation, then the options that are not at their default."""
@@ -32,6 +41,10 @@ class OptionsLayer(nn.Module):
 
 class OperatorConv2d(nn.Conv2d):
     """An ``nn.Conv2d`` with another operator inside; the base of every convolution here."""
+
+    @one_node
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
 
     def _prepare_input(self, input: Tensor) -> Tensor:
         """Quantise the input; runs *before* padding, so padded taps are exact zeros."""

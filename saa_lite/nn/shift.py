@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.nn.plumbing import OperatorConv2d, OptionsLayer, PaddingMode, replace_parameters
+from saa_lite.nn.whole import one_node
 from saa_lite.ops.shift import (
     check_format,
     fixed_point,
@@ -126,6 +127,7 @@ class ShiftLinear(ShiftLayer, nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self._complete(bits=bits, fraction_bits=fraction_bits)
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         bias = None if self.bias is None else self._fix(self.bias)
         return F.linear(self._fix(input), self._shift_weight(self.weight), bias)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.nn.adder import AdderLayer
+from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d, adder_linear
 from saa_lite.quantize.clamp import lossless_clamp
 from saa_lite.quantize.schemes import Scheme
@@ -95,6 +96,7 @@ class QuantizedAdder(AdderLayer):
         offset = -excess if self.compensate else torch.zeros_like(excess)
         return codes.to(clamped), offset if self.bias is None else offset + self.bias
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         input = input.to(self.bound.dtype)  # half precision under autocast
         codes, offset = self.quantized_weight()

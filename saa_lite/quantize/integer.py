@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d_u8, adder_torch
 from saa_lite.ops._arguments import output_shape, pairs
+from saa_lite.ops._eager import is_transformed
 from saa_lite.quantize.adder_layers import (
     QuantizedAdder,
     QuantizedAdderConv2d,
@@ -83,8 +85,14 @@ class IntegerAdder(QuantizedAdder):
         """The quantised layer's, and where its sums are computed."""
         return f"{super().extra_repr()}, path={self.path}, folded={self.folded:.1%}"
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         """As the simulation in evaluation mode, whatever the mode; NaN has no code."""
+        if is_transformed():
+            raise UsageError(
+                "sums of integers have no derivative, so integer layers refuse torch.func and "
+                "forward mode; use the network that to_integer() took, in training mode"
+            )
         input = input.to(self.bound.dtype)
 
         def sums(inputs: Tensor, group: int, filters: Tensor) -> Tensor:

@@ -11,27 +11,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saa_lite.nn.whole import Whole, one_node
 from saa_lite.quantize.activations import InputQuantizer, InputSample
 from saa_lite.quantize.rounding import WeightQuantizer
 
 
-class QuantizedConv2d(nn.Conv2d):
+class QuantizedConv2d(Whole, nn.Conv2d):
     """``nn.Conv2d`` with ``weight_quantizer`` and ``input_quantizer`` (None: not quantised)."""
 
     weight_quantizer: WeightQuantizer
     input_quantizer: InputQuantizer | None
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         given = input if self.input_quantizer is None else self.input_quantizer(input)
         return self._conv_forward(given, self.weight_quantizer(self.weight), self.bias)
 
 
-class QuantizedLinear(nn.Linear):
+class QuantizedLinear(Whole, nn.Linear):
     """``nn.Linear`` with ``weight_quantizer`` and ``input_quantizer`` (None: not quantised)."""
 
     weight_quantizer: WeightQuantizer
     input_quantizer: InputQuantizer | None
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         given = input if self.input_quantizer is None else self.input_quantizer(input)
         return F.linear(given, self.weight_quantizer(self.weight), self.bias)

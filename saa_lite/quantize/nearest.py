@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.nn import AdderConv2d, AdderLinear
+from saa_lite.nn.whole import Whole, one_node
 from saa_lite.ops import adder_linear
 from saa_lite.quantize.calibrate import InputRange
 from saa_lite.quantize.uniform import (
@@ -21,7 +22,7 @@ from saa_lite.quantize.uniform import (
 )
 
 
-class Nearest(nn.Module):
+class Nearest(Whole):
     """Rounds inputs and weights, then does what the layer did.
 
     The input's grid is calibrated; that of the weights follows them, also in training, where
@@ -55,6 +56,7 @@ class Nearest(nn.Module):
 class NearestConv2d(Nearest, nn.Conv2d):
     """Input [N, C, H, W] → [N, T, H', W']."""
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(*self.rounded(input), self.bias)
 
@@ -62,6 +64,7 @@ class NearestConv2d(Nearest, nn.Conv2d):
 class NearestLinear(Nearest, nn.Linear):
     """Input [..., in_features] → [..., out_features]."""
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(*self.rounded(input), self.bias)
 
@@ -69,6 +72,7 @@ class NearestLinear(Nearest, nn.Linear):
 class NearestAdderConv2d(Nearest, AdderConv2d):
     """Input [N, C, H, W] → [N, T, H', W']; a simulation."""
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(*self.rounded(input), self.bias)
 
@@ -76,6 +80,7 @@ class NearestAdderConv2d(Nearest, AdderConv2d):
 class NearestAdderLinear(Nearest, AdderLinear):
     """Input [..., in_features] → [..., out_features]; a simulation."""
 
+    @one_node
     def forward(self, input: Tensor) -> Tensor:
         x, w = self.rounded(input)
         output = adder_linear(x, self._adaptive(w), **self._gradients())

@@ -1,0 +1,78 @@
+"""Layers that tools of torch must take as a whole.
+
+Our convolutions and linear layers are subclasses of torch's, so that what works with those works
+with them. Some of torch's tools do not call a layer but look inside, and would take its weight for
+the factor of a multiplication:
+
+* ``torch.fx`` traces into every layer but torch's own. Ours are one node, too (:func:`one_node`);
+  a traced network has them as layers with their options.
+* ``torch.nn.utils.fusion`` multiplies the weight with the scale of a batch norm. No adder's output
+  grows with its weight by a factor, and scaled weights round to others; so fusing is refused.
+* ``nn.TransformerEncoderLayer`` in evaluation multiplies with the weights of its two linear layers
+  in one fused call, unless some part of it has a hook. Our linear layers have one.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch import fx, nn
+
+from saa_lite.errors import UsageError
+
+FUSION = "torch.nn.utils.fusion"
+
+
+def one_node(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's ``forward``, of which ``torch.fx`` sees nothing but that the layer is called."""
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        for given in (*args, *kwargs.values()):
+            if isinstance(given, fx.Proxy):
+                return _node(self, given.tracer, args, kwargs)
+        return forward(self, *args, **kwargs)
+
+    return call
+
+
+def _node(layer: nn.Module, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    name = tracer.path_of_module(layer)
+    if not name:
+        raise UsageError(
+            f"torch.fx traces networks, in which a layer like {type(layer).__name__} is one node; "
+            "put it into an nn.Sequential"
+        )
+    return tracer.create_proxy("call_module", name, args, kwargs)
+
+
+class Whole(nn.Module):
+    """A layer whose weight is not, or not as it is, the factor of a multiplication."""
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Torch's, but for the functions that fuse a layer with a batch norm.
+
+        Raises:
+            UsageError: it is one of them that calls. They cannot be told by what they set.
+        """
+        setter = sys._getframe(1).f_back  # the frame between is nn.Module.__setattr__
+        if setter is not None and setter.f_globals.get("__name__") == FUSION:
+            raise UsageError(
+                f"{type(self).__name__} cannot be fused with a batch norm, whose scale its weight "
+                "cannot take up; leave the norm a layer of its own"
+            )
+        super().register_parameter(name, param)
+
+    def _insist_on_calls(self) -> None:
+        if isinstance(self, nn.Linear) and _nothing not in self._forward_pre_hooks.values():
+            self.register_forward_pre_hook(_nothing)
+
+    def _no_longer_insist(self) -> None:
+        hooks = self._forward_pre_hooks
+        for key in [key for key, hook in hooks.items() if hook is _nothing]:
+            del hooks[key]
+
+
+def _nothing(layer: nn.Module, args: tuple[Any, ...]) -> None:
+    """A hook that is there to be seen."""
