@@ -12,6 +12,7 @@ from train_samples import CONFIG, LAST, make_model, make_set, stop_after, train
 from saa_lite.errors import CheckpointError, SaaLiteError, UsageError
 from saa_lite.train import container, load_checkpoint, save_checkpoint
 from saa_lite.train import train as fit
+from saa_lite.train.checkpoint import layers_of
 
 # --- missing, foreign --------------------------------------------------------------------------
 
@@ -121,3 +122,27 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(SaaLiteError, match="cannot write") as error:
         save_checkpoint(tmp_path / "file" / "folder", make_model())
     assert "\n" not in str(error.value)
+
+
+# --- wrapped networks, folders by name ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_files_with_the_names_of_wrappers_load(prefix: str, tmp_path: Path) -> None:
+    """As they were written before names went into files without prefixes."""
+    saved, other = make_model(), make_model(seed=1)
+    tensors = {f"model.{prefix}{name}": value for name, value in saved.state_dict().items()}
+    layers = {prefix + name: shown for name, shown in layers_of(saved).items()}
+    container.write_container(tmp_path / LAST, tensors, {"layers": layers, "run": {}})
+    load_checkpoint(tmp_path, other)
+    assert all(torch.equal(v, other.state_dict()[n]) for n, v in saved.state_dict().items())
+
+
+def test_a_folder_may_be_named_by_a_string(tmp_path: Path) -> None:
+    sets = make_set("train"), make_set("test", 1)
+    config = replace(CONFIG, epochs=1)
+    options = {"checkpoint": str(tmp_path / "run"), "progress": False}
+    history = fit(make_model(), *sets, config, **options)
+    assert fit(make_model(), *sets, config, **options) == history  # resumed, and finished
+    with pytest.raises(UsageError, match="checkpoint must be the path of a folder, or None; got 3"):
+        fit(make_model(), *sets, config, checkpoint=3)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from saa_lite.models import (
 from saa_lite.models.blocks import CONV_KINDS
 from saa_lite.models.calm import calm_start
 from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
+from saa_lite.models.weights import load_weights
 
 __all__ = [
     "CONV_KINDS",
@@ -24,6 +25,7 @@ __all__ = [
     "describe",
     "lenet",
     "list_models",
+    "load_weights",
     "mcunet",
     "mobilenet",
     "mobilenet_v3",

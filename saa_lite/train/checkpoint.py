@@ -8,31 +8,35 @@ damaged (say, by a full disk or a copy that broke off), the previous one is used
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from saa_lite.errors import CheckpointError
+from saa_lite.nn.wrappers import plain_names, unwrapped
 from saa_lite.train.container import previous_path, read_container, write_container
 from saa_lite.train.optimizer import pack_optimizer, unpack_optimizer
 
 LAST = "last.safetensors"
+Value = TypeVar("Value")
 
 
-def has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: Path | str) -> bool:
     """Whether ``folder`` holds a checkpoint, sound or not."""
     path = Path(folder) / LAST
     return path.is_file() or previous_path(path).is_file()
 
 
 def save_checkpoint(
-    folder: Path,
+    folder: Path | str,
     model: nn.Module,
     optimizer: Optimizer | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``folder/last.safetensors`` atomically and keep the one before it.
+
+    Wrappers around the network (:mod:`saa_lite.nn.wrappers`) leave no trace in the file.
 
     Args:
         state: plain JSON about the run; key ``"config"`` is compared by :func:`load_checkpoint`.
@@ -41,7 +45,7 @@ def save_checkpoint(
         The path written.
     """
     path = Path(folder) / LAST
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in _state(model).items()}
     document: dict[str, Any] = {"layers": layers_of(model), "run": dict(state or {})}
     if optimizer is not None:
         moments, document["optimizer"] = pack_optimizer(optimizer)
@@ -51,21 +55,22 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path,
+    folder: Path | str,
     model: nn.Module,
     optimizer: Optimizer | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Restore ``model`` (and ``optimizer``) in place; return the run's state.
 
-    Everything is checked before anything is changed.
+    Everything is checked before anything is changed. It does not matter whether either network,
+    the one here and the one that was saved, is compiled or data-parallel.
 
     Raises:
         CheckpointError: nothing is there, both files are damaged, or the checkpoint is of another
             model, optimiser or (where ``config`` is given) configuration.
     """
     path, tensors, document = read_newest(Path(folder))
-    weights = _part(tensors, "model.")
+    weights = _plain(_part(tensors, "model."))
     _check_model(path, model, weights, document["layers"])
     run: dict[str, Any] = document["run"]
     if config is not None:
@@ -76,7 +81,8 @@ def load_checkpoint(
                 f"{path} holds no optimiser state, so no training resumes from it"
             )
         unpack_optimizer(optimizer, _part(tensors, "optimizer."), document["optimizer"])
-    model.load_state_dict(weights)
+    names = plain_names(unwrapped(model).state_dict())
+    unwrapped(model).load_state_dict({names[plain]: value for plain, value in weights.items()})
     return run
 
 
@@ -101,11 +107,23 @@ def layers_of(model: nn.Module) -> dict[str, str]:
 
     Tensor names alone do not tell an adder network from its multiplicative twin.
     """
-    return {
-        name: f"{module._get_name()}({module.extra_repr()})"
-        for name, module in model.named_modules()
-        if not any(True for _ in module.children())
-    }
+    return _plain(
+        {
+            name: f"{module._get_name()}({module.extra_repr()})"
+            for name, module in unwrapped(model).named_modules()
+            if not any(True for _ in module.children())
+        }
+    )
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the network inside all wrappers."""
+    return _plain(unwrapped(model).state_dict())
+
+
+def _plain(named: Mapping[str, Value]) -> dict[str, Value]:
+    """The same under the names that the network has without wrappers."""
+    return {plain: named[name] for plain, name in plain_names(named).items()}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -116,9 +134,9 @@ def _check_model(
     path: Path, model: nn.Module, weights: Mapping[str, Tensor], layers: Mapping[str, str]
 ) -> None:
     """Compare layers, then names, shapes and dtypes of the tensors."""
-    ours = {k: f"{v.dtype} {list(v.shape)}" for k, v in model.state_dict().items()}
+    ours = {k: f"{v.dtype} {list(v.shape)}" for k, v in _state(model).items()}
     theirs = {k: f"{v.dtype} {list(v.shape)}" for k, v in weights.items()}
-    for here, there in ((layers_of(model), layers), (ours, theirs)):
+    for here, there in ((layers_of(model), _plain(layers)), (ours, theirs)):
         if difference := first_difference(here, there):
             name, given, stored = difference
             raise CheckpointError(

@@ -36,7 +36,7 @@ def train(
     *,
     method: Method | None = None,
     device: torch.device | str = "cpu",
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_every: int = 0,
     progress: bool = True,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -64,7 +64,7 @@ def train(
         KeyboardInterrupt: Ctrl-C, after saving the finished steps.
     """
     run = Run(model, train_set, test_set, config, method=method, device=device, folder=checkpoint)
-    with _alone_in(checkpoint):
+    with _alone_in(run.folder):
         run.resume()
         _go_on(run, test_set, checkpoint_every, progress, on_epoch)
     model.eval()
@@ -76,7 +76,7 @@ def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
     if folder is None:
         return nullcontext()
     busy = f"another training is going on in {folder}"
-    return locked(Path(folder), purpose=TRAINING, busy=busy)
+    return locked(folder, purpose=TRAINING, busy=busy)
 
 
 def _go_on(

@@ -45,14 +45,17 @@ class Run:
         config: TrainConfig,
         *,
         device: torch.device | str,
-        folder: Path | None,
+        folder: Path | str | None,
         method: Method | None = None,
     ) -> None:
         check_training(model, train_set, test_set, config)
         if not isinstance(method, Method | None):
             raise UsageError(f"method must be a Method, such as Method(), or None; got {method!r}")
-        if folder is not None:
-            check_writable(folder)  # now, and not after the first epoch
+        if not isinstance(folder, Path | str | None):
+            raise UsageError(f"checkpoint must be the path of a folder, or None; got {folder!r}")
+        self.folder = None if folder is None else Path(folder)
+        if self.folder is not None:
+            check_writable(self.folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
         self.method = method if method is not None else Method()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -68,7 +71,6 @@ class Run:
         sums = 3 * len(self.method.passes)
         self.sums = torch.zeros(sums, dtype=torch.float64, device=self.device)
         self.history: list[dict[str, Any]] = []
-        self.folder = folder
         self.settings = settings_of(config, train_set, test_set) | self.method.settings(model)
 
     @property

@@ -1,0 +1,89 @@
+"""Weights from elsewhere into the networks of this package.
+
+A state dict may come from a compiled or data-parallel copy of the same network, or be that of
+AdderNet's official ResNet-20 (``resnet20.py`` and ``adder.py`` of huawei-noah/AdderNet, whose
+released file was saved from a data-parallel copy). There the weight of an adder layer is called
+``adder``, stages ``layer1`` …, shortcuts ``downsample``, the classifier ``fc`` and the norm over
+the logits ``bn2``.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from saa_lite.errors import CheckpointError
+from saa_lite.models.resnet import CifarResNet
+from saa_lite.nn import AdderConv2d
+from saa_lite.nn.wrappers import plain_names, unwrapped
+
+ADDER = ".adder"
+OFFICIAL = (
+    (r"^layer(?=\d)", "stage"),
+    (r"\.downsample\.", ".shortcut."),
+    (r"\.adder$", ".weight"),
+    (r"^fc\.", "classifier.conv."),
+    (r"^bn2\.", "classifier.bn."),
+)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict into ``model``, in place; nothing is changed unless all of it fits.
+
+    Args:
+        model: from :func:`~saa_lite.models.create_model`, or any other network; it may be
+            compiled or data-parallel.
+        state: of the same network, with or without the prefixes of ``torch.compile`` and
+            ``DataParallel``; or, for ``create_model("resnet20", conv="adder")``, of AdderNet's
+            official ResNet-20, as ``torch.load(path, weights_only=True)`` reads its released file.
+
+    Raises:
+        TypeError: ``state`` is not a dict of tensors, as when a whole network was pickled.
+        CheckpointError: names or shapes are of another network, or its layers of another operator.
+    """
+    is_dict = isinstance(state, Mapping)
+    wrong = [v for v in state.values() if not isinstance(v, Tensor)] if is_dict else [state]
+    if wrong:
+        raise TypeError(
+            "state must be a dict of tensors, as network.state_dict() gives it; got "
+            f"{'a dict that holds ' if is_dict else ''}{type(wrong[0]).__name__}"
+        )
+    network = unwrapped(model)
+    weights = {plain: state[name] for plain, name in plain_names(state).items()}
+    if any(name.endswith(ADDER) for name in weights):
+        weights = _from_official(network, weights)
+    names = plain_names(network.state_dict())
+    ours = {plain: list(network.state_dict()[name].shape) for plain, name in names.items()}
+    theirs = {name: list(value.shape) for name, value in weights.items()}
+    for name in [*ours, *theirs]:
+        here, there = ours.get(name, "absent"), theirs.get(name, "absent")
+        if here != there and not (there == "absent" and name.endswith("num_batches_tracked")):
+            raise CheckpointError(
+                f"the state is of another network: {name} is {there} there and {here} here"
+            )
+    network.load_state_dict({names[plain]: value for plain, value in weights.items()})
+
+
+def _from_official(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The official state by the names of :class:`~saa_lite.models.resnet.CifarResNet`."""
+    if not isinstance(network, CifarResNet):
+        raise CheckpointError(
+            "the state is that of an official AdderNet; only ResNet-20 is known here, "
+            f"create_model('resnet20', conv='adder'), and the network is {type(network).__name__}"
+        )
+    renamed, adders = {}, set()
+    for name, value in state.items():
+        ours = name
+        for pattern, replacement in OFFICIAL:
+            ours = re.sub(pattern, replacement, ours)
+        renamed[ours] = value
+        if name.endswith(ADDER):
+            adders.add(ours.removesuffix(".weight"))
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and isinstance(layer, AdderConv2d) != (name in adders):
+            there = "an adder layer" if name in adders else "a convolution"
+            raise CheckpointError(
+                f"the state is of a network with other operators: {name} is {there} there and "
+                f"{type(layer).__name__} here"
+            )
+    return renamed

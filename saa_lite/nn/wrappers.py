@@ -1,0 +1,33 @@
+"""What torch's wrappers do to the names of a network's tensors.
+
+``DataParallel`` and ``DistributedDataParallel`` put ``module.`` before all names, ``torch.compile``
+puts ``_orig_mod.`` before those of what it compiled, which may be a part. The tensors are the
+network's own, so states are compared and loaded by the names that it has without wrappers.
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+PARALLEL = "module."
+COMPILED = "_orig_mod"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside whatever wrappers are around it."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := model._modules.get(COMPILED), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name without what wrappers added → the name as given, in the order given."""
+    given = list(names)
+    plain = [".".join(part for part in n.split(".") if part != COMPILED) for n in given]
+    while plain and all(name.startswith(PARALLEL) for name in plain):
+        plain = [name.removeprefix(PARALLEL) for name in plain]
+    return dict(zip(plain, given, strict=True))

@@ -1,0 +1,170 @@
+"""State dicts of wrapped networks, and of AdderNet's official ResNet-20."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saa_lite.errors import CheckpointError
+from saa_lite.models import create_model, load_weights
+from saa_lite.train import load_checkpoint, save_checkpoint
+
+State = dict[str, Tensor]
+
+
+def official_state(classes: int = 10) -> State:
+    """Random tensors under the keys of huawei-noah/AdderNet's ``resnet20.py``."""
+    generator = torch.Generator().manual_seed(0)
+    state: State = {}
+
+    def norm(name: str, channels: int) -> None:
+        state[f"{name}.weight"] = torch.rand(channels, generator=generator) + 0.5
+        for part in ("bias", "running_mean"):
+            state[f"{name}.{part}"] = torch.randn(channels, generator=generator)
+        state[f"{name}.running_var"] = torch.rand(channels, generator=generator) + 0.5
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    def draw(name: str, *shape: int) -> None:
+        state[name] = torch.randn(shape, generator=generator)
+
+    draw("conv1.weight", 16, 3, 3, 3)
+    norm("bn1", 16)
+    before = 16
+    for stage, width in ((1, 16), (2, 32), (3, 64)):
+        for block in range(3):
+            name = f"layer{stage}.{block}"
+            draw(f"{name}.conv1.adder", width, before, 3, 3)
+            norm(f"{name}.bn1", width)
+            draw(f"{name}.conv2.adder", width, width, 3, 3)
+            norm(f"{name}.bn2", width)
+            if before != width:
+                draw(f"{name}.downsample.0.adder", width, before, 1, 1)
+                norm(f"{name}.downsample.1", width)
+            before = width
+    draw("fc.weight", classes, 64, 1, 1)
+    norm("bn2", classes)
+    return state
+
+
+def adder(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """−Σ|x − w| over every patch, in float64 (AdderNet, eq. 2)."""
+    filters, _, size, _ = weight.shape
+    patches = F.unfold(x, size, padding=size // 2, stride=stride)  # [B,K,Q]
+    distances = (patches[:, None] - weight.flatten(1)[None, :, :, None]).abs().sum(2)
+    return -distances.unflatten(2, (x.shape[2] // stride, -1)).view(
+        len(x), filters, -1, x.shape[3] // stride
+    )
+
+
+def official_logits(state: State, images: Tensor) -> Tensor:
+    """The official network in evaluation mode, from its description, without any module."""
+    s = {name: value.double() for name, value in state.items()}
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean, var, gain, bias = (
+            s[f"{name}.{part}"].view(-1, 1, 1)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * gain + bias
+
+    x = norm(F.conv2d(images.double(), s["conv1.weight"], padding=1), "bn1").relu()
+    for stage in (1, 2, 3):
+        for block in range(3):
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = norm(adder(x, s[f"{name}.conv1.adder"], stride), f"{name}.bn1").relu()
+            y = norm(adder(y, s[f"{name}.conv2.adder"], 1), f"{name}.bn2")
+            if stride == 2:
+                x = norm(adder(x, s[f"{name}.downsample.0.adder"], 2), f"{name}.downsample.1")
+            x = (x + y).relu()
+    return norm(F.conv2d(x.mean((2, 3), keepdim=True), s["fc.weight"]), "bn2").flatten(1)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])  # the released file has the second
+def test_official_resnet20_computes_what_it_did(prefix: str) -> None:
+    state = official_state()
+    net = create_model("resnet20", conv="adder").double()
+    load_weights(net, {prefix + name: value for name, value in state.items()})
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double()
+    logits = net.eval()(images)
+    torch.testing.assert_close(logits, official_logits(state, images))
+    assert logits.std() > 0.1
+    assert net.get_buffer("bn1.num_batches_tracked") == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "spoil", "message"),
+    [
+        (
+            lambda: create_model("resnet20"),
+            lambda s: s,
+            r"other operators: stage1\.0\.conv1 is an adder layer there and Conv2d here",
+        ),
+        (
+            lambda: create_model("resnet20", conv="adder", num_classes=100),
+            lambda s: s,
+            r"classifier\.conv\.weight is \[10, 64, 1, 1\] there and \[100, 64, 1, 1\] here",
+        ),
+        (
+            lambda: create_model("resnet32", conv="adder"),
+            lambda s: s,
+            r"other operators: stage1\.3\.conv1 is a convolution there and AdderConv2d here",
+        ),
+        (lambda: create_model("lenet5_bn", conv="adder"), lambda s: s, "only ResNet-20 is known"),
+        (
+            lambda: create_model("resnet20", conv="adder"),
+            lambda s: s | {"layer9.0.bn1.bias": s["bn1.bias"]},
+            r"stage9\.0\.bn1\.bias is \[16\] there and absent here",
+        ),
+    ],
+)
+def test_states_of_other_networks_change_nothing(
+    make: Callable[[], nn.Module], spoil: Callable[[State], State], message: str
+) -> None:
+    net = make()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(net, spoil(official_state()))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_pickled_network_is_no_state() -> None:
+    net = create_model("resnet8")
+    with pytest.raises(TypeError, match=r"must be a dict of tensors.*; got CifarResNet"):
+        load_weights(net, net)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"must be a dict of tensors.*; got a dict that holds OrderedDict"
+    ):
+        load_weights(net, {"state_dict": net.state_dict()})  # type: ignore[dict-item]
+
+
+def partly_compiled(net: nn.Module) -> nn.Module:
+    net.stage2 = torch.compile(net.stage2, backend="eager")
+    return net
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "plain": lambda net: net,
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "data-parallel": nn.DataParallel,
+    "both": lambda net: nn.DataParallel(torch.compile(net, backend="eager")),
+    "compiled in part": partly_compiled,
+}
+
+
+@pytest.mark.parametrize("here", WRAPPERS)
+@pytest.mark.parametrize("there", WRAPPERS)
+def test_wrappers_do_not_matter(there: str, here: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    saved, nets = create_model("resnet8", conv="shift"), []
+    wrapped = WRAPPERS[there](saved)
+    for _ in range(2):
+        nets.append(create_model("resnet8", conv="shift"))
+    weight = saved.conv1.weight.clone()
+    assert not torch.equal(nets[0].conv1.weight, weight)
+    load_weights(WRAPPERS[here](nets[0]), wrapped.state_dict())
+    save_checkpoint(str(tmp_path), wrapped)
+    load_checkpoint(str(tmp_path), WRAPPERS[here](nets[1]))
+    for net in nets:
+        assert torch.equal(net.conv1.weight, weight)
