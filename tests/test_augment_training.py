@@ -9,7 +9,7 @@ import torch
 from augment_samples import CONFIG, images, model, small_target, train
 from train_samples import StoppedError, assert_same_run
 
-from saa_lite.augment import AugmentedTraining, Mutation, export
+from saa_lite.augment import AugmentedTraining, Mutation, export, method
 from saa_lite.errors import CheckpointError, UsageError
 from saa_lite.train import Method, load_checkpoint, loop, save_checkpoint
 
@@ -99,6 +99,76 @@ def test_killed_and_resumed_gives_the_same_bits(case: str, tmp_path: Path, monke
         assert torch.equal(export(whole[0]).eval()(x), export(resumed[0]).eval()(x))
 
 
+class Sorts:
+    """At which updates channels are sorted, and a stop around one of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, stop_before: int = 99, stop_in: int = 99) -> None:
+        self.update, self.seen = 0, []
+        self.stops, self.originals = (stop_before, stop_in), (loop.train_step, method.sort_channels)
+        patch.setattr(loop, "train_step", self.step)
+        patch.setattr(method, "sort_channels", self.sort)
+
+    def step(self, *arguments):
+        if self.update == self.stops[0]:
+            raise StoppedError
+        totals = self.originals[0](*arguments)
+        self.update += 1
+        return totals
+
+    def sort(self, *arguments):
+        self.seen.append(self.update)
+        self.originals[1](*arguments)
+        if self.update == self.stops[1]:
+            raise StoppedError
+
+
+@pytest.mark.parametrize(
+    ("sort_every", "expected"), [(0, [0, 2]), (1, [1, 2, 3]), (3, [3]), (4, [])]
+)
+def test_sorting_by_updates_begins_after_the_first_and_ends_with_the_widths(
+    sort_every: int, expected: list[int], monkeypatch
+) -> None:
+    """Two updates an epoch, widths drawn in the first two of four epochs."""
+    sorts = Sorts(monkeypatch)
+    training = AugmentedTraining(sort=True, sort_every=sort_every, width_epochs=0.5)
+    train(model(), training, replace(CONFIG, epochs=4))
+    assert sorts.seen == expected
+
+
+@pytest.mark.parametrize("stop", [{"stop_before": 3}, {"stop_in": 3}, {"stop_before": 4}])
+def test_killed_around_a_sort_and_resumed_gives_the_same_bits(
+    stop: dict[str, int], tmp_path: Path, monkeypatch
+) -> None:
+    """Before update 3, which sorts, between its sort and its step, and right behind it."""
+    config = replace(CONFIG, epochs=4)
+
+    def run(seed: int, folder: Path | None):
+        net, training = (
+            model(seed=seed, remap="analytic"),
+            AugmentedTraining(sort=True, sort_every=3),
+        )
+        return net, train(net, training, config, folder, checkpoint_every=1)
+
+    whole = run(0, None)
+    with monkeypatch.context() as patch:
+        sorts = Sorts(patch, **stop)
+        with pytest.raises(StoppedError):
+            run(0, tmp_path)
+    assert sorts.seen == ([] if stop == {"stop_before": 3} else [3])
+    sorts = Sorts(monkeypatch)
+    assert_same_run(whole, run(9, tmp_path))  # other weights: everything is in the checkpoint
+    # Counted from where it goes on: 3 or 4 updates are done.
+    assert sorts.seen == ([2] if stop == {"stop_before": 4} else [0, 3])
+
+
+def test_settings_that_came_later_leave_older_checkpoints_alone() -> None:
+    """At their defaults they are not written, so a run from before is still the same run."""
+    settings = AugmentedTraining().settings(model())["augmentation"]
+    assert not {"sort_every", "fan"} & set(settings)
+    settings = AugmentedTraining(sort_every=2).settings(model(fan="wide"))["augmentation"]
+    assert (settings["sort_every"], settings["fan"]) == (2, "wide")
+
+
 def test_another_augmentation_is_refused(tmp_path: Path) -> None:
     train(model(), AugmentedTraining(), folder=tmp_path)
     message = r"another configuration: augmentation\.alpha is 1\.0 there and 0\.5 here;"
@@ -135,6 +205,8 @@ def test_mutation_ends_multiplication_free() -> None:
         ({"width_epochs": 2.0}, "width_epochs must be"),
         ({"width_epochs": None}, "width_epochs must be"),
         ({"sort": "no"}, "sort must be True or False"),
+        ({"sort_every": -1}, "sort_every must be an integer of at least 0; got -1"),
+        ({"sort_every": True}, "sort_every must be an integer of at least 0; got True"),
         ({"batch_norm_images": -1}, "batch_norm_images must be"),
         ({"batch_norm_images": 1.5}, "batch_norm_images must be"),
     ],

@@ -22,7 +22,7 @@ from saa_lite.items.table import Table
 from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
-from saa_lite.records import Record, config_hash, run_records, unpack_hits
+from saa_lite.records import Record, config_hash, measured_records, run_records, unpack_hits
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
 from saa_lite.train import DivergenceError
 
@@ -68,6 +68,28 @@ def test_an_augmented_run_records_target_and_surroundings(records: list[Record])
         100 * (log[0]["augmented_accuracy"] - log[0]["train_accuracy"])
     )
     assert {r.config_hash for r in records} == {records[0].config_hash}
+
+
+@pytest.mark.parametrize("item", ["shiftaddaug/claim-cifar100", "shiftaddaug/fig4",
+                                  "shiftaddaug-supp/fig1", "shiftaddaug-supp/tab2",
+                                  "shiftaddaug-supp/addconv-nas"])  # fmt: skip
+def test_settings_that_came_later_leave_tracked_records_what_they_are(item: str) -> None:
+    """Spelled out or not, a later setting at its default is not in the hash; changed, it is."""
+    recorded = {r.config_hash: r.settings for r in measured_records(item) if "lr" in r.settings}
+    assert recorded
+    for known, settings in recorded.items():
+        assert not set(augmented.LATER) & set(settings)
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        again = augmented.Settings("", "", seeds=1, **values, **augmented.LATER)
+        assert config_hash(augmented.recipe_settings(again)) == known
+        for name, changed in {"fan": "wide", "sort_every": 5, "decay_norms": False}.items():
+            other = augmented.recipe_settings(replace(again, **{name: changed}))
+            assert config_hash(other) != known
+
+
+def test_the_gain_is_recorded_under_the_settings_of_its_profile() -> None:
+    laptop = augmented.recipe_settings(get_item(GAIN).profiles["laptop"])
+    assert config_hash(laptop) in {record.config_hash for record in measured_records(GAIN)}
 
 
 def test_another_item_takes_the_runs_over(

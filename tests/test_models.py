@@ -95,6 +95,25 @@ def test_multiplication_stays_where_the_model_says(name: str, kind: str) -> None
     assert all(any(fnmatch(n, pattern) for n in kept) for pattern in patterns)
 
 
+@pytest.mark.parametrize("width", [1, 4, 16])
+def test_the_small_resnets_have_stages_of_once_twice_and_four_times_their_width(width: int) -> None:
+    """Weights by hand: stem, per stage two 3×3 layers a block and a shortcut, norms, classifier."""
+    for blocks, name in ((1, "resnet8"), (3, "resnet20")):
+        count, before = 27 * width + 2 * width, width
+        for channels in (width, 2 * width, 4 * width):
+            for block in range(blocks):
+                inputs = channels if block else before
+                count += 9 * inputs * channels + 9 * channels**2 + 4 * channels
+                count += (inputs + 2) * channels if inputs != channels else 0
+            before = channels
+        model = create_model(name, 10, width=width)
+        assert count_parameters(model) == count + 40 * width + 20
+        with torch.no_grad():
+            assert model.forward_features(torch.randn(2, 3, 8, 8)).shape == (2, 4 * width)
+    assert describe("resnet8").width == 16
+    assert describe("mcunet").width is None
+
+
 def test_feature_widths() -> None:
     """What the feature figures read: 2 units in LeNet++, pooled maps elsewhere."""
     widths = {"lenet5_bn": 84, "lenet_pp": 2, "resnet20": 64, "vgg_small": 8192, "deit_tiny": 192}
@@ -169,6 +188,13 @@ def test_lenet_of_adders_starts_with_an_unsaturated_softmax() -> None:
         ({"name": "resnet20", "num_classes": 0}, "num_classes must be an integer of at least 1"),
         ({"name": "resnet20", "num_classes": 2.5}, "num_classes must be an integer"),
         ({"name": "resnet20", "in_channels": -1}, "in_channels must be an integer of at least 1"),
+        ({"name": "resnet8", "width": 0}, "width must be an integer of at least 1; got 0"),
+        ({"name": "resnet8", "width": 8.0}, "width must be an integer of at least 1; got 8"),
+        ({"name": "resnet8", "width": True}, "width must be an integer of at least 1; got True"),
+        (
+            {"name": "mcunet", "width": 16},
+            "width can be chosen for resnet20, resnet32, resnet8; mcunet has one; got width=16",
+        ),
         (
             {"name": "deit_tiny", "conv": "binary"},
             "conv must be one of 'conv', 'adder', 'shift', 'shift-ps' for deit_tiny: no source has "

@@ -96,6 +96,20 @@ def test_history_says_what_happened() -> None:
     assert all(0 <= row["train_accuracy"] <= 1 and row["seconds"] > 0 for row in history)
 
 
+def test_epochs_between_tests_have_no_test_in_their_rows() -> None:
+    """The last is always tested; everything else is what it is with a test each epoch."""
+    always = fit(make_model(), replace(CONFIG, epochs=5))
+    for test_every, tested in ((2, [2, 4, 5]), (3, [3, 5]), (9, [5])):
+        history = fit(make_model(), replace(CONFIG, epochs=5, test_every=test_every))
+        assert [row["epoch"] for row in history if "test_accuracy" in row] == tested
+        for row, whole in zip(history, always, strict=True):
+            names = set(whole) - (
+                {"test_loss", "test_accuracy"} if "test_loss" not in row else set()
+            )
+            assert set(row) == names
+            assert without_time(row) == {k: v for k, v in without_time(whole).items() if k in names}
+
+
 def test_last_row_is_the_returned_model() -> None:
     model, train_set = make_model(), make_set()
     history = fit(model)

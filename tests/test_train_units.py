@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from saa_lite.augment.remap import make_remap
 from saa_lite.data import ImageSet
 from saa_lite.errors import CheckpointError, UsageError
-from saa_lite.nn import ShiftPSConv2d
+from saa_lite.nn import AdderConv2d, ShiftPSConv2d
 from saa_lite.train import TrainConfig, evaluate, evaluation_mode, learning_rate
 from saa_lite.train import reestimate_batch_norm as reestimate
 from saa_lite.train.optimizer import make_optimizer, pack_optimizer, unpack_optimizer
@@ -48,6 +49,8 @@ def seeded() -> Iterator[None]:
         ("accumulate", 65, "accumulate must leave two images .* of a batch of 128; got 65"),
         ("amp", "yes", "amp must be True or False"),
         ("seed", -1, "seed must be an integer of at least 0"),
+        ("test_every", 0, "test_every must be an integer of at least 1; got 0"),
+        ("decay_norms", 0, "decay_norms must be True or False; got 0"),
         ("crop_padding", -4, "crop_padding must be an integer of at least 0"),
         ("optimizer", "adam", "optimizer must be one of 'sgd', 'radam'; got 'adam'"),
     ],
@@ -158,6 +161,44 @@ def test_weight_decay_spares_exponents_and_signs() -> None:
     spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
     assert spared == {id(model[0].shift), id(model[0].sign)}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def everything_that_decays_or_not() -> nn.ModuleDict:
+    """Weights of every kind, norms with and without running statistics, biases, scalars."""
+    parts = {
+        "conv": nn.Conv2d(3, 4, 3),
+        "shift": ShiftPSConv2d(3, 4, 3),
+        "adder": AdderConv2d(3, 4, 3),
+        "linear": nn.Linear(4, 2),
+        "batch": nn.BatchNorm2d(4),
+        "layer": nn.LayerNorm(4),
+        "scale": make_remap("affine-z"),
+        "matrix": make_remap("matrix", kernel_size=3),
+    }
+    return nn.ModuleDict(parts)
+
+
+def test_norms_biases_and_scalars_may_be_spared_of_decay() -> None:
+    """One step without a gradient multiplies what decays by 1 − lr·decay, and nothing else."""
+    spared = {
+        "conv.bias", "shift.shift", "shift.sign", "shift.bias", "adder.bias", "linear.bias",
+        "batch.weight", "batch.bias", "layer.weight", "layer.bias",
+        "scale.log_scale", "scale.gain", "scale.offset", "matrix.log_scale",
+    }  # fmt: skip
+    for decay_norms, expected in ((False, spared), (True, {"shift.shift", "shift.sign"})):
+        model = everything_that_decays_or_not()
+        config = TrainConfig(epochs=1, lr=0.5, weight_decay=0.2, decay_norms=decay_norms)
+        optimizer = make_optimizer(model, config)
+        kept = set()
+        for parameter in model.parameters():
+            parameter.data.fill_(1.0)
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            value = parameter.unique().item()
+            assert value in (1.0, pytest.approx(1 - 0.5 * 0.2 * 1.9)), name  # Nesterov: 1 + 0.9
+            kept |= {name} if value == 1.0 else set()
+        assert kept == expected
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RAdam", "NAdam"])
