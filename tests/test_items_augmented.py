@@ -17,8 +17,10 @@ from saa_lite.items.fairness import FAIR, fair, lags
 from saa_lite.items.recipes import CALM, GRID, RECIPES, Start, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
+from saa_lite.items.settings import LATER, Settings, recipe_settings
 from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.table import Table
+from saa_lite.items.targets import build, training_method
 from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
@@ -78,17 +80,17 @@ def test_settings_that_came_later_leave_tracked_records_what_they_are(item: str)
     recorded = {r.config_hash: r.settings for r in measured_records(item) if "lr" in r.settings}
     assert recorded
     for known, settings in recorded.items():
-        assert not set(augmented.LATER) & set(settings)
+        assert not set(LATER) & set(settings)
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        again = augmented.Settings("", "", seeds=1, **values, **augmented.LATER)
-        assert config_hash(augmented.recipe_settings(again)) == known
+        again = Settings("", "", seeds=1, **values, **LATER)
+        assert config_hash(recipe_settings(again)) == known
         for name, changed in {"fan": "wide", "sort_every": 5, "decay_norms": False}.items():
-            other = augmented.recipe_settings(replace(again, **{name: changed}))
+            other = recipe_settings(replace(again, **{name: changed}))
             assert config_hash(other) != known
 
 
 def test_the_gain_is_recorded_under_the_settings_of_its_profile() -> None:
-    laptop = augmented.recipe_settings(get_item(GAIN).profiles["laptop"])
+    laptop = recipe_settings(get_item(GAIN).profiles["laptop"])
     assert config_hash(laptop) in {record.config_hash for record in measured_records(GAIN)}
 
 
@@ -128,7 +130,7 @@ def test_a_divergence_stops_no_other_method(
 
     tried: list[int] = []
 
-    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         if unit.method == "adder":
             tried.append(unit.seed)
             raise DivergenceError("the loss is nan", 3)
@@ -152,7 +154,7 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     trained: list[str] = []
 
-    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         trained.append(unit.method)
         for metric in ("accuracy", FAIR, "test_loss", "train_accuracy"):
             yield unit.record(metric, 1.0, "")
@@ -181,7 +183,7 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
 def test_a_value_out_of_range_is_refused_before_anything_is_trained(
     changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(unit: Unit, settings: augmented.Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
         pytest.fail(f"{unit.method} was trained")
 
     monkeypatch.setattr(augmented, "measure", measure)
@@ -195,10 +197,10 @@ def test_every_recipe_is_what_it_says() -> None:
     narrow, *others = GRID.values()
     assert RECIPES[others[-1]].training == {"alpha": 3.0}
     for method, recipe in ((m, r) for m, r in RECIPES.items() if m not in others):
-        built[method] = augmented.build(method, TINY, train_set, seed=0)
+        built[method] = build(method, TINY, train_set, seed=0)
         is_augmented = isinstance(built[method], AugmentedNet)
         assert is_augmented == (recipe.augmentation is not None)
-        training = augmented.training_method(method, TINY)
+        training = training_method(method, TINY)
         assert isinstance(training, AugmentedTraining) == is_augmented
     adders = {method: _adders(net) for method, net in built.items()}
     assert adders["adder-calm-depthwise"] > adders["adder-calm"] == adders["adder"]
@@ -237,7 +239,7 @@ def test_mutation_ends_before_the_training(epochs: int) -> None:
 def test_plain_and_augmented_targets_start_alike() -> None:
     """A target without remapping has the weights of the network trained alone."""
     train_set = digits()
-    plain, wide = (augmented.build(m, TINY, train_set, 3) for m in ("shift", "aug-shift-raw"))
+    plain, wide = (build(m, TINY, train_set, 3) for m in ("shift", "aug-shift-raw"))
     images = torch.randn(4, 1, 32, 32)
     assert torch.equal(plain.train()(images), wide.train()(images))
 

@@ -6,36 +6,31 @@ weights, except that remapped weights start as a convolution's.
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment, export
-from saa_lite.augment.config import EXPAND, WIDTH
+from saa_lite.augment import AugmentedNet, export
 from saa_lite.augment.method import whole_batches
 from saa_lite.data import ImageSet, normalization
 from saa_lite.errors import check_choice
 from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.fairness import FAIR, lags
-from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
+from saa_lite.items.settings import Settings, recipe_settings
+from saa_lite.items.targets import build, check_recipes, train_config, training_method
 from saa_lite.items.training import load_splits
-from saa_lite.models import calm_start, create_model, describe
-from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.records import Record, measured_records, pack_hits, run_records
 from saa_lite.train import (
     DivergenceError,
-    Method,
     TrainConfig,
     per_image,
     reestimate_batch_norm,
     train,
 )
-from saa_lite.train.config import without_defaults
 from saa_lite.train.run import make_batches
 
 CHECKED_IMAGES = 100
@@ -48,76 +43,6 @@ METHODS = (
     "aug-adder-calm-raw",
 )  # fmt: skip
 """Those that are compared in accuracy, in the order in which a campaign runs them."""
-OUTSIDE = {"dataset", "network", "seeds", "methods"}
-"""Settings that say which trainings there are, not what one of them is."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Budget and recipe; all but :data:`OUTSIDE` is in the hash.
-
-    ``methods`` names those to train; empty, all of the item.
-
-    The defaults are NetAug's official code where it says something: label smoothing, Nesterov,
-    multiples, α = 1, sorting and drawn widths in the first half. Rate and decay are what the
-    ShiftAddAug authors are said to use.
-
-    Attributes:
-        net_width: of the target, where ``create_model`` lets one choose it.
-        fan, sort_every: see :class:`AugmentConfig` and :class:`AugmentedTraining`.
-        validation_images: so many images of the training split are kept from training. Settings
-            are chosen by them: where ``test_images`` is 0, they are tested.
-        rates: pairs of a method and its learning rate, where ``lr`` is not everyone's.
-        protocol: what was fixed before the first run, see :mod:`saa_lite.protocols`.
-    """
-
-    dataset: str
-    network: str
-    image_size: int
-    small_input: bool
-    train_images: int
-    test_images: int
-    epochs: int
-    seeds: int
-    batch_size: int = 64
-    lr: float = 0.05
-    weight_decay: float = 4e-5
-    label_smoothing: float = 0.1
-    warmup_epochs: float = 0.5
-    crop_padding: int = 4
-    flip: bool = True
-    width: tuple[float, ...] = WIDTH
-    expand: tuple[float, ...] = EXPAND
-    alpha: float = 1.0
-    width_epochs: float = 0.5
-    sort: bool = True
-    batch_norm_images: int = 16_000
-    methods: tuple[str, ...] = ()
-    net_width: int = 16
-    fan: str = "own"
-    sort_every: int = 0
-    decay_norms: bool = True
-    channels_last: bool = True
-    test_every: int = 1
-    validation_images: int = 0
-    rates: tuple[tuple[str, float], ...] = ()
-    protocol: str = ""
-
-
-LATER = {f.name: f.default for f in fields(Settings)[-9:]}
-"""Settings that came later. At their defaults they stay out of the hash, as they did before."""
-
-
-def recipe_settings(settings: Settings) -> dict[str, Any]:
-    """What the methods of a seed share, as the plain JSON that is hashed."""
-    shared = {f.name for f in fields(Settings)} - OUTSIDE  # an item's own settings are not
-    recipe = {k: v for k, v in asdict(settings).items() if k in shared}
-    recipe = without_defaults(recipe, LATER)
-    return (
-        recipe
-        | {name: list(recipe[name]) for name in ("width", "expand")}
-        | ({"rates": dict(settings.rates)} if settings.rates else {})
-    )
 
 
 def units(
@@ -342,93 +267,6 @@ def right_answers(run: Trained, image_set: ImageSet) -> Tensor:
         channels_last=run.config.channels_last,
     )  # fmt: skip
     return hits
-
-
-def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
-    """The method's network, its weights drawn from ``seed``: the target's own first."""
-    recipe = RECIPES[method]
-    torch.manual_seed(seed)
-    target = create_model(
-        settings.network,
-        train_set.num_classes,
-        recipe.operator,
-        small_input=settings.small_input,
-        in_channels=train_set.in_channels,
-        width=settings.net_width if describe(settings.network).width else None,
-    )
-    if recipe.converts:
-        target = all_converted(target, recipe)
-    exchange_first(target, recipe.first_adders)
-    if recipe.start:
-        start = recipe.start
-        calm_start(target, start.spread, silent_branches=start.silent_branches)
-    around = augmentation(recipe, settings)
-    return target if around is None else augment(target, around)
-
-
-def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
-    """What is wrapped around the recipe's target, if anything is."""
-    if recipe.augmentation is None:
-        return None
-    options: dict[str, Any] = {
-        "width": settings.width,
-        "expand": settings.expand,
-        "fan": settings.fan,
-    }
-    options |= recipe.augmentation
-    if recipe.start and "remap" in recipe.augmentation:
-        options["remap_spread"] = recipe.start.spread
-    if recipe.mutates:
-        options["mutation"] = mutation_for(settings.epochs)
-    return AugmentConfig(**options)
-
-
-def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
-    """Refuse values outside their range now, and not after the first methods are trained.
-
-    Raises:
-        UsageError: the value that a method's configuration refuses.
-    """
-    for method in methods:
-        train_config(settings, method, seed=0)
-        augmentation(RECIPES[method], settings)
-        training_method(method, settings)
-
-
-def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:
-    """A copy with the operator in places that the registry keeps multiplicative, too."""
-    keeps = {f"keep_{name}": False for name in recipe.converts}
-    with warnings.catch_warnings():
-        # It warns of an adder classifier without a norm: that is what is tried here.
-        warnings.simplefilter("ignore", UserWarning)
-        return convert(target, recipe.operator, weights="init", **keeps)
-
-
-def exchange_first(target: nn.Module, count: int) -> None:
-    """Make the first ``count`` shift layers adder layers, in place."""
-    shifts = [name for name, part in target.named_modules() if isinstance(part, ShiftConv2d)]
-    for name in shifts[:count]:
-        target.set_submodule(name, convert(target.get_submodule(name), "adder"))
-
-
-def training_method(method: str, settings: Settings) -> Method:
-    """Plain training, or the two passes of augmented training."""
-    recipe = RECIPES[method]
-    if recipe.augmentation is None:
-        return Method()
-    names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
-    options = {name: getattr(settings, name) for name in names}
-    return AugmentedTraining(**{**options, **recipe.training})
-
-
-def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
-    """The recipe that all methods share, but for a rate of their own where one was chosen."""
-    names = (
-        "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
-        "flip", "decay_norms", "channels_last", "test_every",
-    )  # fmt: skip
-    options = {name: getattr(settings, name) for name in names}
-    return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
 
 
 @torch.no_grad()

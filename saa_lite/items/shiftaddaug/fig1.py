@@ -21,6 +21,7 @@ from saa_lite.data import ImageSet
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.recipes import RECIPES
 from saa_lite.items.select import one_configuration
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
@@ -75,7 +76,7 @@ def _measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     for name, module in (("target", alone), ("augmented", model)):
         count = sum(parameter.numel() for parameter in module.parameters())
         yield unit.record(f"{name}_parameters", count, "parameters")
-    operator = augmented.RECIPES[unit.method].operator
+    operator = RECIPES[unit.method].operator
     plain = create_model(
         unit.model, test_set.num_classes, operator, small_input=settings.small_input,
         in_channels=test_set.in_channels,

@@ -1,0 +1,103 @@
+"""The network of a recipe, what surrounds it, and how both are trained."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from saa_lite.augment import AugmentConfig, AugmentedTraining, augment
+from saa_lite.data import ImageSet
+from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
+from saa_lite.items.settings import Settings
+from saa_lite.models import calm_start, create_model, describe
+from saa_lite.nn import ShiftConv2d, convert
+from saa_lite.train import Method, TrainConfig
+
+
+def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
+    """The method's network, its weights drawn from ``seed``: the target's own first."""
+    recipe = RECIPES[method]
+    torch.manual_seed(seed)
+    target = create_model(
+        settings.network,
+        train_set.num_classes,
+        recipe.operator,
+        small_input=settings.small_input,
+        in_channels=train_set.in_channels,
+        width=settings.net_width if describe(settings.network).width else None,
+    )
+    if recipe.converts:
+        target = all_converted(target, recipe)
+    exchange_first(target, recipe.first_adders)
+    if recipe.start:
+        start = recipe.start
+        calm_start(target, start.spread, silent_branches=start.silent_branches)
+    around = augmentation(recipe, settings)
+    return target if around is None else augment(target, around)
+
+
+def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
+    """What is wrapped around the recipe's target, if anything is."""
+    if recipe.augmentation is None:
+        return None
+    options: dict[str, Any] = {
+        "width": settings.width,
+        "expand": settings.expand,
+        "fan": settings.fan,
+    }
+    options |= recipe.augmentation
+    if recipe.start and "remap" in recipe.augmentation:
+        options["remap_spread"] = recipe.start.spread
+    if recipe.mutates:
+        options["mutation"] = mutation_for(settings.epochs)
+    return AugmentConfig(**options)
+
+
+def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
+    """Refuse values outside their range now, and not after the first methods are trained.
+
+    Raises:
+        UsageError: the value that a method's configuration refuses.
+    """
+    for method in methods:
+        train_config(settings, method, seed=0)
+        augmentation(RECIPES[method], settings)
+        training_method(method, settings)
+
+
+def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:
+    """A copy with the operator in places that the registry keeps multiplicative, too."""
+    keeps = {f"keep_{name}": False for name in recipe.converts}
+    with warnings.catch_warnings():
+        # It warns of an adder classifier without a norm: that is what is tried here.
+        warnings.simplefilter("ignore", UserWarning)
+        return convert(target, recipe.operator, weights="init", **keeps)
+
+
+def exchange_first(target: nn.Module, count: int) -> None:
+    """Make the first ``count`` shift layers adder layers, in place."""
+    shifts = [name for name, part in target.named_modules() if isinstance(part, ShiftConv2d)]
+    for name in shifts[:count]:
+        target.set_submodule(name, convert(target.get_submodule(name), "adder"))
+
+
+def training_method(method: str, settings: Settings) -> Method:
+    """Plain training, or the two passes of augmented training."""
+    recipe = RECIPES[method]
+    if recipe.augmentation is None:
+        return Method()
+    names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
+    options = {name: getattr(settings, name) for name in names}
+    return AugmentedTraining(**{**options, **recipe.training})
+
+
+def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
+    """The recipe that all methods share, but for a rate of their own where one was chosen."""
+    names = (
+        "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
+        "flip", "decay_norms", "channels_last", "test_every",
+    )  # fmt: skip
+    options = {name: getattr(settings, name) for name in names}
+    return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
