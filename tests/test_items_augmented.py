@@ -20,13 +20,13 @@ from saa_lite.items.runner import run_item
 from saa_lite.items.settings import LATER, Settings, recipe_settings
 from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.table import Table
-from saa_lite.items.targets import build, training_method
+from saa_lite.items.targets import build, train_config, training_method
 from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published
 from saa_lite.records import Record, config_hash, measured_records, run_records, unpack_hits
 from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, REPRODUCED, judge
-from saa_lite.train import DivergenceError
+from saa_lite.train import DivergenceError, train
 
 GAIN, CURVES, TABLE = "shiftaddaug/claim-cifar100", "shiftaddaug-supp/fig1", "shiftaddaug-supp/tab2"
 SETTINGS = get_item(GAIN).profiles["smoke"]
@@ -84,7 +84,8 @@ def test_settings_that_came_later_leave_tracked_records_what_they_are(item: str)
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         again = Settings("", "", seeds=1, **values, **LATER)
         assert config_hash(recipe_settings(again)) == known
-        for name, changed in {"fan": "wide", "sort_every": 5, "decay_norms": False}.items():
+        later = {"fan": "wide", "sort_every": 5, "decay_norms": False, "eta": 1.2}
+        for name, changed in later.items():
             other = recipe_settings(replace(again, **{name: changed}))
             assert config_hash(other) != known
 
@@ -178,6 +179,7 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
         ({"width": (2.0,)}, "width must be a tuple"),
         ({"alpha": -1.0}, "alpha must be"),
         ({"lr": -1.0}, "lr must be"),
+        ({"eta": 0.0}, r"eta must be a positive finite number; got 0\.0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_before_anything_is_trained(
@@ -234,6 +236,29 @@ def _adders(model: nn.Module) -> int:
 def test_mutation_ends_before_the_training(epochs: int) -> None:
     assert mutation_for(epochs).last_epoch(18) <= epochs - 1
     assert mutation_for(epochs).share(0, epoch=0) == (0 if epochs > 1 else 1)
+
+
+@pytest.mark.parametrize("eta", [0.2, 1.2])
+@pytest.mark.parametrize("method", ["adder", "adder-calm", "shift-add3", "aug-adder-raw"])
+def test_eta_is_the_gradient_of_every_adder_weight(method: str, eta: float) -> None:
+    """Root mean square of what the last update of a training moved each by."""
+    train_set, settings = digits(), replace(TINY, network="resnet8", image_size=8, eta=eta)
+    model = build(method, settings, train_set, seed=0)
+    config = replace(train_config(settings, method, 0), crop_padding=0)
+    train(
+        model,
+        train_set,
+        train_set,
+        config,
+        method=training_method(method, settings),
+        progress=False,
+    )
+    layers = [layer for layer in model.modules() if isinstance(layer, AdderConv2d)]
+    assert len(layers) == (3 if method == "shift-add3" else 8)
+    for layer in layers:
+        gradient = layer.weight.grad
+        assert gradient is not None
+        assert gradient.square().mean().sqrt().item() == pytest.approx(eta, rel=1e-4)
 
 
 def test_plain_and_augmented_targets_start_alike() -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from saa_lite.augment import AugmentConfig, augment
 from saa_lite.errors import UsageError
 from saa_lite.models import calm_start, create_model
-from saa_lite.nn import AdderConv2d
+from saa_lite.nn import AdderConv2d, attach_adaptive_lr
 
 
 def network(name: str = "mobilenet_v2_w035", kind: str = "adder") -> nn.Module:
@@ -39,6 +39,28 @@ def test_images_stay_like_their_noisy_copies() -> None:
     assert own < 0.2
     assert likeness(network(kind="conv")) > own + 0.15
     assert calm > own + 0.3
+
+
+@pytest.mark.parametrize("scale_eta", [True, False])
+def test_a_step_is_as_large_beside_its_weight_as_before_or_so_many_times_smaller(
+    scale_eta: bool,
+) -> None:
+    """Measured at the optimiser: change of the weights over their deviation, lr 0.1."""
+    moved = []
+    for spread in (None, 6.0):
+        model = network("resnet8")
+        if spread:
+            calm_start(model, spread, silent_branches=False, scale_eta=scale_eta)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        attach_adaptive_lr(optimizer, model)
+        layer = model.get_submodule("stage2.0.conv1")
+        before = layer.weight.detach().clone()
+        model(torch.randn(8, 3, 16, 16)).square().sum().backward()
+        optimizer.step()
+        moved.append(float((layer.weight.detach() - before).norm() / before.norm()))
+    own, calm = moved
+    assert own == pytest.approx(0.1 * 0.2, rel=0.02)
+    assert calm == pytest.approx(own if scale_eta else own / 6, rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "branches"), [("mobilenet_v2_w035", 10), ("resnet20", 7)])

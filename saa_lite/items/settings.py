@@ -28,6 +28,8 @@ class Settings:
             are chosen by them: where ``test_images`` is 0, they are tested.
         rates: pairs of a method and its learning rate, where ``lr`` is not everyone's.
         protocol: what was fixed before the first run, see :mod:`saa_lite.protocols`.
+        eta: of all adder layers of the target, whatever they start from: root mean square of the
+            gradient that moves an adder weight. 0.2 is AdderNet's, for weights of N(0, 1).
     """
 
     dataset: str
@@ -61,6 +63,7 @@ class Settings:
     validation_images: int = 0
     rates: tuple[tuple[str, float], ...] = ()
     protocol: str = ""
+    eta: float = 0.2
 
 
 FIRST_LATER = "net_width"

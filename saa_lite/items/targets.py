@@ -13,6 +13,8 @@ from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.settings import Settings
 from saa_lite.models import calm_start, create_model, describe
 from saa_lite.nn import ShiftConv2d, convert
+from saa_lite.nn.adaptive_lr import check_eta
+from saa_lite.nn.adder import AdderLayer
 from saa_lite.train import Method, TrainConfig
 
 
@@ -33,9 +35,16 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     exchange_first(target, recipe.first_adders)
     if recipe.start:
         start = recipe.start
-        calm_start(target, start.spread, silent_branches=start.silent_branches)
+        calm_start(target, start.spread, silent_branches=start.silent_branches, scale_eta=False)
+    for layer in adder_layers(target):
+        layer.eta = settings.eta
     around = augmentation(recipe, settings)
     return target if around is None else augment(target, around)
+
+
+def adder_layers(target: nn.Module) -> list[AdderLayer]:
+    """Adder convolutions and linear maps, in order of definition."""
+    return [layer for layer in target.modules() if isinstance(layer, AdderLayer)]
 
 
 def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
@@ -61,6 +70,7 @@ def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
     Raises:
         UsageError: the value that a method's configuration refuses.
     """
+    check_eta(settings.eta)
     for method in methods:
         train_config(settings, method, seed=0)
         augmentation(RECIPES[method], settings)

@@ -7,8 +7,17 @@ mostly beyond their inputs bend rarely: |x − w| = ±(x − w), a sum with sign
 them. And a residual branch that starts at 0 leaves its block the identity (Goyal et al. 2017,
 section 5.1), so fewer layers lie one behind the other at first.
 
+**Whether training moves them is a matter of the step.** AdderNet's adaptive rate gives every adder
+weight a step of lr·η, whatever its size. Weights six times as wide move six times less in their
+own measure, and one that lies beyond all inputs changes nothing until it has come among them: it is
+a sign that never turns. What is left of a layer then is a fixed random projection of ±1 (a network
+whose adder weights are not trained at all learns nearly as much, since stem, depthwise
+convolutions, norms and classifier do). Hence ``scale_eta``: the same factor on η makes the relative
+step what it is without.
+
 The weight remapping of an augmented model draws adder weights itself: give it the same width with
-``AugmentConfig(remap_spread=…)``.
+``AugmentConfig(remap_spread=…)``. Its gradient is measured where the adder reads it, so η acts
+there as in a layer of its own.
 """
 
 import math
@@ -26,7 +35,13 @@ SPREAD = 6.0
 
 
 @torch.no_grad()
-def calm_start(model: nn.Module, spread: float = SPREAD, *, silent_branches: bool = True) -> None:
+def calm_start(
+    model: nn.Module,
+    spread: float = SPREAD,
+    *,
+    silent_branches: bool = True,
+    scale_eta: bool = True,
+) -> None:
     """Make an untrained network's adder weights wider, in place, and its residual branches 0.
 
     Branches are those of this package's :class:`InvertedBlock` and :class:`BasicBlock`; of other
@@ -35,6 +50,9 @@ def calm_start(model: nn.Module, spread: float = SPREAD, *, silent_branches: boo
     Args:
         spread: factor on the weights of all adder convolutions; 1 leaves them.
         silent_branches: whether residual branches start at 0.
+        scale_eta: whether η of these layers grows by the same factor (from AdderNet's 0.2 to 1.2),
+            so that a step is as large beside its weight as before. False leaves η, and most of the
+            weights where they are.
 
     Raises:
         UsageError: no adder convolution in it, or a spread that is not positive and finite.
@@ -46,6 +64,7 @@ def calm_start(model: nn.Module, spread: float = SPREAD, *, silent_branches: boo
         raise UsageError("calm_start() is for networks with adder convolutions; there is none")
     for layer in layers:
         layer.weight.mul_(spread)
+        layer.eta *= spread if scale_eta else 1
     for norm in last_norms(model) if silent_branches else ():
         norm.weight.zero_()
 
