@@ -59,8 +59,8 @@ def _plain_layer(unit: WideConv | WideDepthwise) -> nn.Conv2d:
     layer = unit.layer
     if isinstance(unit, WideConv) and unit.is_free:
         layer.weight.data = unit.shared.frozen()
-        if unit.shared.normalised == "step":
-            layer.adaptive_lr = "step"  # type: ignore[assignment]
+        if unit.shared.normalises:
+            layer.adaptive_lr = unit.shared.normalised  # type: ignore[assignment]
     if isinstance(layer, ShiftConv2d):
         layer.weight.data = shift_quantize(layer.weight.data, layer.bits)
     return layer

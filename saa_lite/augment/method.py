@@ -3,9 +3,15 @@
 After NetAug's official code: the target's pass, then that of a drawn configuration, each with its
 own backward pass, so that only one graph is held at a time; then one optimiser step. Labels are
 the only teacher of both.
+
+For adder targets NetAug's loop leaves open where AdderNet's adaptive rate acts; it is an option of
+the target's layers. ``adaptive_lr="step"`` normalises the sum of both gradients,
+``adaptive_lr="pass"`` each of them, as the official layer would; see
+:mod:`saa_lite.nn.adaptive_lr`. The two differ in the length of a step, and in what α does.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -95,17 +101,29 @@ class AugmentedTraining(Method):
         update = run.epoch * len(run.batches) + run.step
         if self.sort_every and update and update % self.sort_every == 0:
             self._sort(run)
-        for shared in self._shared:
-            shared.begin()
-        totals = backward_pass(run, images, labels)
-        if self.alpha:
-            with _model(run).configured(self.configuration(run)):
-                augmented = backward_pass(run, images, labels, self.alpha)
-            totals = torch.cat([totals, augmented])
         scale = float(run.scaler.get_scale()) if run.scaler.is_enabled() else 1.0
-        for shared in self._shared:
-            shared.finish(scale)
+        with self._generated(False, scale):
+            with self._generated(True, scale):
+                totals = backward_pass(run, images, labels)
+            if self.alpha:
+                with _model(run).configured(self.configuration(run)), self._generated(True, scale):
+                    augmented = backward_pass(run, images, labels, self.alpha)
+                totals = torch.cat([totals, augmented])
         return totals
+
+    @contextmanager
+    def _generated(self, by_pass: bool, loss_scale: float) -> Iterator[None]:
+        """Hold R(W) inside, hand its gradient on to W at the end.
+
+        Args:
+            by_pass: of the layers whose passes are normalised each by itself, or of the others.
+        """
+        chosen = [part for part in self._shared if (part.normalised == "pass") == by_pass]
+        for shared in chosen:
+            shared.begin()
+        yield
+        for shared in chosen:
+            shared.finish(loss_scale)
 
     def configuration(self, run: Run) -> Any:
         """What the augmented pass of the present step runs."""

@@ -6,7 +6,9 @@ generated from it in every step, and frozen to constants when the target is expo
 
 Gradients of both passes of a step meet at R(W), which is a leaf for that long. There AdderNet's
 adaptive learning rate normalises them, over the target's slice, and only then the chain rule takes
-them on to W. Normalising at W would also rescale what W receives as a convolution.
+them on to W. Normalising at W would also rescale what W receives as a convolution. With
+``adaptive_lr="pass"`` R(W) is a leaf for one pass only, so that each is normalised by itself and
+what they hand on to W adds.
 
 The chain rule alone would move R(W) by R'² times what the adaptive rate means: by hundreds, as R
 widens a convolution's weight 10 to 40 times, and the learned scale b by the sum over all weights.
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from saa_lite.augment.remap import Remap
-from saa_lite.nn.adaptive_lr import adaptive_gradient, adaptive_scale
+from saa_lite.nn.adaptive_lr import BY_OPTIMIZER, adaptive_gradient, adaptive_scale
 
 
 class SharedWeight(nn.Module):
@@ -34,6 +36,8 @@ class SharedWeight(nn.Module):
         viewed: whether W is also read as a convolution, so that R(W) must be kept apart from it.
 
     Attributes:
+        normalised: mode of the layer's adaptive rate, as it was given.
+        apart: whether gradients are collected at R(W) and not at W.
         gauge: buffer, (σ_W/σ_R)² of the start where an adaptive rate acts, otherwise 1.
     """
 
@@ -43,10 +47,10 @@ class SharedWeight(nn.Module):
         super().__init__()
         self.layer = layer
         self.remap = remap
-        self.apart = remap is not None or viewed
         # Not called adaptive_lr, which is how attach_adaptive_lr() knows an adder layer.
         self.normalised = getattr(layer, "adaptive_lr", "off")
-        if self.apart and self.normalised == "step":
+        self.apart = remap is not None or viewed or self.normalised == "pass"
+        if self.normalises:
             self._layer().adaptive_lr = "off"  # normalised in finish(), not at W
         self.register_buffer("gauge", self._gauge())
         self._generated: Tensor | None = None
@@ -55,12 +59,17 @@ class SharedWeight(nn.Module):
     def _layer(self) -> Any:
         return self.layer
 
+    @property
+    def normalises(self) -> bool:
+        """Whether the adaptive rate acts here, in the optimiser's place."""
+        return self.apart and self.normalised in BY_OPTIMIZER
+
     def free(self) -> Tensor:
         """R(W), the weight of the multiplication-free operator."""
         if self._leaf is not None:
             return self._leaf
         weight = self._generate()
-        if self.apart and self.normalised == "step" and torch.is_grad_enabled():
+        if self.normalises and torch.is_grad_enabled():
             # Outside of begin() … finish() there is one pass, where both places are the same.
             return adaptive_gradient(weight, self._layer().eta)
         return weight
@@ -77,7 +86,7 @@ class SharedWeight(nn.Module):
         return self.remap(other, mean=stored.mean(), std=stored.std(correction=0))
 
     def begin(self) -> None:
-        """Generate R(W) once for all passes of a step."""
+        """Generate R(W) once for all that comes until :meth:`finish`: a step, or one pass."""
         if self.apart:
             self._generated = self._generate()
             self._leaf = self._generated.detach().requires_grad_()
@@ -89,7 +98,7 @@ class SharedWeight(nn.Module):
         if leaf is None or leaf.grad is None or generated is None:
             return
         gradient = leaf.grad
-        if self.normalised == "step":
+        if self.normalises:
             gradient = gradient * (adaptive_scale(gradient, self._layer().eta) * loss_scale)
         generated.backward(gradient)
 

@@ -22,6 +22,8 @@ adder-calm-stem           adder-calm with an adder layer as stem, too
 adder-calm-classifier     adder-calm with an adder layer as classifier, too (no norm behind it)
 aug-adder-calm            AugAdd from such a start
 …-unsorted                the same, and no channel ever changes sides
+aug-adder-pass, aug-adder-raw-pass  AdderNet's adaptive rate in each pass, as its code would have it
+                          inside NetAug's, and not once per step
 remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
@@ -62,6 +64,7 @@ class Recipe:
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
         first_adders: so many of the first layers that may change are adders instead.
         start: of :func:`saa_lite.models.calm_start`, or None for AdderNet's own.
+        adaptive_lr: of the target's adder layers, see :mod:`saa_lite.nn.adaptive_lr`.
     """
 
     operator: str
@@ -71,6 +74,7 @@ class Recipe:
     converts: tuple[str, ...] = ()
     first_adders: int = 0
     start: Start | None = None
+    adaptive_lr: str = "step"
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -114,6 +118,8 @@ RECIPES: dict[str, Recipe] = {
     "aug-adder-unsorted": Recipe("adder", REMAPPED, UNSORTED),
     "aug-adder-calm-unsorted": Recipe("adder", REMAPPED, UNSORTED, start=CALM),
     "shiftadd": Recipe("shiftadd"),
+    "aug-adder-pass": Recipe("adder", REMAPPED, adaptive_lr="pass"),
+    "aug-adder-raw-pass": Recipe("adder", {}, adaptive_lr="pass"),
 }
 
 MULTIPLES = (1.5, 2.6, 4.0)

@@ -37,7 +37,7 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         start = recipe.start
         calm_start(target, start.spread, silent_branches=start.silent_branches, scale_eta=False)
     for layer in adder_layers(target):
-        layer.eta = settings.eta
+        layer.eta, layer.adaptive_lr = settings.eta, recipe.adaptive_lr
     around = augmentation(recipe, settings)
     return target if around is None else augment(target, around)
 

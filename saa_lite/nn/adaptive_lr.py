@@ -1,4 +1,4 @@
-"""AdderNet's adaptive learning rate, in two places.
+"""AdderNet's adaptive learning rate, and where it acts.
 
 Adder gradients shrink strongly from layer to layer, so AdderNet (CVPR 2020, eq. 12–13) gives every
 layer its own rate α = η√k / ‖g‖₂, with g the gradient of the layer's weight and k its element
@@ -22,7 +22,15 @@ and unscaling. With one backward pass per step the two are the same. It needs on
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     attach_adaptive_lr(optimizer, model)
 
-In either place, clipping by norm before the step has no effect on adder weights.
+``"pass"`` differs from it only where a step has several passes whose gradients add, as with a
+target and its augmented model (:class:`saa_lite.augment.AugmentedTraining`): each pass is brought
+to RMS η by itself, whatever its micro-batches and its loss scale, and then they add. That is what
+the official layer does inside NetAug's loop, without consequences 1 and 2. Under ``"step"`` the
+second pass takes its share of one fixed length from the first; under ``"pass"`` it takes nothing,
+so a step is up to twice as long, and the weight of a pass's loss has no effect on adder weights
+(but 0, which leaves the pass out).
+
+In any place, clipping by norm before the step has no effect on adder weights.
 ``"off"`` leaves the gradient alone.
 """
 
@@ -39,13 +47,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from saa_lite.errors import UsageError
 
-MODES = ("step", "backward", "off")
+MODES = ("step", "pass", "backward", "off")
+BY_OPTIMIZER = ("step", "pass")  # someone has to normalise before the step; one pass: the same
 SMALLEST_NORM = 1e-12  # official code: a gradient of norm 0 stays 0
 
 UNATTACHED = (
-    "an adder layer trains with adaptive_lr='step' but no optimizer normalises its gradient: call "
-    "saa_lite.nn.attach_adaptive_lr(optimizer, model) once after creating the optimizer, or give "
-    "the layer adaptive_lr='backward' or 'off' (said once per process)"
+    "an adder layer trains with adaptive_lr='step' or 'pass' but no optimizer normalises its "
+    "gradient: call saa_lite.nn.attach_adaptive_lr(optimizer, model) once after creating the "
+    "optimizer, or give the layer adaptive_lr='backward' or 'off' (said once per process)"
 )
 
 
@@ -141,7 +150,7 @@ class AdaptiveLR:
         ``grad_scale``; multiplying by it here leaves RMS η after that division.
         """
         for weight, (layer, eta) in list(self._layers.items()):
-            if layer.adaptive_lr != "step" or weight.grad is None:
+            if layer.adaptive_lr not in BY_OPTIMIZER or weight.grad is None:
                 continue
             scale = adaptive_scale(weight.grad, layer.eta if eta is None else eta)
             if unscaled_later is not None:
@@ -157,10 +166,10 @@ def attach_adaptive_lr(
 ) -> AdaptiveLR:
     """Normalise the gradients of ``module``'s adder weights before each step of ``optimizer``.
 
-    Acts on the adder layers in mode ``"step"`` whose weight the optimiser holds now; other weights
-    are left to whichever optimiser holds them. Attaching twice does not normalise twice (the later
-    ``eta`` holds), attaching another module extends the same attachment. A module without adder
-    layers is fine. Call it again after ``optimizer.add_param_group``.
+    Acts on the adder layers in mode ``"step"`` or ``"pass"`` whose weight the optimiser holds now;
+    other weights are left to whichever optimiser holds them. Attaching twice does not normalise
+    twice (the later ``eta`` holds), attaching another module extends the same attachment. A module
+    without adder layers is fine. Call it again after ``optimizer.add_param_group``.
 
     Args:
         eta: overrides each layer's ``eta`` attribute when given; otherwise the attribute is read
@@ -193,7 +202,7 @@ def attach_adaptive_lr(
 def _step_layers(module: nn.Module) -> Iterator[nn.Module]:
     """Adder layers of ``module`` whose trained weight waits for an optimiser to normalise it."""
     for name, layer in module.named_modules():
-        if getattr(layer, "adaptive_lr", None) != "step":
+        if getattr(layer, "adaptive_lr", None) not in BY_OPTIMIZER:
             continue
         weight = layer._parameters.get("weight")
         if weight is None:
@@ -225,7 +234,7 @@ def watch(layer: nn.Module) -> None:
 
 def _warn_if_unattached(weight: Tensor) -> None:
     layer = _watched[weight]()
-    waits = layer is not None and layer.adaptive_lr == "step"
+    waits = layer is not None and layer.adaptive_lr in BY_OPTIMIZER
     if waits and not _said_once and not any(weight in one for one in _attached.values()):
         _said_once.append(UNATTACHED)
         warnings.warn(UNATTACHED, UserWarning, stacklevel=2)

@@ -28,7 +28,8 @@ class AdderLayer(OptionsLayer):
     Options (keyword-only in both layers):
         weight_gradient: ``"full"`` (x − w, AdderNet eq. 5) or ``"sign"`` (sgn(x − w), eq. 4).
         input_gradient: ``"clip"`` (w − x clipped to [−1, 1], eq. 6–7), ``"full"`` or ``"sign"``.
-        adaptive_lr: ``"step"``, ``"backward"`` or ``"off"``, see :mod:`saa_lite.nn.adaptive_lr`.
+        adaptive_lr: ``"step"``, ``"pass"``, ``"backward"`` or ``"off"``, see
+            :mod:`saa_lite.nn.adaptive_lr`.
         eta: root mean square of the normalised weight gradient; 0.2 in the official code.
     """
 
