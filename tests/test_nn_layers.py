@@ -281,7 +281,11 @@ def test_functional_call_with_tensors_in_place_of_parameters(
         (lambda: make_linear(None, 1, 1), UsageError, "kind must be one of .*; got None"),
         (lambda: snn.AdderConv2d(1, 1, 1, weight_gradient="clip"), UsageError, "weight_gradient"),
         (lambda: snn.AdderLinear(1, 1, input_gradient="none"), UsageError, "input_gradient must"),
-        (lambda: snn.AdderConv2d(1, 1, 1, adaptive_lr=True), UsageError, "'step', 'backward'"),
+        (
+            lambda: snn.AdderConv2d(1, 1, 1, adaptive_lr=True),
+            UsageError,
+            "'step', 'pass', 'backward'",
+        ),
         (lambda: snn.AdderLinear(1, 1, eta=0), UsageError, "eta must be a positive finite"),
         (lambda: snn.AdderLinear(1, 1, eta=math.nan), UsageError, "eta must be .*; got nan"),
         (lambda: snn.AdderLinear(1, 1, eta="0.2"), UsageError, "eta must be .*; got '0.2'"),

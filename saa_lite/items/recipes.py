@@ -11,11 +11,13 @@ aug-shift-all             width, expansion, depth and mutation
 remap-shift               remapped weights, nothing else: is it only a reparametrisation?
 aug-shift-raw             width and expansion, weights not remapped
 aug-shift-free            the widened part is multiplication-free, too: is it only width?
-aug-shift-affine          a learned affine map instead of the analytic one
+aug-shift-affine, aug-adder-affine  a learned affine map instead of the analytic one
 remap-adder, aug-adder-raw  the same two for adder targets
 aug-adder-calm-raw        aug-adder-raw from the start of adder-calm
 adder-calm                Add from a start that deep adder networks learn from, see
                           :mod:`saa_lite.models.calm`
+adder-frozen, adder-calm-frozen  control: their adder weights stay where they start; the rest learns
+signs-frozen              control: adder-calm whose adder layers are sums with its fixed signs, ±1
 adder-wide, adder-silent  half of that start each: wider weights alone, silent branches alone
 adder-calm-depthwise      adder-calm with adder layers in the depthwise positions, too
 adder-calm-stem           adder-calm with an adder layer as stem, too
@@ -24,6 +26,8 @@ aug-adder-calm            AugAdd from such a start
 …-unsorted                the same, and no channel ever changes sides
 aug-adder-pass, aug-adder-raw-pass  AdderNet's adaptive rate in each pass, as its code would have it
                           inside NetAug's, and not once per step
+remap-adder-affine        remap-adder with the affine map: its offset lets a layer's weights move
+                          away from 0 together, which the analytic map undoes in every step
 remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
@@ -64,6 +68,9 @@ class Recipe:
             as ``keep_…=False`` of :func:`saa_lite.nn.convert`.
         first_adders: so many of the first layers that may change are adders instead.
         start: of :func:`saa_lite.models.calm_start`, or None for AdderNet's own.
+        adders: ``"trained"``; ``"frozen"`` keeps adder weights as they start; ``"signs"`` makes the
+            layers convolutions with the signs of these, frozen: what an adder layer computes, up
+            to a constant per filter, while its weights lie beyond its inputs.
         adaptive_lr: of the target's adder layers, see :mod:`saa_lite.nn.adaptive_lr`.
     """
 
@@ -74,10 +81,12 @@ class Recipe:
     converts: tuple[str, ...] = ()
     first_adders: int = 0
     start: Start | None = None
+    adders: str = "trained"
     adaptive_lr: str = "step"
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
+AFFINE: Mapping[str, Any] = {"remap": "affine-z"}
 UNSORTED: Mapping[str, Any] = {"sort": False}
 ALONE: Mapping[str, Any] = {"width": (1.0,), "expand": (1.0,)}
 RECIPES: dict[str, Recipe] = {
@@ -95,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
     "remap-shift": Recipe("shift", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-shift-raw": Recipe("shift", {}),
     "aug-shift-free": Recipe("shift", {**REMAPPED, "reading": "free"}),
-    "aug-shift-affine": Recipe("shift", {"remap": "affine-z"}),
+    "aug-shift-affine": Recipe("shift", AFFINE),
     "remap-adder": Recipe("adder", {**REMAPPED, **ALONE}, {"alpha": 0.0, "sort": False}),
     "aug-adder-raw": Recipe("adder", {}),
     "aug-adder-raw-unsorted": Recipe("adder", {}, UNSORTED),
@@ -118,6 +127,11 @@ RECIPES: dict[str, Recipe] = {
     "aug-adder-unsorted": Recipe("adder", REMAPPED, UNSORTED),
     "aug-adder-calm-unsorted": Recipe("adder", REMAPPED, UNSORTED, start=CALM),
     "shiftadd": Recipe("shiftadd"),
+    "aug-adder-affine": Recipe("adder", AFFINE),
+    "remap-adder-affine": Recipe("adder", {**AFFINE, **ALONE}, {"alpha": 0.0, "sort": False}),
+    "adder-frozen": Recipe("adder", adders="frozen"),
+    "adder-calm-frozen": Recipe("adder", start=CALM, adders="frozen"),
+    "signs-frozen": Recipe("adder", start=CALM, adders="signs"),
     "aug-adder-pass": Recipe("adder", REMAPPED, adaptive_lr="pass"),
     "aug-adder-raw-pass": Recipe("adder", {}, adaptive_lr="pass"),
 }

@@ -38,6 +38,9 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         calm_start(target, start.spread, silent_branches=start.silent_branches, scale_eta=False)
     for layer in adder_layers(target):
         layer.eta, layer.adaptive_lr = settings.eta, recipe.adaptive_lr
+        layer.weight.requires_grad_(recipe.adders == "trained")
+    if recipe.adders == "signs":
+        target = with_signs(target)
     around = augmentation(recipe, settings)
     return target if around is None else augment(target, around)
 
@@ -45,6 +48,16 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
 def adder_layers(target: nn.Module) -> list[AdderLayer]:
     """Adder convolutions and linear maps, in order of definition."""
     return [layer for layer in target.modules() if isinstance(layer, AdderLayer)]
+
+
+@torch.no_grad()
+def with_signs(target: nn.Module) -> nn.Module:
+    """A copy whose adder layers are convolutions with the signs of their weights, frozen."""
+    names = [name for name, part in target.named_modules() if isinstance(part, AdderLayer)]
+    projected = convert(target, "conv", weights="keep")
+    for name in names:
+        projected.get_submodule(name).get_parameter("weight").sign_()
+    return projected
 
 
 def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
