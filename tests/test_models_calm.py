@@ -1,12 +1,12 @@
-"""A calm start: what it does to a network, and that signals survive it."""
+"""Remedies for deep adder networks: a calm start, and inputs behind a ReLU."""
 
 import pytest
 import torch
 from torch import nn
 
-from saa_lite.augment import AugmentConfig, augment
+from saa_lite.augment import AugmentConfig, augment, export
 from saa_lite.errors import UsageError
-from saa_lite.models import calm_start, create_model
+from saa_lite.models import calm_start, create_model, rectify_bottlenecks
 from saa_lite.nn import AdderConv2d, attach_adaptive_lr
 
 
@@ -95,6 +95,47 @@ def test_a_remapped_target_starts_as_wide() -> None:
         assert float(wide.gauge) == pytest.approx(widening(wide) ** -2, rel=1e-3)
 
 
+def adder_inputs(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What each adder layer reads of two images, by name."""
+    seen: dict[str, torch.Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, AdderConv2d):
+            layer.register_forward_pre_hook(
+                lambda _, args, name=name: seen.__setitem__(name, args[0].detach())
+            )
+    model(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_w035", "mcunet", "proxylessnas_w035"])
+def test_behind_a_relu_no_adder_layer_reads_a_negative_number(name: str) -> None:
+    """Before, all that read a bottleneck do; projections never did."""
+    model, plain = network(name), network(name)
+    rectify_bottlenecks(model)
+    signed = {k for k, x in adder_inputs(plain).items() if (x < 0).any()}
+    assert signed == {k for k in adder_inputs(plain) if "project" not in k}
+    seen = adder_inputs(model)
+    assert seen.keys() == adder_inputs(plain).keys()
+    assert all((x >= 0).all() for x in seen.values())
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    with torch.no_grad():  # the shortcut carries both signs, as before
+        block = next(b for b in model.eval().blocks if b.has_shortcut)
+        x = torch.randn(2, block.project.conv.out_channels, 8, 8)
+        branch = block.project(block.depthwise(block.expand[1:](x.clamp(min=0))))
+        assert torch.equal(block(x), x + branch)
+
+
+def test_a_rectified_target_is_augmented_and_exported_as_itself() -> None:
+    model = network()
+    rectify_bottlenecks(model)
+    wide = augment(model, AugmentConfig(width=(1.0, 1.5), expand=(1.0, 1.5)))
+    alone, images = export(wide), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(alone.eval()(images), model.eval()(images))
+        with wide.configured(wide.largest):
+            assert wide.train()(images).isfinite().all()
+
+
 @torch.no_grad()
 def widening(weight) -> float:
     """How much wider the adder reads the weight than it is stored."""
@@ -110,6 +151,7 @@ def shared(model: nn.Module) -> list:
     [
         (lambda: calm_start(network(), 0.0), "spread must be positive and finite; got 0.0"),
         (lambda: calm_start(network(kind="conv")), "there is none"),
+        (lambda: rectify_bottlenecks(network("resnet8")), "inverted blocks .* got CifarResNet"),
         (lambda: AugmentConfig(remap="analytic", remap_spread=-1.0), "remap_spread must be"),
         (lambda: AugmentConfig(remap="bins", remap_spread=2.0), "needs a remap among"),
     ],

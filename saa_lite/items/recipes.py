@@ -18,6 +18,7 @@ adder-calm                Add from a start that deep adder networks learn from, 
                           :mod:`saa_lite.models.calm`
 adder-frozen, adder-calm-frozen  control: their adder weights stay where they start; the rest learns
 signs-frozen              control: adder-calm whose adder layers are sums with its fixed signs, ±1
+adder-rectified           remedy: every adder layer of a MobileNet stands behind a ReLU
 adder-wide, adder-silent  half of that start each: wider weights alone, silent branches alone
 adder-calm-depthwise      adder-calm with adder layers in the depthwise positions, too
 adder-calm-stem           adder-calm with an adder layer as stem, too
@@ -71,6 +72,7 @@ class Recipe:
         adders: ``"trained"``; ``"frozen"`` keeps adder weights as they start; ``"signs"`` makes the
             layers convolutions with the signs of these, frozen: what an adder layer computes, up
             to a constant per filter, while its weights lie beyond its inputs.
+        rectified: whether adder layers that read linear bottlenecks get a ReLU before them.
         adaptive_lr: of the target's adder layers, see :mod:`saa_lite.nn.adaptive_lr`.
     """
 
@@ -82,6 +84,7 @@ class Recipe:
     first_adders: int = 0
     start: Start | None = None
     adders: str = "trained"
+    rectified: bool = False
     adaptive_lr: str = "step"
 
 
@@ -132,6 +135,7 @@ RECIPES: dict[str, Recipe] = {
     "adder-frozen": Recipe("adder", adders="frozen"),
     "adder-calm-frozen": Recipe("adder", start=CALM, adders="frozen"),
     "signs-frozen": Recipe("adder", start=CALM, adders="signs"),
+    "adder-rectified": Recipe("adder", rectified=True),
     "aug-adder-pass": Recipe("adder", REMAPPED, adaptive_lr="pass"),
     "aug-adder-raw-pass": Recipe("adder", {}, adaptive_lr="pass"),
 }

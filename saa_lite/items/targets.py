@@ -11,7 +11,7 @@ from saa_lite.augment import AugmentConfig, AugmentedTraining, augment
 from saa_lite.data import ImageSet
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.settings import Settings
-from saa_lite.models import calm_start, create_model, describe
+from saa_lite.models import calm_start, create_model, describe, rectify_bottlenecks
 from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
@@ -33,6 +33,8 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     if recipe.converts:
         target = all_converted(target, recipe)
     exchange_first(target, recipe.first_adders)
+    if recipe.rectified:
+        rectify_bottlenecks(target)
     if recipe.start:
         start = recipe.start
         calm_start(target, start.spread, silent_branches=start.silent_branches, scale_eta=False)

@@ -13,6 +13,7 @@ from saa_lite.models import (
 )
 from saa_lite.models.blocks import CONV_KINDS
 from saa_lite.models.calm import calm_start
+from saa_lite.models.inverted import rectify_bottlenecks
 from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
 from saa_lite.models.weights import load_weights
 
@@ -30,6 +31,7 @@ __all__ = [
     "mobilenet",
     "mobilenet_v3",
     "proxylessnas",
+    "rectify_bottlenecks",
     "resnet",
     "resnet_imagenet",
     "vgg",

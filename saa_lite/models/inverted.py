@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from saa_lite.errors import UsageError
 from saa_lite.models.blocks import ImageClassifier, activation, conv_layer
 
 STEM, FIRST = 16, 8  # make_divisible(32·0.35, 8) and (16·0.35, 8); MCUNet has the same
@@ -95,6 +96,36 @@ class InvertedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.project(self.gate(self.depthwise(self.expand(x))))
         return x + out if self.has_shortcut else out
+
+
+def rectify_bottlenecks(net: nn.Module) -> None:
+    """Put a ReLU before every 1×1 layer that reads a linear bottleneck, in place.
+
+    Those are the expansions and the last layer. The projections end without activation, so what
+    these layers read has both signs and grows from block to block, whereas adder layers of the
+    official networks always stand behind a ReLU. Shortcuts carry what they carried: only the branch
+    is rectified. Parameters and their names stay.
+
+    Raises:
+        UsageError: ``net`` has no inverted block with an expansion.
+    """
+    blocks = [part for part in net.modules() if isinstance(part, InvertedBlock)]
+    readers = [*((block, "expand") for block in blocks), (net, "last")]
+    places = [(owner, name) for owner, name in readers if _has_layer(owner, name)]
+    if not places:
+        raise UsageError(
+            "rectify_bottlenecks() is for networks of inverted blocks with expansions; got "
+            f"{type(net).__name__}"
+        )
+    for owner, name in places:
+        layers = dict(getattr(owner, name).named_children())
+        rectified = nn.Sequential(OrderedDict(rectify=nn.ReLU(), **layers))
+        setattr(owner, name, rectified.train(net.training))
+
+
+def _has_layer(owner: nn.Module, name: str) -> bool:
+    """Whether there is a 1×1 layer in this place, and not an identity or nothing."""
+    return isinstance(getattr(owner, name, None), nn.Sequential)
 
 
 def inverted_blocks(kind: str, c_in: int, stages: tuple[Stage, ...]) -> list[InvertedBlock]:
