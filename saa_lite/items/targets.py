@@ -15,7 +15,7 @@ from saa_lite.models import calm_start, create_model, describe, rectify_bottlene
 from saa_lite.nn import ShiftConv2d, convert
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
-from saa_lite.train import Method, TrainConfig
+from saa_lite.train import Annealing, Method, TrainConfig
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -109,13 +109,14 @@ def exchange_first(target: nn.Module, count: int) -> None:
 
 
 def training_method(method: str, settings: Settings) -> Method:
-    """Plain training, or the two passes of augmented training."""
+    """Plain training, or the two passes of augmented training; either from squared distances."""
     recipe = RECIPES[method]
-    if recipe.augmentation is None:
-        return Method()
-    names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
-    options = {name: getattr(settings, name) for name in names}
-    return AugmentedTraining(**{**options, **recipe.training})
+    inner = Method()
+    if recipe.augmentation is not None:
+        names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
+        options = {name: getattr(settings, name) for name in names}
+        inner = AugmentedTraining(**{**options, **recipe.training})
+    return Annealing(inner, recipe.annealed) if recipe.annealed else inner
 
 
 def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:

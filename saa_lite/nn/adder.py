@@ -7,12 +7,19 @@ once per optimiser step by default (see :mod:`saa_lite.nn.adaptive_lr`).
 
 Two facts to keep in mind. The output is never positive and its mean grows with the number of
 taps, so normalisation must follow. Zero padding is not neutral: a padded tap contributes −|w|.
+
+:attr:`AdderLayer.squared` leads from squared distances to absolute ones, as the AdderNet line does
+in training (ℓp with p from 2 to 1). Where p is 2 the layer is a convolution but for terms that do
+not mix input and weight: −½Σ(x − w)² = Σxw − ½Σx² − ½Σw². Its true weight gradient x − w is the one
+that AdderNet uses for |x − w|, too, and its input gradient w − x the one that AdderNet clips. So
+while the share of it falls only the forward pass changes, and how far a single tap can pull.
 """
 
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from saa_lite.errors import check_choice
 from saa_lite.nn.adaptive_lr import MODES, adaptive_gradient, check_eta, watch
@@ -39,6 +46,9 @@ class AdderLayer(OptionsLayer):
         "adaptive_lr": "step",
         "eta": 0.2,
     }
+    squared: float = 0.0
+    """Share of −½Σ(x − w)² in the output, from 0 (an adder layer) to 1. A state of training and no
+    option: :class:`saa_lite.train.Annealing` sets it before every step, and ends at 0."""
     weight: Tensor
     weight_gradient: str
     input_gradient: str
@@ -71,6 +81,17 @@ class AdderLayer(OptionsLayer):
         if not torch.compiler.is_compiling():
             watch(self)  # a weight assigned after construction is watched here
         return weight
+
+    def _distance(
+        self, input: Tensor, weight: Tensor, geometry: tuple[Any, ...] = (1, 0, 1, 1)
+    ) -> Tensor:
+        """Minus the distance of every window to every filter: [N,C,H,W] → [N,T,H',W']."""
+        if self.squared == 1:
+            return squared_distance(input, weight, *geometry)
+        adder = adder_conv2d(input, weight, *geometry, **self._gradients())
+        if self.squared == 0:
+            return adder
+        return torch.lerp(adder, squared_distance(input, weight, *geometry), self.squared)
 
     def _gradients(self) -> dict[str, Any]:
         return {"weight_gradient": self.weight_gradient, "input_gradient": self.input_gradient}
@@ -130,7 +151,7 @@ class AdderConv2d(AdderLayer, OperatorConv2d):
     ) -> Tensor:
         batch = input.unsqueeze(0) if input.dim() == 3 else input
         geometry = (self.stride, padding, self.dilation, self.groups)
-        output = adder_conv2d(batch, weight, *geometry, **self._gradients())
+        output = self._distance(batch, weight, geometry)
         if bias is not None:
             output = output + bias.view(-1, 1, 1)
         return output.squeeze(0) if input.dim() == 3 else output
@@ -162,5 +183,37 @@ class AdderLinear(AdderLayer, nn.Linear):
 
     @one_node
     def forward(self, input: Tensor) -> Tensor:
-        output = adder_linear(input, self._adaptive(self.weight), **self._gradients())
+        weight = self._adaptive(self.weight)
+        if self.squared:
+            images = input.reshape(-1, self.in_features, 1, 1)
+            output = self._distance(images, weight[:, :, None, None])
+            output = output.reshape(*input.shape[:-1], self.out_features)
+        else:
+            output = adder_linear(input, weight, **self._gradients())
         return output if self.bias is None else output + self.bias
+
+
+def squared_distance(
+    input: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    """−½Σ(x − w)² over every window, its derivatives true: [N,C,H,W] → [N,T,H',W'].
+
+    Arguments as :func:`torch.nn.functional.conv2d`'s, whose output sizes it has. As there, padded
+    taps are 0: each contributes −½w². Three sums that nearly cancel are no matter for half
+    precision: under autocast, too, they are float32 at least.
+    """
+    geometry = (stride, padding, dilation)
+    input, weight = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (input, weight))
+    with torch.autocast(input.device.type, enabled=False):
+        return _squared_distance(input, weight, geometry, groups)
+
+
+def _squared_distance(
+    input: Tensor, weight: Tensor, geometry: tuple[Any, Any, Any], groups: int
+) -> Tensor:
+    products = F.conv2d(input, weight, None, *geometry, groups)
+    energy = input.square().unflatten(1, (groups, -1)).sum(2)  # [N,groups,H,W]
+    window = input.new_ones(groups, 1, *weight.shape[2:])
+    energy = F.conv2d(energy, window, None, *geometry, groups)
+    energy = energy.repeat_interleave(len(weight) // groups, 1)
+    return products - (energy + weight.square().sum((1, 2, 3))[:, None, None]) / 2

@@ -1,5 +1,6 @@
 """The one training loop, evaluation, checkpoints, batch-norm re-estimation."""
 
+from saa_lite.train.annealing import Annealing
 from saa_lite.train.backward import backward_pass
 from saa_lite.train.batch_norm import reestimate_batch_norm
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
@@ -11,6 +12,7 @@ from saa_lite.train.method import Method
 from saa_lite.train.schedule import learning_rate
 
 __all__ = [
+    "Annealing",
     "DivergenceError",
     "Method",
     "TrainConfig",
