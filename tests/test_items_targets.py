@@ -15,7 +15,7 @@ from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.targets import adder_layers, build, train_config, training_method
 from saa_lite.nn import AdderConv2d
-from saa_lite.train import train
+from saa_lite.train import Annealing, train
 
 SMOKE = get_item("shiftaddaug/fig4").profiles["smoke"]
 SETTINGS = replace(SMOKE, net_width=4, epochs=2, eta=1.2, channels_last=False)
@@ -96,3 +96,24 @@ def test_the_affine_map_starts_as_the_analytic_one_and_moves_its_centre(
         expected = laplace.ppf(norm.cdf(gain * z.numpy() + offset), scale=scale)
         found = part.frozen().double()
         torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_remedies_are_in_force_where_their_arms_say(digits: ImageSet) -> None:
+    """Each against the arm without it: weights that follow inputs, a ReLU, squares at first."""
+    images = torch.randn(16, 1, 8, 8)
+    plain, normalised = (build(m, SETTINGS, digits, 0) for m in ("adder", "adder-normalised"))
+    before = [layer.weight.detach().clone() for layer in adder_layers(plain)]
+    for net in (plain, normalised):
+        net(images)
+    for own, kept, taken in zip(before, adder_layers(plain), adder_layers(normalised), strict=True):
+        assert torch.equal(own, kept.weight)
+        assert not torch.equal(own, taken.weight)
+    counts = [
+        sum(isinstance(m, nn.ReLU) for m in build(method, MOBILE, digits, 0).modules())
+        for method in ("adder", "adder-rectified")
+    ]
+    assert counts[0] == 0 < counts[1]  # its own activations are ReLU6
+    annealing = training_method("adder-annealed", SETTINGS)
+    assert isinstance(annealing, Annealing)
+    assert [annealing.squared(i, 8) for i in (0, 2, 4, 7)] == [1, 0.5, 0, 0]
+    assert not isinstance(training_method("adder", SETTINGS), Annealing)

@@ -20,6 +20,7 @@ adder-frozen, adder-calm-frozen  control: their adder weights stay where they st
 signs-frozen              control: adder-calm whose adder layers are sums with its fixed signs, ±1
 adder-rectified           remedy: every adder layer of a MobileNet stands behind a ReLU
 adder-annealed            remedy: squared distances give way to absolute ones in the first half
+adder-normalised          remedy: adder weights take the deviation of their inputs in every step
 adder-wide, adder-silent  half of that start each: wider weights alone, silent branches alone
 adder-calm-depthwise      adder-calm with adder layers in the depthwise positions, too
 adder-calm-stem           adder-calm with an adder layer as stem, too
@@ -74,6 +75,8 @@ class Recipe:
             layers convolutions with the signs of these, frozen: what an adder layer computes, up
             to a constant per filter, while its weights lie beyond its inputs.
         rectified: whether adder layers that read linear bottlenecks get a ReLU before them.
+        normalised: whether adder weights take the deviation of their inputs in every step, see
+            :mod:`saa_lite.nn.weight_norm`; of targets trained alone.
         annealed: share of the updates in which squared distances give way to absolute ones, see
             :class:`saa_lite.train.Annealing`; 0 has absolute ones from the start.
         adaptive_lr: of the target's adder layers, see :mod:`saa_lite.nn.adaptive_lr`.
@@ -88,6 +91,7 @@ class Recipe:
     start: Start | None = None
     adders: str = "trained"
     rectified: bool = False
+    normalised: bool = False
     annealed: float = 0.0
     adaptive_lr: str = "step"
 
@@ -141,6 +145,7 @@ RECIPES: dict[str, Recipe] = {
     "signs-frozen": Recipe("adder", start=CALM, adders="signs"),
     "adder-rectified": Recipe("adder", rectified=True),
     "adder-annealed": Recipe("adder", annealed=0.5),
+    "adder-normalised": Recipe("adder", normalised=True),
     "aug-adder-pass": Recipe("adder", REMAPPED, adaptive_lr="pass"),
     "aug-adder-raw-pass": Recipe("adder", {}, adaptive_lr="pass"),
 }

@@ -12,7 +12,7 @@ from saa_lite.data import ImageSet
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.settings import Settings
 from saa_lite.models import calm_start, create_model, describe, rectify_bottlenecks
-from saa_lite.nn import ShiftConv2d, convert
+from saa_lite.nn import ShiftConv2d, convert, normalise_weights
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
 from saa_lite.train import Annealing, Method, TrainConfig
@@ -41,6 +41,8 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
     for layer in adder_layers(target):
         layer.eta, layer.adaptive_lr = settings.eta, recipe.adaptive_lr
         layer.weight.requires_grad_(recipe.adders == "trained")
+    if recipe.normalised:
+        normalise_weights(target)
     if recipe.adders == "signs":
         target = with_signs(target)
     around = augmentation(recipe, settings)

@@ -7,6 +7,7 @@ from saa_lite.nn.binary import BinaryConv2d, BinaryLinear
 from saa_lite.nn.convert import convert
 from saa_lite.nn.factory import KINDS, make_conv, make_linear
 from saa_lite.nn.shift import ShiftConv2d, ShiftLinear, ShiftPSConv2d, ShiftPSLinear
+from saa_lite.nn.weight_norm import normalise_weights
 
 __all__ = [
     "KINDS",
@@ -28,4 +29,5 @@ __all__ = [
     "convert",
     "make_conv",
     "make_linear",
+    "normalise_weights",
 ]
