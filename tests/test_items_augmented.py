@@ -84,7 +84,7 @@ def test_settings_that_came_later_leave_tracked_records_what_they_are(item: str)
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         again = Settings("", "", seeds=1, **values, **LATER)
         assert config_hash(recipe_settings(again)) == known
-        later = {"fan": "wide", "sort_every": 5, "decay_norms": False, "eta": 1.2}
+        later = {"fan": "wide", "sort_every": 5, "decay_norms": False, "eta": 1.2, "mixup": 0.2}
         for name, changed in later.items():
             other = recipe_settings(replace(again, **{name: changed}))
             assert config_hash(other) != known

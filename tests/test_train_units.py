@@ -50,6 +50,7 @@ def seeded() -> Iterator[None]:
         ("amp", "yes", "amp must be True or False"),
         ("seed", -1, "seed must be an integer of at least 0"),
         ("test_every", 0, "test_every must be an integer of at least 1; got 0"),
+        ("mixup", 1.5, r"mixup must be a finite number from 0 to 1; got 1\.5"),
         ("decay_norms", 0, "decay_norms must be True or False; got 0"),
         ("crop_padding", -4, "crop_padding must be an integer of at least 0"),
         ("optimizer", "adam", "optimizer must be one of 'sgd', 'radam'; got 'adam'"),

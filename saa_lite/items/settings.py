@@ -30,6 +30,7 @@ class Settings:
         protocol: what was fixed before the first run, see :mod:`saa_lite.protocols`.
         eta: of all adder layers of the target, whatever they start from: root mean square of the
             gradient that moves an adder weight. 0.2 is AdderNet's, for weights of N(0, 1).
+        mixup: see :class:`saa_lite.train.TrainConfig`; of every pass of a step.
     """
 
     dataset: str
@@ -64,6 +65,7 @@ class Settings:
     rates: tuple[tuple[str, float], ...] = ()
     protocol: str = ""
     eta: float = 0.2
+    mixup: float = 0.0
 
 
 FIRST_LATER = "net_width"

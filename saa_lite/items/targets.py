@@ -125,7 +125,7 @@ def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
     """The recipe that all methods share, but for a rate of their own where one was chosen."""
     names = (
         "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
-        "flip", "decay_norms", "channels_last", "test_every",
+        "flip", "decay_norms", "channels_last", "test_every", "mixup",
     )  # fmt: skip
     options = {name: getattr(settings, name) for name in names}
     return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)

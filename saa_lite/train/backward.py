@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saa_lite.train.mixup import hard
+
 if TYPE_CHECKING:
     from saa_lite.train.run import Run
 
 
 def backward_pass(run: "Run", images: Tensor, labels: Tensor, weight: float = 1.0) -> Tensor:
     """Add the gradient of ``weight`` times the batch's mean loss to every parameter.
+
+    Args:
+        labels: int64 [B], or of mixtures the share of each class, [B,classes]. A mixture counts as
+            right where the class that has most of it comes first.
 
     Returns:
         float64 [3]: summed loss (not weighted), right answers, images.
@@ -26,12 +32,14 @@ def backward_pass(run: "Run", images: Tensor, labels: Tensor, weight: float = 1.
     for x, y in zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
         with torch.autocast(device, half, enabled=config.amp):
             logits = run.model(x)
+            # A network may have more logits than the set has classes.
+            wanted = y if y.dim() == 1 else F.pad(y, (0, logits.shape[1] - y.shape[1]))
             loss = F.cross_entropy(
-                logits, y, label_smoothing=config.label_smoothing, reduction="sum"
+                logits, wanted, label_smoothing=config.label_smoothing, reduction="sum"
             )
         # Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
         scaled = loss / len(labels) if weight == 1.0 else loss * (weight / len(labels))
         run.scaler.scale(scaled).backward()
-        right = (logits.argmax(1) == y).sum()
+        right = (logits.argmax(1) == hard(y)).sum()
         totals += torch.stack([loss.detach().double(), right.double(), right.new_tensor(len(y))])
     return totals

@@ -8,7 +8,7 @@ from typing import Any
 from saa_lite.errors import UsageError, check_choice
 
 OPTIMIZERS = ("sgd", "radam")
-LATER: dict[str, Any] = {"decay_norms": True, "test_every": 1}
+LATER: dict[str, Any] = {"decay_norms": True, "test_every": 1, "mixup": 0.0}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class TrainConfig:
         optimizer: ``"sgd"``, or ``"radam"`` as DeepShift's authors ask for PS (their README).
         test_every: epochs between tests; the last epoch is always tested. Epochs without a test
             have neither ``test_loss`` nor ``test_accuracy`` in the history.
+        mixup: α of mixup from 0 to 1, see :mod:`saa_lite.train.mixup`; 0 mixes nothing.
 
     Raises:
         UsageError: a value outside its range, in one sentence.
@@ -59,6 +60,7 @@ class TrainConfig:
     optimizer: str = "sgd"
     decay_norms: bool = True
     test_every: int = 1
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate", "eval_batch_size", "test_every"):
@@ -76,6 +78,7 @@ class TrainConfig:
         self._check_number("label_smoothing", share, lambda x: 0 <= x < 1)
         below = f"of at least 0 and below epochs={self.epochs}"
         self._check_number("warmup_epochs", below, lambda x: 0 <= x < self.epochs)
+        self._check_number("mixup", "from 0 to 1", lambda x: 0 <= x <= 1)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         self._check_combinations()
 

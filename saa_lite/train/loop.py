@@ -22,6 +22,7 @@ from saa_lite.locks import TRAINING, locked
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.interrupt import stop_on_interrupt
 from saa_lite.train.method import Method
+from saa_lite.train.mixup import mixed
 from saa_lite.train.optimizer import set_learning_rate
 from saa_lite.train.run import Run, seed_step
 
@@ -126,6 +127,9 @@ def train_steps(run: Run) -> Iterator[None]:
 def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
     """One update. Returns float64 [3] per pass: summed loss, right answers, images."""
     run.optimizer.zero_grad()
+    if run.config.mixup:
+        place = (run.config.seed, run.epoch, run.step)
+        images, labels = mixed(images, labels, run.config.mixup, run.num_classes, place)
     totals = run.method.backward(run, images, labels)
     run.scaler.step(run.optimizer)  # adder gradients are normalised in here, once per step
     run.scaler.update()

@@ -44,7 +44,11 @@ class Method:
             )
 
     def backward(self, run: "Run", images: Tensor, labels: Tensor) -> Tensor:
-        """Fill the gradients of one step; float64 [3 · passes]: loss, right answers, images."""
+        """Fill the gradients of one step; float64 [3 · passes]: loss, right answers, images.
+
+        ``images`` and ``labels`` are mixtures where the configuration mixes them, see
+        :func:`saa_lite.train.mixup.mixed`; every pass of a step has the same.
+        """
         return backward_pass(run, images, labels)
 
     def before_test(self, run: "Run") -> None:

@@ -57,6 +57,7 @@ class Run:
         if self.folder is not None:
             check_writable(self.folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
+        self.num_classes = train_set.num_classes
         self.method = method if method is not None else Method()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
