@@ -1,6 +1,6 @@
-"""Claims, verdicts, and items run, resumed and drawn."""
+"""Rows of the scorecard, and items run, resumed and drawn."""
 
-import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,30 +9,28 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from saa_lite.errors import UsageError
-from saa_lite.items.base import Claim, Context, Exact, Item, Samples, built, dataset_label
+from saa_lite.errors import RecordError, UsageError
+from saa_lite.items.base import Claim, Context, Item, Samples, built, dataset_label
 from saa_lite.items.catalogue import CATALOGUE
 from saa_lite.items.claims import CLAIMS
+from saa_lite.items.claims.load import load_claims, parse
 from saa_lite.items.listing import item_status
 from saa_lite.items.registry import get_item, is_built, list_items
 from saa_lite.items.runner import draw_measured, run_item
-from saa_lite.items.select import best_group, paired, single
+from saa_lite.items.select import best_group
 from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record, config_hash, promote, read_records, run_folder
 from saa_lite.records.metrics import METRICS
-from saa_lite.report.scorecard import claim_rows, scorecard_markdown, scorecard_text
-from saa_lite.report.verdict import (
-    CONTRADICTED,
-    DIRECTION,
-    INCONCLUSIVE,
-    NOT_RUN,
-    REPRODUCED,
-    VERDICTS,
-    decide,
-    judge,
-    t_interval,
+from saa_lite.report.protocols import NO_VERDICT
+from saa_lite.report.scorecard import (
+    NEVER,
+    claim_rows,
+    scorecard_markdown,
+    scorecard_text,
+    summary,
 )
+from saa_lite.report.verdict import FAILS, HOLDS, judge
 
 ITEM = "addernet-impacts/fig-loss-cifar10"
 
@@ -41,11 +39,6 @@ ITEM = "addernet-impacts/fig-loss-cifar10"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     return tmp_path
-
-
-def samples(values: list[float], *, published: bool = True, **changes: Any) -> Samples:
-    made = Samples(tuple(values), "points", "above", 0.0, published, "5 epochs")
-    return replace(made, **changes)
 
 
 def record(method: str, seed: int, value: float, **changes: Any) -> Record:
@@ -73,7 +66,7 @@ def record(method: str, seed: int, value: float, **changes: Any) -> Record:
 
 
 def claim(name: str) -> Claim:
-    return next(c for c in CLAIMS if c.id == f"addernet-impacts/{name}")
+    return next(c for c in CLAIMS if c.id == name)
 
 
 def curves(ahead: list[float], **changes: Any) -> list[Record]:
@@ -86,143 +79,140 @@ def curves(ahead: list[float], **changes: Any) -> list[Record]:
     ]
 
 
-def test_interval_against_a_textbook_value() -> None:
-    # n = 3, s = 1: t(0.975, 2) = 4.30265, so the half width is 4.30265 / sqrt(3).
-    low, high = t_interval((1.0, 2.0, 3.0))
-    half = 4.30265 / math.sqrt(3)
-    assert (low, high) == pytest.approx((2 - half, 2 + half), abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict"),
-    [
-        (samples([1.0, 1.1, 0.9, 1.0, 1.2]), REPRODUCED),
-        (samples([1.0, 1.1, 0.9, 1.0, 1.2], published=False), DIRECTION),
-        (samples([1.0, 1.1, 0.9, 1.0]), DIRECTION),
-        (samples([1.0, 1.1, 0.9]), DIRECTION),
-        (samples([1.0, 3.0, 0.2]), INCONCLUSIVE),  # all positive, and yet
-        (samples([1.0, -1.0, 2.0, 0.5, -0.5]), INCONCLUSIVE),
-        (samples([-1.0, -1.1, -0.9]), CONTRADICTED),
-        (samples([-1.0, -1.1, -0.9], holds="below"), DIRECTION),
-        (samples([0.5, 0.6, 0.4], holds="below", threshold=1.0), DIRECTION),
-        (samples([1.5, 1.6, 1.4], holds="below", threshold=1.0), CONTRADICTED),
-        (samples([0.9, 1.1, 1.0], holds="below", threshold=1.0), INCONCLUSIVE),
-        (samples([5.0]), NOT_RUN),
-        (samples([]), NOT_RUN),
-        (samples([0.0, 0.0, 0.0]), INCONCLUSIVE),
-    ],
-)
-def test_verdict_rules(found: Samples, verdict: str) -> None:
-    assert decide(found) == verdict
-
-
-def test_verdicts_are_the_five_agreed_phrases() -> None:
-    assert VERDICTS == (
-        "reproduced",
-        "direction reproduced",
-        "inconclusive (interval spans yes and no)",
-        "contradicted",
-        "not run at this scale",
-    )
-
-
-def test_a_claim_about_the_end_of_training_is_not_judged_by_a_shorter_run() -> None:
-    short = samples([-1.0, -1.1, -0.9], published=False)
-    assert decide(short, only_at_published_setting=True) == NOT_RUN
-    assert decide(short) == CONTRADICTED
-    assert decide(replace(short, published_setting=True), only_at_published_setting=True) == (
-        CONTRADICTED
-    )
-
-
-def test_exact_statements_need_no_seeds() -> None:
-    checks = [record("forward", 0, 1e-15, metric="relative_error", unit="")]
-    assert judge(claim("eq-gradients:definition"), checks).verdict == REPRODUCED
-    checks.append(record("input-gradient", 0, 1e-3, metric="relative_error", unit=""))
-    judged = judge(claim("eq-gradients:definition"), checks)
-    assert judged.verdict == CONTRADICTED
-    assert judged.measured == "at most 1.0e-03"
-    assert isinstance(claim("eq-gradients:definition").samples(checks), Exact)
-
-
-def test_without_records_every_claim_is_not_run_at_this_scale() -> None:
-    assert {row["verdict"] for row in claim_rows()} == {NOT_RUN}
+CLOSE = f"{ITEM}:close"
 
 
 @pytest.mark.parametrize("made", CLAIMS, ids=lambda made: made.id)
-def test_claims_belong_to_items_and_have_their_own_names(made: Claim) -> None:
+def test_rows_belong_to_items_have_their_own_names_and_say_what_they_compute(made: Claim) -> None:
     assert made in CATALOGUE[made.item].claims
-    assert made.id.startswith(made.item + ":")
     assert [other.id for other in CLAIMS].count(made.id) == 1
+    assert len(made.text) <= 60
+    assert made.definition.endswith(".")
+    assert made.published or made.table != "source"
+    assert made.samples([]) is None
+
+
+def test_the_three_tables_have_the_size_that_one_can_read() -> None:
+    sizes = Counter(made.table for made in CLAIMS)
+    assert 25 <= sizes["source"] <= 45
+    assert sizes["check"] <= 25
+    assert sum(made.key for made in CLAIMS) <= 25
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    made = {
+        "id": f"{ITEM}:made", "table": "source", "text": "An adder network learns",
+        "definition": "Test accuracy.", "untestable": "no protocol",
+        "value": ["accuracy", "adder"],
+    }  # fmt: skip
+    return {k: v for k, v in (made | changes).items() if v is not None}
 
 
 @pytest.mark.parametrize(
-    ("name", "metric", "method", "good"),
+    ("changes", "said"),
     [
-        ("eq-gradients:sign-worsens", "sign_cosine_slope", "adder", -0.05),
-        ("fig-features:conv-rays", "cosine_minus_l1_accuracy", "conv", 2.0),
-        ("fig-features:adder-clusters", "cosine_minus_l1_accuracy", "adder", -2.0),
-        ("fig-kernels:adder-laplace", "laplace_advantage", "adder", 0.02),
-        ("fig-kernels:conv-gauss", "laplace_advantage", "conv", -0.02),
+        ({"verdict": "holds"}, "unknown: verdict"),
+        ({"table": "ours"}, "table must be one of source, check, exploration; got 'ours'"),
+        ({"text": "x" * 61}, "the text has 61 characters, 60 are allowed"),
+        ({"untestable": None}, "a source's row says why it is untestable"),
+        ({"untestable": "too hard"}, "a source's row says why"),
+        ({"table": "exploration"}, "a source's row says why"),
+        ({"difference": ["accuracy", "conv", "adder"]}, "one predicate at most"),
+        ({"cells": ["adder-quant/tab1 | ResNet-20 CNN | CIFAR-11"]}, "no published number"),
     ],
 )
-def test_one_method_claims_hold_on_one_side_and_fail_on_the_other(
-    name: str, metric: str, method: str, good: float
-) -> None:
-    def verdict(value: float) -> str:
-        values = [value * factor for factor in (0.99, 1.0, 1.01)]
-        made = [record(method, seed, v, metric=metric) for seed, v in enumerate(values)]
-        return judge(claim(name), made).verdict
-
-    assert verdict(good) == DIRECTION
-    assert verdict(-good) == CONTRADICTED
+def test_a_row_that_does_not_fit_is_refused(changes: dict[str, Any], said: str) -> None:
+    parse(row())
+    with pytest.raises((ValueError, RecordError), match=said):
+        parse(row(**changes))
 
 
-def test_features_count_as_published_only_on_the_whole_of_mnist() -> None:
-    def verdict(**changes: Any) -> str:
-        made = [
-            record("conv", seed, 2 + seed / 10, metric="cosine_minus_l1_accuracy", **changes)
-            for seed in range(5)
-        ]
-        return judge(claim("fig-features:conv-rays"), made).verdict
-
-    whole = {"train_images": 60_000}
-    assert verdict(dataset="mnist", epochs=20, settings=whole) == REPRODUCED
-    assert verdict(dataset="digits", epochs=20, settings=whole) == DIRECTION
-    assert verdict(dataset="mnist", epochs=2, settings=whole) == DIRECTION
-    assert verdict(dataset="mnist", epochs=20, settings={"train_images": 600}) == DIRECTION
+def test_a_torn_file_is_named_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "torn.toml"
+    path.write_text('[[claim]]\nid = "a/b:c"\ntable = "source"\n')
+    with pytest.raises(RecordError, match=r"torn\.toml, a/b:c: 'text'"):
+        load_claims(path)
 
 
-def test_loss_curve_claims_at_the_published_setting() -> None:
-    near = curves([0.8, 0.7, 0.9, 0.8, 0.75])
-    assert judge(claim("fig-loss-cifar10:cnn-ahead"), near).verdict == REPRODUCED
-    assert judge(claim("fig-loss-cifar10:close"), near).verdict == REPRODUCED
-    assert judge(claim("fig-loss-cifar10:learns"), near).verdict == REPRODUCED
-    far = curves([4.0, 4.1, 3.9, 4.0, 4.2])
-    assert judge(claim("fig-loss-cifar10:close"), far).verdict == CONTRADICTED
+def values(made: Claim, records: list[Record]) -> tuple[float, ...]:
+    found = made.samples(records)
+    assert isinstance(found, Samples)
+    return found.values
 
 
-def test_loss_curve_claims_of_a_short_run() -> None:
-    short = curves([4.0, 4.1, 3.9, 4.0, 4.2], epochs=10)
-    assert judge(claim("fig-loss-cifar10:cnn-ahead"), short).verdict == DIRECTION
-    judged = judge(claim("fig-loss-cifar10:close"), short)
-    assert judged.verdict == NOT_RUN
-    assert judged.seeds == 5
-    assert judged.measured == "4.04 points"
-    assert "10 epochs" in judged.budget
-    assert "50,000 images" in judged.budget
+def test_predicates_compute_what_their_names_say() -> None:
+    made = [
+        record(method, seed, value + seed, metric=metric)
+        for (method, metric), value in {
+            ("conv", "accuracy"): 90.0, ("adder", "accuracy"): 80.0, ("binary", "accuracy"): 84.0,
+            ("adder", "loss"): 4.0,
+        }.items()
+        for seed in range(3)
+    ]  # fmt: skip
+
+    def found(**predicate: Any) -> tuple[float, ...]:
+        return values(parse(row(value=None, **predicate)), made)
+
+    assert found(difference=["accuracy", "conv", "adder"]) == (10.0, 10.0, 10.0)
+    terms = [[1, "accuracy", "conv"], [-1, "accuracy", "adder"], [2, "loss", "adder"]]
+    assert found(sum=terms) == (18.0, 20.0, 22.0)
+    assert found(ratio=[["accuracy", "adder"], ["loss", "adder"]]) == (20.0, 81 / 5, 82 / 6)
+    assert found(ahead_of_best=["accuracy", "conv", ["adder", "binary"]]) == (6.0, 6.0, 6.0)
+    assert parse(row(value=None)).samples(made) is None
 
 
-def test_records_of_another_set_never_speak_for_cifar() -> None:
-    shapes = curves([0.8, 0.7, 0.9, 0.8, 0.75], dataset="shapes")
-    assert judge(claim("fig-loss-cifar10:learns"), shapes).verdict == NOT_RUN
+def test_only_records_that_bear_on_a_row_are_looked_at() -> None:
+    asked = parse(row(where={"dataset": "cifar10", "start": "own"}))
+    mine = [record("adder", seed, 50.0 + seed, settings={"start": "own"}) for seed in range(3)]
+    others = [
+        *(replace(r, dataset="cifar100", value=1.0) for r in mine),
+        *(record("adder", seed, 2.0, settings={"start": "narrow"}) for seed in range(5)),
+    ]
+    assert values(asked, [*others, *mine]) == (50.0, 51.0, 52.0)
 
 
-def test_speed_is_judged_by_the_sign_of_the_difference() -> None:
-    slow = curves([-9.0, -8.0, -9.5], metric="latency_ms", unit="ms")
-    assert judge(claim("claim-speed:adder-faster"), slow).verdict == CONTRADICTED
-    fast = curves([9.0, 8.0, 9.5, 9.0, 8.8], metric="latency_ms", unit="ms")
-    assert judge(claim("claim-speed:adder-faster"), fast).verdict == DIRECTION
+def test_what_two_cells_print_is_their_difference_and_one_cell_itself() -> None:
+    gain = claim("shiftaddaug/claim-cifar100:gain")
+    assert gain.published == "71.83 against 69.45 % (+2.38)"
+    assert gain.size == pytest.approx(2.38)
+    three = claim("shiftaddaug-supp/addconv-nas:gain")
+    assert (three.published, three.size) == ("0.43 points", 0.43)
+    assert claim("shiftaddaug-supp/tab3:hybrid").published == "4.39 against 8.69 it/s; slower"
+
+
+def test_a_statement_without_a_protocol_has_an_estimate_and_no_verdict() -> None:
+    judged = judge(claim(CLOSE), curves([4.0, 4.1, 3.9, 4.0, 4.2]))
+    assert (judged.testable, judged.verdict) == ("no: not converged", NO_VERDICT)
+    assert judged.measured == "+4.04 points"
+    assert judged.short == "+4.04 [+3.9, +4.18] points, n = 5"
+    assert "400 epochs, 50,000 images" in judged.budget
+    assert judge(claim(CLOSE), []).measured == NO_VERDICT
+
+
+def test_two_seeds_have_no_interval() -> None:
+    judged = judge(claim(CLOSE), curves([4.0, 9.0]))
+    assert judged.short == "+6.5 points, n = 2"
+    assert judged.interval == NO_VERDICT
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [({}, True), ({"epochs": 10}, False), ({"settings": {"train_images": 10_000}}, False),
+     ({"settings": {}}, False)],
+)  # fmt: skip
+def test_the_published_setting_is_recognised(changes: dict[str, Any], reached: bool) -> None:
+    assert judge(claim(CLOSE), curves([0.8, 0.7, 0.9], **changes)).at_published == reached
+
+
+def test_exact_checks_hold_or_fail() -> None:
+    equations = claim("addernet-impacts/eq-gradients:definition")
+    checks = [record("forward", 0, 1e-15, metric="relative_error", unit="")]
+    judged = judge(equations, checks)
+    assert (judged.verdict, judged.measured, judged.interval) == (HOLDS, "1e-15", "exact")
+    checks.append(record("input-gradient", 0, 1e-3, metric="relative_error", unit=""))
+    judged = judge(equations, checks)
+    assert (judged.verdict, judged.measured) == (FAILS, "0.001")
+    assert judge(equations, []).verdict == NO_VERDICT
 
 
 def test_pairs_are_made_of_equal_seeds_of_one_configuration() -> None:
@@ -233,21 +223,16 @@ def test_pairs_are_made_of_equal_seeds_of_one_configuration() -> None:
         record("adder", 2, 99.0),
         record("adder", 0, 50.0, settings={"train_images": 7}),
     ]
-    found = paired(made, "accuracy", ("conv", "adder"), "above")
-    assert found is not None
-    assert found.values == (5.0,)
-    assert paired(made[:2], "accuracy", ("conv", "adder"), "above") is None
+    assert values(claim(CLOSE), made) == (5.0,)
+    assert claim(CLOSE).samples(made[:2]) is None
 
 
-def test_several_short_runs_weigh_more_than_one_long_and_published_more_than_all() -> None:
+def test_several_short_runs_weigh_more_than_one_long() -> None:
     several = [record("adder", seed, 50.0 + seed, epochs=10) for seed in range(3)]
     long = [record("adder", 0, 80.0, epochs=100, settings={"train_images": 40_000})]
-    found = single([*several, *long], "accuracy", "adder", "above")
-    assert found is not None
-    assert len(found.values) == 3
-    group = best_group([*several, *long], "accuracy", ("adder",), lambda r: r.epochs == 100)
+    group = best_group([*several, *long], "accuracy", ("adder",))
     assert group is not None
-    assert [r.value for r in group.records] == [80.0]
+    assert [r.value for r in group.records] == [50.0, 51.0, 52.0]
 
 
 @dataclass(frozen=True)
@@ -350,12 +335,23 @@ def test_scorecard_puts_published_and_measured_in_different_columns() -> None:
         with from_run.open("a") as file:
             file.write(made.to_line() + "\n")
     promote(ITEM)
-    row = next(r for r in claim_rows() if r["claim"].startswith("The CNN stays ahead"))
-    assert row["published"] == "curves only; adder-quant Table 1: CNN 92.25 %, adder 91.42 %"
-    assert row["measured"] == "+4 points"
-    assert row["verdict"] == DIRECTION
-    assert "1 of 26 items measured" in scorecard_text()
-    assert "| measured |" in scorecard_markdown()
+    found = next(r for r in claim_rows() if r["id"] == CLOSE)
+    assert found["published"] == "92.25 against 91.42 % (+0.83)"
+    assert found["measured"] == "+4 points"
+    assert (found["testable here"], found["verdict"]) == ("no: not converged", NO_VERDICT)
+    text = scorecard_text()
+    assert "1 of 26 items measured" in text
+    assert "+0.83 points" in text
+    assert "measured on: a gpu." in text.lower()
+    assert NEVER in text
+    assert "| measured here |" in scorecard_markdown()
+
+
+def test_without_records_nothing_has_a_verdict() -> None:
+    assert {row["verdict"] for row in claim_rows()} == {NO_VERDICT}
+    said = summary()
+    assert "0 of 26 items measured." in said
+    assert "tested here by a protocol: 0; not: " in said
 
 
 def test_unbuilt_items_and_unknown_profiles_are_refused() -> None:

@@ -40,7 +40,6 @@ def test_item_runs_records_and_draws():
     assert {r.settings["threads"] for r in records} == {torch.get_num_threads()}
     (claim,) = item.claims
     assert claim.samples(records).values == pytest.approx((4.0,))
-    assert claim.samples(records).holds == "below"
     assert item.draw is not None
     (axis,) = item.draw(records, []).axes
     assert axis.get_title(loc="left") == "2 images: adder ÷ CNN = 3.0"

@@ -13,7 +13,7 @@ from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.records import Record
-from saa_lite.report.verdict import CONTRADICTED, REPRODUCED, judge
+from saa_lite.report.verdict import FAILS, HOLDS, judge
 from saa_lite.viz import overhead as pictures
 from saa_lite.viz.panel import default_state, png
 
@@ -80,7 +80,7 @@ def test_item_runs_judges_and_draws(records: list[Record]) -> None:
     assert missed["by input size"] > 0
     verdicts = {claim.id.partition(":")[2]: judge(claim, records).verdict for claim in item.claims}
     assert verdicts == {
-        "ratio": REPRODUCED, "count": REPRODUCED, "equation-2": CONTRADICTED, "little": REPRODUCED,
+        "ratio": HOLDS, "count": HOLDS, "equation-2": FAILS, "little": HOLDS,
     }  # fmt: skip
     figure = item.draw(records, [])
     assert png(figure).startswith(b"\x89PNG")

@@ -11,7 +11,7 @@ from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import fig1
 from saa_lite.records import Record
-from saa_lite.report.verdict import CONTRADICTED, REPRODUCED, judge
+from saa_lite.report.verdict import FAILS, HOLDS, judge
 
 ITEM = "shiftaddaug/fig1"
 
@@ -46,8 +46,8 @@ def test_drawn_and_judged(records: list[Record]) -> None:
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles[1] == "largest difference: 0"
     item = get_item(ITEM)
-    assert {judge(c, records).verdict for c in item.claims} == {REPRODUCED}
+    assert {judge(c, records).verdict for c in item.claims} == {HOLDS}
     worse = [replace(r, value=1e-7) if r.metric == "export_difference" else r for r in records]
-    assert judge(claim(item, "equal"), worse).verdict == CONTRADICTED
+    assert judge(claim(item, "equal"), worse).verdict == FAILS
     fat = [replace(r, value=r.value + 1) if r.metric == "exported_bytes" else r for r in records]
-    assert judge(claim(item, "size"), fat).verdict == CONTRADICTED
+    assert judge(claim(item, "size"), fat).verdict == FAILS

@@ -13,7 +13,7 @@ from saa_lite.items.recipes import RECIPES
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import fig4
-from saa_lite.report.verdict import CONTRADICTED, DIRECTION, INCONCLUSIVE, NOT_RUN, judge
+from saa_lite.report.verdict import judge
 
 ITEM = "shiftaddaug/fig4"
 MEANS = {"shift": 80.0, "aug-shift": 84.0, "conv": 90.0, "netaug": 91.0, "remap-shift": 79.0}
@@ -73,17 +73,18 @@ def test_nothing_to_compare_is_refused() -> None:
 
 def test_claims() -> None:
     item = get_item(ITEM)
-    verdicts = {
-        name: judge(claim(item, name), records()).verdict
-        for name in ("together", "netaug", "remap-alone", "more-than-netaug", "depth")
+    found = {
+        name: judge(claim(item, name), records()).estimate
+        for name in ("together", "netaug", "remap-alone", "more-than-netaug")
     }
-    assert verdicts == {
-        "together": DIRECTION,
-        "netaug": DIRECTION,
-        "remap-alone": INCONCLUSIVE,
-        "more-than-netaug": DIRECTION,
-        "depth": NOT_RUN,
-    }
-    worse = [replace(r, value=r.value - 9) if r.method == "aug-shift" else r for r in records()]
-    spread = [replace(r, value=r.value + 0.1 * r.seed**2) for r in worse]
-    assert judge(claim(item, "together"), spread).verdict == CONTRADICTED
+    assert {name: estimate.mean for name, estimate in found.items()} == pytest.approx(
+        {
+            "together": 4.0,
+            "netaug": 1.0,
+            "remap-alone": -1 + 3.5 / 3 - 0.1,
+            "more-than-netaug": 3.0,
+        }
+    )
+    low, high = found["remap-alone"].interval
+    assert low < 0 < high
+    assert judge(claim(item, "depth"), records()).estimate is None

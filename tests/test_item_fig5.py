@@ -12,7 +12,8 @@ from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import fig5
 from saa_lite.published import find_published, load_published
 from saa_lite.records import Record, config_hash
-from saa_lite.report.verdict import CONTRADICTED, NOT_RUN, REPRODUCED, judge
+from saa_lite.report.protocols import NO_VERDICT
+from saa_lite.report.verdict import FAILS, HOLDS, judge
 from saa_lite.viz import energy as pictures
 from saa_lite.viz.costs import accountings_figure, layers_figure
 from saa_lite.viz.panel import default_state, png
@@ -70,18 +71,19 @@ def test_records_say_how_far_another_split_would_move_them(records: list[Record]
 
 def test_ranking_and_saving_are_judged(records: list[Record]) -> None:
     verdicts = {c.id.partition(":")[2]: judge(c, records).verdict for c in get_item(ITEM).claims}
-    assert {verdicts[f"ranking-{name}"] for name in "BC"} == {REPRODUCED}
-    assert verdicts["ranking-A"] == CONTRADICTED  # the adder is cheapest if every layer adds
-    assert {verdicts[f"saving-{name}"] for name in "ABC"} == {NOT_RUN}  # that is MobileNetV3's
+    assert {verdicts[f"ranking-{name}"] for name in "BC"} == {HOLDS}
+    assert verdicts["ranking-A"] == FAILS  # the adder is cheapest if every layer adds
+    assert {verdicts[f"saving-{name}"] for name in "ABC"} == {NO_VERDICT}  # that is MobileNetV3's
 
 
 def test_a_ranking_must_hold_for_both_choices_of_layers(records: list[Record]) -> None:
     claim = next(c for c in get_item(ITEM).claims if c.id.endswith("ranking-A"))
     one = [record for record in records if record.settings["layers"] == "registered"]
-    assert judge(claim, one).verdict == REPRODUCED
+    assert judge(claim, one).verdict == HOLDS
     judged = judge(claim, records)
-    assert judged.measured.startswith("1 of 2 cases; MobileNetV2, every layer converted: adder 0.6")
-    assert judge(claim, [r for r in records if r.method != "adder"]).verdict == NOT_RUN
+    assert judged.measured == "1 of 2 cases"
+    assert judged.why.startswith("MobileNetV2, every layer converted: adder 0.6")
+    assert claim.samples([r for r in records if r.method != "adder"]) is None
 
 
 def energy_record(method: str, accounting: str, mj: float) -> Record:
@@ -94,7 +96,7 @@ def energy_record(method: str, accounting: str, mj: float) -> Record:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.528, REPRODUCED), (1.18, CONTRADICTED)])
+@pytest.mark.parametrize(("shift", "verdict"), [(0.528, HOLDS), (1.18, FAILS)])
 def test_saving_claim(shift: float, verdict: str) -> None:
     found = [energy_record("conv", "A", 1.744), energy_record("shift", "A", shift)]
     claim = next(c for c in get_item(ITEM).claims if c.id.endswith("saving-A"))

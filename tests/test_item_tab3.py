@@ -13,7 +13,8 @@ from saa_lite.items.shiftaddaug_supp import tab3
 from saa_lite.items.table import Table
 from saa_lite.published import load_published
 from saa_lite.records import Record, config_hash
-from saa_lite.report.verdict import CONTRADICTED, DIRECTION, NOT_RUN, judge
+from saa_lite.report.protocols import NO_VERDICT
+from saa_lite.report.verdict import FAILS, HOLDS, judge
 
 ITEM = "shiftaddaug-supp/tab3"
 SECONDS = {
@@ -97,18 +98,22 @@ def test_claims_on_time_and_memory() -> None:
         for metric, value in (("slowdown", slowdown), ("predicted_slowdown", 6.4))
         for seed in range(3)
     ]
-    verdicts = {c.id.partition(":")[2]: judge(c, records).verdict for c in item.claims}
-    assert verdicts == {
-        "hybrid": DIRECTION,
-        "hybrid-add": DIRECTION,
-        "augmented": DIRECTION,
-        "layers": CONTRADICTED,
-        "arithmetic-netaug": DIRECTION,
-        "arithmetic-aug-shift": DIRECTION,
-        "arithmetic-aug-adder": CONTRADICTED,
-        "memory": NOT_RUN,
-        "memory-pass": NOT_RUN,
-    }
+    found = {c.id.partition(":")[2]: judge(c, records).estimate for c in item.claims}
+    means = {name: estimate.mean for name, estimate in found.items() if estimate}
+    assert means == pytest.approx(
+        {
+            "hybrid": 0.4,
+            "hybrid-add": 3.5,
+            "augmented": 5.3,
+            "layers": -7.4,
+            "arithmetic-netaug": 6.51 / 6.41,
+            "arithmetic-aug-shift": 6.91 / 6.41,
+            "arithmetic-aug-adder": 10.41 / 6.41,
+        },
+        rel=1e-4,
+    )
+    assert found["arithmetic-aug-adder"].reference == 1.5
+    assert {name for name, estimate in found.items() if not estimate} == {"memory", "memory-pass"}
 
 
 AUGMENTED = ("netaug", "aug-shift", "aug-adder")
@@ -135,13 +140,13 @@ def memory(
 @pytest.mark.parametrize(
     ("records", "verdict"),
     [
-        (memory(), DIRECTION),  # one machine: no more than that
-        (memory(worst=111.0), CONTRADICTED),
-        (memory(largest=111.0), CONTRADICTED),  # the other use is the worse one
-        (memory(steps=6), NOT_RUN),
-        (memory(methods=AUGMENTED[:2]), NOT_RUN),
-        (memory(methods=AUGMENTED[:2]) + memory(steps=200, methods=AUGMENTED[2:]), NOT_RUN),
-        ([r for r in memory() if r.metric != "training_memory_mb"], NOT_RUN),  # the easier half
+        (memory(), HOLDS),
+        (memory(worst=111.0), FAILS),
+        (memory(largest=111.0), FAILS),  # the other use is the worse one
+        (memory(steps=6), NO_VERDICT),
+        (memory(methods=AUGMENTED[:2]), NO_VERDICT),
+        (memory(methods=AUGMENTED[:2]) + memory(steps=200, methods=AUGMENTED[2:]), NO_VERDICT),
+        ([r for r in memory() if r.metric != "training_memory_mb"], NO_VERDICT),  # the easier half
     ],
 )
 def test_claim_on_memory(records: list[Record], verdict: str) -> None:
@@ -151,9 +156,7 @@ def test_claim_on_memory(records: list[Record], verdict: str) -> None:
 def test_claims_on_memory_name_the_worst_and_their_need() -> None:
     item = get_item(ITEM)
     said = judge(claim(item, "memory"), memory(worst=110.0))
-    assert (said.verdict, said.measured) == (
-        DIRECTION,
-        "at most 1.10 times (AugAdd, as training runs)",
-    )
+    assert (said.verdict, said.measured) == (HOLDS, "1.10 times")
+    assert said.why.startswith("the worst is AugAdd, as training runs")
     stricter = judge(claim(item, "memory-pass"), memory(worst=110.0))
-    assert stricter.verdict == CONTRADICTED
+    assert stricter.verdict == FAILS

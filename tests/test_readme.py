@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from saa_lite.errors import UsageError
+from saa_lite.items.claims import CLAIMS
+from saa_lite.items.claims.load import SOURCES
+from saa_lite.report.pages import scorecard_file, source_file
 from saa_lite.report.readme import BLOCKS, HEADLINES, marks, updated
-from saa_lite.report.scorecard import claim_rows, scorecard_file
+from saa_lite.report.scorecard import scorecard_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,12 +57,20 @@ def test_python_it_shows_runs(code: str, tmp_path: Path, monkeypatch: pytest.Mon
     exec(compile(code, "README.md", "exec"), {})
 
 
-def test_headlines_are_claims() -> None:
-    claims = {row["id"] for row in claim_rows()}
-    assert [name for name in HEADLINES if name not in claims] == []
+def test_headlines_are_few_and_claims() -> None:
+    assert 6 <= len(HEADLINES) <= 10
+    assert set(HEADLINES) <= {claim.id for claim in CLAIMS}
 
 
-def test_the_whole_scorecard_is_that_of_the_tracked_records() -> None:
-    assert (ROOT / "figures" / "scorecard.md").read_text(encoding="utf-8") == scorecard_file(), (
-        "run: saa-lite figures"
-    )
+def test_the_scorecard_is_that_of_the_tracked_records_and_fits_a_screen_or_three() -> None:
+    page = (ROOT / "figures" / "scorecard.md").read_text(encoding="utf-8")
+    assert page == scorecard_file(), "run: saa-lite figures"
+    assert len(page.splitlines()) < 130
+    assert len(scorecard_text().splitlines()) < 120
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_page_of_a_source_is_that_of_the_tracked_records(source: str) -> None:
+    page = ROOT / "figures" / source / "claims.md"
+    assert page.read_text(encoding="utf-8") == source_file(source), "run: saa-lite figures"
+    assert ("![" in page.read_text()) == (page.parent / "forest.png").is_file()

@@ -1,17 +1,13 @@
-"""``saa-lite scorecard``: published beside measured, and the computed verdicts."""
+"""``saa-lite scorecard``: published beside measured, testable or not, and the verdicts."""
 
 from argparse import Namespace
 
 from saa_lite.cli.output import show_json
 from saa_lite.errors import UsageError
 from saa_lite.items.listing import item_rows
+from saa_lite.report.pages import number_rows
 from saa_lite.report.readme import update
-from saa_lite.report.scorecard import (
-    claim_rows,
-    number_rows,
-    scorecard_markdown,
-    scorecard_text,
-)
+from saa_lite.report.scorecard import claim_rows, scorecard_markdown, scorecard_text
 from saa_lite.report.tables import markdown_table, text_table
 
 

@@ -52,50 +52,63 @@ Run = Callable[[Any, "Context"], Iterator[Record]]
 
 @dataclass(frozen=True)
 class Samples:
-    """One number per seed, and the side of ``threshold`` on which the claim holds.
+    """One number per seed, and the records behind them.
 
-    For a comparison of two methods each value is the paired difference of one seed.
+    For a comparison of two methods each value is the paired difference of one seed. ``reference``
+    is the number that the statement is about, mostly 0.
     """
 
     values: tuple[float, ...]
     unit: str
-    holds: Literal["above", "below"]
-    threshold: float
-    published_setting: bool
-    budget: str
+    records: tuple[Record, ...]
+    reference: float = 0.0
 
 
 @dataclass(frozen=True)
 class Exact:
-    """A statement without chance in it: either it holds or it does not.
-
-    ``everywhere``: it holds or not in any setting, as an equation does; a number that depends on
-    the machine does not reach *reproduced*.
-    """
+    """A statement without chance in it: either it holds or it does not."""
 
     holds: bool
     measured: str
-    budget: str
-    everywhere: bool = True
+    detail: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a paper as a predicate over records; ``report/verdict.py`` judges it.
+    """A row of the scorecard: a statement of a source, an exact check, or a comparison of ours.
 
-    ``published`` is what the paper prints, ``published_setting`` where it says it holds.
-    ``samples`` returns None where the records do not bear on the claim.
-    ``only_at_published_setting``: the statement is about the end of the published training, so a
-    shorter run neither supports nor contradicts it.
+    Read from ``published/claims/``, see :mod:`saa_lite.items.claims`; judged by
+    :mod:`saa_lite.report.verdict`.
+
+    Attributes:
+        table: ``"source"``, ``"check"`` or ``"exploration"``.
+        text: at most 60 characters; ``definition`` says what is computed.
+        published: what the source prints, ``size`` the same as one number, if it is one, and
+            ``setting`` where it says it holds; ``at`` is that setting, as far as it is known, in
+            fields and settings of a record: equal for names, at least as much for numbers.
+        untestable: why a source's statement has no verdict while no protocol bears on it;
+            ``because`` in a sentence.
+        key: whether short tables show an exploration.
+        samples: what records say of it; None where they do not bear on it.
     """
 
     id: str
+    table: Literal["source", "check", "exploration"]
     text: str
-    item: str
-    published: str
-    published_setting: str
+    definition: str
     samples: Callable[[list[Record]], Samples | Exact | None]
-    only_at_published_setting: bool = False
+    published: str = ""
+    size: float | None = None
+    setting: str = ""
+    at: Mapping[str, Any] = field(default_factory=dict)
+    untestable: str = ""
+    because: str = ""
+    key: bool = False
+
+    @property
+    def item(self) -> str:
+        """Id of the item it belongs to."""
+        return self.id.partition(":")[0]
 
 
 @dataclass(frozen=True)

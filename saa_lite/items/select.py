@@ -6,14 +6,12 @@ same seed differ in the method alone.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Exact, Samples
+from saa_lite.items.base import Samples
 from saa_lite.records import Record
 
-AtPublished = Callable[[Record], bool]
 ENOUGH = 3  # seeds
 
 
@@ -34,16 +32,11 @@ class Group:
         return sorted(set.intersection(*runs))
 
 
-def best_group(
-    records: Iterable[Record],
-    metric: str,
-    methods: Sequence[str],
-    at_published: AtPublished = lambda record: False,
-) -> Group | None:
+def best_group(records: Iterable[Record], metric: str, methods: Sequence[str]) -> Group | None:
     """The group that says most about ``metric`` of ``methods``; None where none has them all.
 
-    Published setting first, then enough seeds for an interval, then the longest training. Three
-    are enough: Student's t gives two an interval that is three times as wide at the same spread.
+    Enough seeds for an interval first, then the longest training. Three are enough: Student's t
+    gives two an interval that is three times as wide at the same spread.
     """
     found: dict[tuple[str, str, str], dict[str, dict[int, Record]]] = defaultdict(dict)
     for record in records:
@@ -52,7 +45,7 @@ def best_group(
             group.setdefault(record.method, {})[record.seed] = record
     groups = [Group(by_method) for by_method in found.values()]
     able = [group for group in groups if group.seeds(methods)]
-    return max(able, key=lambda group: _weight(group, methods, at_published), default=None)
+    return max(able, key=lambda group: _weight(group, methods), default=None)
 
 
 def one_configuration(
@@ -85,13 +78,10 @@ def _configuration(record: Record) -> tuple[str, str, str]:
     return record.dataset, record.model, record.config_hash
 
 
-def _weight(
-    group: Group, methods: Sequence[str], at_published: AtPublished
-) -> tuple[bool, int, int, int, str]:
+def _weight(group: Group, methods: Sequence[str]) -> tuple[int, int, int, str]:
     compared = [record for record in group.records if record.method in methods]
     seeds = len(group.seeds(methods))
     return (
-        all(map(at_published, compared)),
         min(seeds, ENOUGH),
         max(map(training_length, compared)),
         seeds,
@@ -110,101 +100,67 @@ def training_length(record: Record) -> int:
 
 
 def budget(records: Sequence[Record]) -> str:
-    """What the records cost: epochs, training images, data set, hardware."""
+    """What the records cost: epochs, training images, data set, network."""
     first = records[0]
     parts = [f"{first.epochs} epochs"] if first.epochs else []
     if "train_images" in first.settings:
         parts.append(f"{train_images(first):,} images")
-    devices = sorted({record.device for record in records})
-    return ", ".join([*parts, first.dataset, first.model, " and ".join(devices)])
+    return ", ".join([*parts, first.dataset, first.model])
 
 
-def paired(
-    records: Iterable[Record],
-    metric: str,
-    methods: tuple[str, str],
-    holds: Literal["above", "below"],
-    *,
-    threshold: float = 0.0,
-    at_published: AtPublished = lambda record: False,
-) -> Samples | None:
-    """Difference ``metric(methods[0]) − metric(methods[1])`` per seed, from the best group."""
-    group = best_group(records, metric, methods, at_published)
-    if group is None:
-        return None
-    first, second = (group.by_method[method] for method in methods)
-    seeds = group.seeds(methods)
-    values = tuple(first[seed].value - second[seed].value for seed in seeds)
-    used = [runs[seed] for runs in (first, second) for seed in seeds]
-    return _samples(values, used, holds, threshold, at_published)
+Term = tuple[float, str, str]
+"""Factor, metric and method."""
 
 
-def single(
-    records: Iterable[Record],
-    metric: str,
-    method: str,
-    holds: Literal["above", "below"],
-    *,
-    threshold: float = 0.0,
-    at_published: AtPublished = lambda record: False,
-) -> Samples | None:
-    """``metric`` of one method per seed, from the best group."""
-    group = best_group(records, metric, (method,), at_published)
-    if group is None:
-        return None
-    used = [group.by_method[method][seed] for seed in group.seeds((method,))]
-    values = tuple(record.value for record in used)
-    return _samples(values, used, holds, threshold, at_published)
+def combined(records: Iterable[Record], terms: Sequence[Term]) -> Samples | None:
+    """Σ factor · metric(method) per seed, from the group that says most about the first metric.
 
-
-def combined(
-    records: Iterable[Record],
-    terms: Sequence[tuple[int, str, str]],
-    holds: Literal["above", "below"],
-    *,
-    threshold: float = 0.0,
-    at_published: AtPublished = lambda record: False,
-) -> Samples | None:
-    """Σ factor · metric(method) per seed; the best group of the first term's metric is taken.
-
-    Args:
-        terms: (factor, metric, method), at least two, for differences across metrics.
+    One term is a value, two of opposite sign are a paired difference.
     """
+    return _per_seed(
+        records,
+        terms,
+        lambda values: sum(f * v for (f, _, _), v in zip(terms, values, strict=True)),
+    )
+
+
+def ratio(records: Iterable[Record], above: Term, below: Term) -> Samples | None:
+    """metric(method) over metric(method) per seed, in times; factors do not count.
+
+    The interval is of the arithmetic mean, so that its lower end may be below 0.
+    """
+    found = _per_seed(records, (above, below), lambda values: values[0] / values[1])
+    return found and replace(found, unit="times", reference=1.0)
+
+
+def ahead_of_best(
+    records: Iterable[Record], metric: str, first: str, others: Sequence[str]
+) -> Samples | None:
+    """``metric`` of the first method minus that of whichever other is best on that seed."""
+    terms = [(1.0, metric, method) for method in (first, *others)]
+    return _per_seed(records, terms, lambda values: values[0] - max(values[1:]))
+
+
+def _per_seed(
+    records: Iterable[Record], terms: Sequence[Term], value: Callable[[list[float]], float]
+) -> Samples | None:
+    """``value`` of the terms' numbers, for every seed that has them all."""
     known = list(records)
-    group = best_group(known, terms[0][1], [method for _, _, method in terms], at_published)
+    of_first = [method for _, metric, method in terms if metric == terms[0][1]]
+    group = best_group(known, terms[0][1], of_first)
     if group is None:
         return None
     chosen = _configuration(group.records[0])
     found = {(r.metric, r.method, r.seed): r for r in known if _configuration(r) == chosen}
-    per_seed = [
-        [(factor, found.get((metric, method, seed))) for factor, metric, method in terms]
+    rows = [
+        [found.get((metric, method, seed)) for _, metric, method in terms]
         for seed in sorted({record.seed for record in group.records})
     ]
-    whole = [[(f, r) for f, r in row if r is not None] for row in per_seed]
-    whole = [row for row in whole if len(row) == len(terms)]
+    whole = [[r for r in row if r is not None] for row in rows if None not in row]
     if not whole:
         return None
-    values = tuple(sum(factor * record.value for factor, record in row) for row in whole)
-    used = [record for row in whole for _, record in row]
-    return _samples(values, used, holds, threshold, at_published)
-
-
-def exact(records: Iterable[Record], metric: str, bound: float) -> Exact | None:
-    """Whether every record of ``metric`` stays at or below ``bound``; no chance is involved."""
-    used = [record for record in records if record.metric == metric]
-    if not used:
-        return None
-    worst = max(record.value for record in used)
-    return Exact(worst <= bound, f"at most {worst:.1e}", f"{len(used)} checks")
-
-
-def _samples(
-    values: tuple[float, ...],
-    used: Sequence[Record],
-    holds: Literal["above", "below"],
-    threshold: float,
-    at_published: AtPublished,
-) -> Samples:
-    unit = "points" if used[0].unit == "%" and len(used) > len(values) else used[0].unit
-    published = all(map(at_published, used))
-    return Samples(values, unit, holds, threshold, published, budget(used))
+    used = [record for row in whole for record in row]
+    unit = "points" if used[0].unit == "%" and len(terms) > 1 else used[0].unit
+    return Samples(
+        tuple(value([record.value for record in row]) for row in whole), unit, tuple(used)
+    )

@@ -26,6 +26,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy_reestimated",
         "test_loss",
         "train_accuracy",
+        "train_accuracy_reestimated",
         "diverged_epoch",
         "slowdown",
     ),

@@ -1,142 +1,215 @@
-"""Tables of the scorecard, from published numbers and tracked records alone.
+"""The scorecard, from published numbers, protocols and tracked records alone.
 
-Published and measured numbers stand in different columns, always.
+Three tables: statements of the sources, exact checks, and explorations of ours. Published and
+measured numbers stand in different columns, always, and so do "can it be tested here?" and the
+verdict. What does not fit here is in :mod:`saa_lite.report.pages`.
 """
 
-import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from saa_lite.items.base import Item
-from saa_lite.items.interval import t_interval
+from saa_lite.items.claims import CLAIMS
+from saa_lite.items.claims.load import SOURCES
 from saa_lite.items.listing import item_rows
-from saa_lite.items.registry import get_item, list_items
-from saa_lite.items.select import training_length
-from saa_lite.published import PublishedNumber, load_published
+from saa_lite.items.registry import find_item, list_items
+from saa_lite.protocols import list_protocols
 from saa_lite.records import Record, measured_records
+from saa_lite.report.protocols import YES, Judged, judge_item
 from saa_lite.report.tables import markdown_table, text_table
-from saa_lite.report.verdict import judge
+from saa_lite.report.verdict import HOLDS, Judgement, judge, judge_contrast
 
 Rows = list[dict[str, Any]]
+Tables = dict[str, list[Judgement]]
+SOURCE, CHECK, EXPLORATION = "source", "check", "exploration"
+TITLES = {
+    SOURCE: "Statements of the sources",
+    CHECK: "Exact checks",
+    EXPLORATION: "Explorations of ours: looked at afterwards, no verdict",
+}
+NEVER = "No claim about a training was tested at its published setting."
+
+
+def judgements(sources: Sequence[str] = SOURCES) -> Tables:
+    """The rows of the three tables, in the order of the sources.
+
+    A statement on which contrasts of protocols bear has one row per contrast; contrasts that bear
+    on none stand behind their source's statements.
+    """
+    found: Tables = {SOURCE: [], CHECK: [], EXPLORATION: []}
+    contrasts = judged_contrasts()
+    records: dict[str, list[Record]] = {}
+    for source in sources:
+        for claim in (claim for claim in CLAIMS if _source(claim.item) == source):
+            if claim.item not in records:
+                records[claim.item] = measured_records(claim.item)
+            rows = [judge_contrast(judged, claim) for judged in contrasts[claim.id]]
+            found[claim.table] += rows or [judge(claim, records[claim.item])]
+        loose = (judged for judged in contrasts[""] if _source(judged.protocol.item) == source)
+        found[SOURCE] += [judge_contrast(judged, None) for judged in loose]
+    return found
+
+
+def judged_contrasts() -> dict[str, list[Judged]]:
+    """The contrasts of all protocols, by the claim they bear on; empty, on none."""
+    found: dict[str, list[Judged]] = defaultdict(list)
+    for item in list_items():
+        if list_protocols(item.id):
+            for judged in judge_item(item.id, measured_records(item.id)):
+                found[judged.contrast.claim].append(judged)
+    return found
 
 
 def claim_rows() -> Rows:
-    """One row per claim: published, measured, seeds, 95 % interval, budget, verdict."""
-    rows = []
-    for item in list_items():
-        records = measured_records(item.id) if item.claims else []
-        for judgement in (judge(claim, records) for claim in item.claims):
-            claim = judgement.claim
-            rows.append(
-                {
-                    "id": claim.id,
-                    "claim": claim.text,
-                    "item": claim.item,
-                    "published": claim.published,
-                    "published setting": claim.published_setting,
-                    "measured": judgement.measured,
-                    "seeds": judgement.seeds or None,
-                    "95 % interval": judgement.interval,
-                    "budget": judgement.budget,
-                    "verdict": judgement.verdict,
-                }
-            )
-    return rows
+    """Every row of the three tables, with all that is known of it."""
+    return [
+        {
+            "id": row.id,
+            "table": table,
+            "item": row.claim.item if row.claim else None,
+            "statement": row.text,
+            "definition": row.claim.definition if row.claim else None,
+            "published": row.published or None,
+            "published setting": row.claim.setting if row.claim else None,
+            "measured": row.measured,
+            "95 % interval": row.interval,
+            "seeds": row.seeds or None,
+            "budget": row.budget or None,
+            "device": ", ".join(row.devices) or None,
+            "testable here": row.testable,
+            "why": row.why or None,
+            "verdict": row.verdict,
+        }
+        for table, rows in judgements().items()
+        for row in rows
+    ]
 
 
-def number_rows() -> Rows:
-    """One row per published number, with ours beside it where an item says which records match."""
-    rows = []
-    for item in (get_item(listed.id) for listed in list_items()):
-        records = measured_records(item.id)
-        for number in load_published(item.id, related=True):
-            rows.append({**_published_cells(number), **_measured_cells(item, number, records)})
-    return rows
-
-
-def _published_cells(number: PublishedNumber) -> dict[str, Any]:
-    where = "related: " if number.related else ""
-    return {
-        "item": number.item,
-        "number": f"{number.row}, {number.column}".rstrip(", "),
-        "where": where + number.locator,
-        "published": f"{number.printed} {number.unit}",
-    }
-
-
-def _measured_cells(item: Item, number: PublishedNumber, records: list[Record]) -> dict[str, Any]:
-    """Mean over seeds of the longest matching run, or dashes."""
-    found = [r for r in records if item.matches is not None and item.matches(number, r)]
-    if not found:
-        return dict.fromkeys(("measured", "seeds", "95 % interval", "epochs", "device"))
-    longest = max(found, key=lambda record: (training_length(record), record.created))
-    values = tuple(r.value for r in found if r.config_hash == longest.config_hash)
-    mean = math.fsum(values) / len(values)
-    low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)
-    return {
-        "measured": f"{mean:.4g} {longest.unit}",
-        "seeds": len(values),
-        "95 % interval": f"[{low:.4g}, {high:.4g}]" if len(values) > 1 else None,
-        "epochs": longest.epochs or None,
-        "device": longest.device,
-    }
-
-
-def summary() -> str:
-    """How many items are measured and how the claims fare, in one line each."""
-    items, claims = item_rows(), claim_rows()
+def summary(found: Tables | None = None) -> str:
+    """How many items are measured and how the rows of the three tables fare, in short sentences."""
+    items, found = item_rows(), judgements() if found is None else found
     measured = sum(row["status"] == "measured" for row in items)
-    verdicts = [row["verdict"] for row in claims]
-    counted = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts))]
-    return f"{measured} of {len(items)} items measured; claims: {', '.join(counted)}"
+    rows = found[SOURCE]
+    tested = [row for row in rows if row.testable == YES]
+    not_yet = Counter(row.testable for row in rows if row.testable != YES)
+    verdicts = Counter(row.verdict for row in tested)
+    held = sum(row.verdict == HOLDS for row in found[CHECK])
+    checked = sum(bool(row.exact) for row in found[CHECK])
+    sentences = [
+        f"{measured} of {len(items)} items measured.",
+        f"Statements of the sources: {len(rows)}; tested here by a protocol: {len(tested)}"
+        + (f" ({_counted(verdicts)})" if tested else "")
+        + f"; not: {len(rows) - len(tested)} ({_counted(not_yet)}).",
+        f"Exact checks: {held} hold, {checked - held} fail.",
+        f"Explorations without a verdict: {len(found[EXPLORATION])}.",
+    ]
+    if not any(row.at_published for row in tested):
+        sentences.append(NEVER)
+    return " ".join(sentences)
 
 
 def scorecard_text() -> str:
-    """The scorecard for a terminal: items, claims and a summary."""
-    items = [
-        {key: row[key] for key in ("id", "title", "status", "measured")} for row in item_rows()
-    ]
-    return f"{text_table(items)}\n\n{_claims_text(claim_rows())}\n\n{summary()}"
+    """The three short tables for a terminal, and the summary."""
+    found = judgements()
+    tables = [f"{TITLES[table]}\n\n{text_table(rows)}" for table, rows in short(found).items()]
+    return "\n\n".join([*tables, machines(found), summary(found)])
 
 
 def scorecard_markdown() -> str:
-    """The scorecard as Markdown: items, claims and a summary."""
-    claims = _without(claim_rows(), "id")
-    return f"{markdown_table(_item_cells())}\n{markdown_table(claims)}\n{summary()}\n"
+    """The same as Markdown."""
+    found = judgements()
+    tables = [
+        f"## {TITLES[table]}\n\n{markdown_table(rows)}" for table, rows in short(found).items()
+    ]
+    return "\n".join([*tables, f"{machines(found)}\n", f"{summary(found)}\n"])
 
 
-def scorecard_file() -> str:
-    """The whole scorecard as the page ``figures/scorecard.md``, published numbers included."""
-    return (
-        "# Scorecard\n\nGenerated by `saa-lite figures` from published and tracked numbers.\n\n"
-        f"{summary()}.\n\n"
-        f"## Claims\n\n{markdown_table(_without(claim_rows(), 'id'))}\n"
-        f"## Items\n\n{markdown_table(_item_cells())}\n"
-        f"## Every published number\n\n{markdown_table(number_rows())}"
+def item_judgements(item_id: str) -> Tables:
+    """The rows of one item, tables without any left out.
+
+    Raises:
+        UsageError: there is no such item.
+    """
+    item = find_item(item_id)
+    names = {claim.id for claim in item.claims}
+    own = {*list_protocols(item_id)}
+    return {
+        table: chosen
+        for table, rows in judgements().items()
+        if (
+            chosen := [
+                row
+                for row in rows
+                if (row.claim and row.claim.id in names) or row.id.partition(":")[0] in own
+            ]
+        )
+    }
+
+
+def item_tables(item_id: str) -> str:
+    """The rows of one item as Markdown, for notebooks."""
+    return "\n".join(
+        f"**{TITLES[table]}**\n\n{markdown_table(list(map(CELLS[table], rows)))}"
+        for table, rows in item_judgements(item_id).items()
     )
 
 
-def _item_cells() -> Rows:
-    columns = ("id", "title", "notebook", "status")
-    return [{key: row[key] for key in columns} for row in item_rows()]
+def short(found: Tables) -> dict[str, Rows]:
+    """Rows of the short tables; of the explorations only the chosen ones."""
+    return {
+        table: [
+            CELLS[table](row)
+            for row in rows
+            if table != EXPLORATION or (row.claim and row.claim.key)
+        ]
+        for table, rows in found.items()
+    }
 
 
-def _without(rows: Rows, column: str) -> Rows:
-    return [{key: value for key, value in row.items() if key != column} for row in rows]
+def machines(found: Tables) -> str:
+    """The processors of the three tables, said once."""
+    devices = {name for rows in found.values() for row in rows for name in row.devices}
+    names = {name.partition(" (")[0] for name in devices}  # without cores and threads
+    return f"Measured on: {'; '.join(sorted(names))}." if names else "Nothing is measured yet."
 
 
-def _claims_text(rows: Rows) -> str:
-    """Claims as short paragraphs: nine columns do not fit a terminal."""
-    return "\n\n".join(
-        f"{row['item']}: {row['claim']}\n"
-        f"  verdict    {row['verdict']}\n"
-        f"  published  {row['published']} ({row['published setting']})\n"
-        f"  measured   {row['measured']}  {_certainty(row)}"
-        for row in rows
-    )
+def _source_cells(row: Judgement) -> dict[str, Any]:
+    return {
+        "statement": row.text,
+        "published": printed(row),
+        "measured here": row.short,
+        "testable here?": row.testable,
+        "verdict": row.verdict,
+    }
 
 
-def _certainty(row: dict[str, Any]) -> str:
-    if row["budget"] == "—":
-        return ""
-    seeds = f"n = {row['seeds']} seeds, 95 % interval {row['95 % interval']}, "
-    return (seeds if row["seeds"] else "") + row["budget"]
+def printed(row: Judgement) -> str:
+    """What the source prints: as one number where it is a difference, else in its words."""
+    differs = row.claim is not None and f"({row.size or 0.0:+.2f})" in row.published
+    return f"{row.size:+.2f} points" if differs else row.published
+
+
+def _check_cells(row: Judgement) -> dict[str, Any]:
+    return {
+        "check": row.text,
+        "published": row.published,
+        "counted here": row.measured,
+        "verdict": row.verdict,
+    }
+
+
+def _exploration_cells(row: Judgement) -> dict[str, Any]:
+    return {"comparison": row.text, "estimate and 95 % interval": row.short}
+
+
+CELLS = {SOURCE: _source_cells, CHECK: _check_cells, EXPLORATION: _exploration_cells}
+
+
+def _source(item_id: str) -> str:
+    return item_id.partition("/")[0]
+
+
+def _counted(found: Counter[str]) -> str:
+    """ "no protocol 9, not converged 5", the most frequent first."""
+    ordered: Iterable[tuple[str, int]] = found.most_common()
+    return ", ".join(f"{name.removeprefix('no: ')} {count}" for name, count in ordered)

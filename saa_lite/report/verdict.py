@@ -1,95 +1,155 @@
-"""Verdicts, computed from one number per seed by a Student-t interval.
+"""What stands in a row of the scorecard, computed from records and never typed.
 
-Rules, in order:
-
-1. no records that bear on the claim, fewer than two seeds (one number has no interval), or a claim
-   about the end of the published training and a shorter run: *not run at this scale*;
-2. the 95 % interval reaches the threshold: *inconclusive (interval spans yes and no)*, since it
-   holds values for which the claim is true and others for which it is not;
-3. the interval lies on the wrong side: *contradicted*, at the budget shown beside it;
-4. the interval lies on the right side: *reproduced* with at least 5 seeds at the published
-   setting, else *direction reproduced*.
-
-A statement without chance (an equation) is *reproduced* or *contradicted* by its checks alone; one
-that bears on a single machine reaches *direction reproduced* at most.
+A statement of a source has a verdict only where a protocol fixed the comparison before its first
+run; the rules are in :mod:`saa_lite.report.protocols`. Until then the row says why it cannot be
+tested here. A statement without chance in it (an equation, a count) *holds* or *fails*. Everything
+else, our own comparisons and those that no protocol fixed, has an estimate and no verdict.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.interval import t_interval
+from saa_lite.items.select import ENOUGH, budget
 from saa_lite.records import Record
+from saa_lite.report.protocols import NO_VERDICT, RUNNING, YES, Judged
 
-REPRODUCED = "reproduced"
-DIRECTION = "direction reproduced"
-INCONCLUSIVE = "inconclusive (interval spans yes and no)"
-CONTRADICTED = "contradicted"
-NOT_RUN = "not run at this scale"
-VERDICTS = (REPRODUCED, DIRECTION, INCONCLUSIVE, CONTRADICTED, NOT_RUN)
-
-SEEDS_FOR_REPRODUCED = 5
+HOLDS, FAILS = "holds", "fails"
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
+
+__all__ = ["FAILS", "HOLDS", "Estimate", "Judgement", "judge", "judge_contrast", "t_interval"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % interval; no interval below three seeds."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    unit: str
+    reference: float = 0.0
+
+    def __str__(self) -> str:
+        """Mean and interval, without the unit."""
+        sign = "+" if self.reference == 0 else ""
+        text = f"{round(self.mean, ROUNDING):{sign}.3g}"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        return f"{text} [{low:{sign}.3g}, {high:{sign}.3g}]"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with what was measured for it; ``measured`` and ``interval`` are ready to print."""
+    """One row, ready to print.
 
-    claim: Claim
+    Attributes:
+        claim: None where a protocol asks something that is no statement of a source.
+        testable: "yes" or "no: …"; :data:`NO_VERDICT` where nothing is to be tested.
+        why: more about a "no", or about what fails.
+        estimate: None for an exact check, and while a protocol is running.
+    """
+
+    id: str
+    text: str
+    claim: Claim | None
+    published: str
+    size: float | None
+    testable: str
     verdict: str
-    measured: str
-    interval: str
-    seeds: int
-    budget: str
+    why: str = ""
+    estimate: Estimate | None = None
+    exact: str = ""
+    seeds: int = 0
+    budget: str = ""
+    devices: tuple[str, ...] = ()
+    at_published: bool = False
+
+    @property
+    def measured(self) -> str:
+        """The number with its unit, a dash where there is none."""
+        if self.estimate is None:
+            return self.exact or NO_VERDICT
+        mean = Estimate(self.estimate.mean, None, "", self.estimate.reference)
+        return f"{mean} {self.estimate.unit}".rstrip()
+
+    @property
+    def interval(self) -> str:
+        """The interval alone."""
+        if self.estimate is None or self.estimate.interval is None:
+            return "exact" if self.exact else NO_VERDICT
+        return str(self.estimate).partition(" ")[2]
+
+    @property
+    def short(self) -> str:
+        """Number, interval, unit and seeds in one cell."""
+        if self.estimate is None:
+            return self.measured
+        return f"{self.estimate} {self.estimate.unit}".rstrip() + f", n = {self.seeds}"
 
 
 def judge(claim: Claim, records: list[Record]) -> Judgement:
-    """The verdict on ``claim`` from tracked records of its item."""
+    """The row of a claim on which no protocol bears, from tracked records of its item."""
     found = claim.samples(records)
-    if found is None:
-        return Judgement(claim, NOT_RUN, "—", "—", 0, "—")
-    if isinstance(found, Exact):
-        held = REPRODUCED if found.everywhere else DIRECTION
-        verdict = held if found.holds else CONTRADICTED
-        return Judgement(claim, verdict, found.measured, "exact", 0, found.budget)
-    mean = math.fsum(found.values) / len(found.values)
-    return Judgement(
-        claim,
-        decide(found, only_at_published_setting=claim.only_at_published_setting),
-        f"{round(mean, ROUNDING):{_style(found)}} {found.unit}",
-        _interval_text(found),
-        len(found.values),
-        found.budget,
+    no = f"no: {claim.untestable}" if claim.untestable else NO_VERDICT
+    row = Judgement(
+        claim.id, claim.text, claim, claim.published, claim.size, no, NO_VERDICT, claim.because
     )
+    if isinstance(found, Exact):
+        verdict = HOLDS if found.holds else FAILS
+        return replace(row, verdict=verdict, why=found.detail, exact=found.measured)
+    return row if found is None else replace(row, **_measured(found, claim.at))
 
 
-def decide(samples: Samples, *, only_at_published_setting: bool = False) -> str:
-    """One of :data:`VERDICTS`; the rules stand at the top of this file."""
-    if len(samples.values) < 2:
-        return NOT_RUN
-    if only_at_published_setting and not samples.published_setting:
-        return NOT_RUN
-    sign = 1 if samples.holds == "above" else -1
-    margins = tuple(sign * (value - samples.threshold) for value in samples.values)
-    low, high = t_interval(margins)
-    if low <= 0 <= high:
-        return INCONCLUSIVE
-    if high < 0:
-        return CONTRADICTED
-    enough = len(margins) >= SEEDS_FOR_REPRODUCED and samples.published_setting
-    return REPRODUCED if enough else DIRECTION
+def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
+    """The row of a contrast; while its protocol is running, no number is shown."""
+    contrast, difference = judged.contrast, judged.difference
+    text = f"{contrast.first} − {contrast.second} ({judged.protocol.name})"
+    published = "" if contrast.published is None else f"{contrast.published:+.2f} points"
+    row = Judgement(
+        f"{judged.protocol.name}:{contrast.name}",
+        text if claim is None else claim.text,
+        claim,
+        published if claim is None else claim.published,
+        contrast.published,
+        judged.testable,
+        judged.verdict,
+        judged.why,
+    )
+    if judged.testable == RUNNING or not difference.values:
+        return row
+    samples = Samples(difference.values, "points", difference.records)
+    details = _measured(samples, claim.at if claim else {})
+    if judged.hull:
+        mean = details["estimate"].mean
+        details["estimate"] = Estimate(mean, judged.hull, "points")
+    if judged.testable == YES and judged.needed and judged.verdict == "open":
+        row = replace(row, verdict=f"open, {judged.needed} seeds would settle it")
+    return replace(row, **details)
 
 
-def _interval_text(samples: Samples) -> str:
-    """The interval in the unit of the values, or a dash where one value has none."""
-    if len(samples.values) < 2:
-        return "—"
-    low, high = t_interval(samples.values)
-    style = _style(samples)
-    return f"[{low:{style}}, {high:{style}}]"
+def _measured(samples: Samples, at: Mapping[str, Any]) -> dict[str, Any]:
+    values = samples.values
+    interval = t_interval(values) if len(values) >= ENOUGH else None
+    mean = math.fsum(values) / len(values)
+    return {
+        "estimate": Estimate(mean, interval, samples.unit, samples.reference),
+        "seeds": len(values),
+        "budget": budget(samples.records),
+        "devices": tuple(sorted({record.device for record in samples.records})),
+        "at_published": bool(at) and all(_reaches(record, at) for record in samples.records),
+    }
 
 
-def _style(samples: Samples) -> str:
-    """Number format: a sign where the question is on which side of zero."""
-    return "+.3g" if samples.threshold == 0 else ".3g"
+def _reaches(record: Record, at: Mapping[str, Any]) -> bool:
+    """Whether a training was that of the source: the same names, and no number below its own."""
+    for name, wanted in at.items():
+        found = getattr(record, name, record.settings.get(name))
+        if isinstance(wanted, str) and found != wanted:
+            return False
+        if not isinstance(wanted, str) and not (found is not None and found >= wanted):
+            return False
+    return True

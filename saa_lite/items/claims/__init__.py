@@ -1,28 +1,39 @@
-"""Claims of the sources as predicates over records; verdicts are computed, never typed."""
+"""The rows of the scorecard, read from ``saa_lite/published/claims/``, one file per source.
 
-from saa_lite.items.claims.adder_quant import ADDER_QUANT
-from saa_lite.items.claims.adder_quant_accuracy import ADDER_QUANT_ACCURACY
-from saa_lite.items.claims.adder_quant_changes import ADDER_QUANT_CHANGES
-from saa_lite.items.claims.addernet_impacts import ADDERNET_IMPACTS
-from saa_lite.items.claims.shiftaddaug import SHIFTADDAUG
-from saa_lite.items.claims.shiftaddaug_addconv import ADDCONV
-from saa_lite.items.claims.shiftaddaug_augmented import AUGMENTED
-from saa_lite.items.claims.shiftaddaug_cost import COST
-from saa_lite.items.claims.shiftaddaug_parts import PARTS_CLAIMS
-from saa_lite.items.claims.shiftaddaug_remapping import REMAPPING
-from saa_lite.items.claims.shiftaddaug_weights import WEIGHTS
+A row says what is printed, what is computed from records, and why it cannot be tested here if it
+cannot. It holds no verdict: :mod:`saa_lite.report.verdict` computes it.
 
-CLAIMS = (
-    *WEIGHTS,
-    *REMAPPING,
-    *SHIFTADDAUG,
-    *AUGMENTED,
-    *ADDCONV,
-    *PARTS_CLAIMS,
-    *COST,
-    *ADDERNET_IMPACTS,
-    *ADDER_QUANT,
-    *ADDER_QUANT_ACCURACY,
-    *ADDER_QUANT_CHANGES,
-)
-"""All claims, in the order of the catalogue."""
+=========== =====================================================================================
+id          ``item:name``
+table       ``source``: a statement of the source; ``check``: one without chance in it, an
+            equation, a count, an export; ``exploration``: a comparison of ours, or one that no
+            protocol fixed before its run
+text        at most 60 characters; ``definition``: what is computed, in full
+published   what the source prints, in words; ``cells``: the numbers of
+            ``published/*.csv`` behind it, as ``item | row | column``; of two, the difference of the
+            first and the second is what is claimed
+setting     of the source; ``at``: the same in terms of a record
+untestable  of a source's row, why there is no verdict while no protocol names it:
+            ``control failed``, ``premise not met``, ``not converged``, ``power``,
+            ``no protocol``; ``because``: in a sentence
+key         whether short tables show an exploration
+where       records that bear on it: fields of a record, else its settings
+reference   what the number is held against, if not 0
+=========== =====================================================================================
+
+and at most one predicate (without one, nothing has been run):
+
+============= ===================================================================================
+value         ``[metric, method]``
+difference    ``[metric, first, second]``, paired by seed
+sum           ``[[factor, metric, method], …]``
+ratio         ``[[metric, method], [metric, method]]``
+ahead_of_best ``[metric, first, [others]]``: the best other per seed
+at_most       ``[metric, bound]``: holds if no record exceeds the bound
+exact         ``[name, arguments…]`` of :data:`saa_lite.items.claims.exact.EXACT`
+============= ===================================================================================
+"""
+
+from saa_lite.items.claims.load import CLAIMS
+
+__all__ = ["CLAIMS"]

@@ -1,0 +1,188 @@
+"""Reading and checking the rows; what they may hold stands in the package's docstring."""
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from saa_lite.errors import RecordError
+from saa_lite.files import PACKAGE
+from saa_lite.items.base import Claim, Exact, Samples
+from saa_lite.items.claims.exact import EXACT, at_most
+from saa_lite.items.fairness import FAIR, fair
+from saa_lite.items.select import ahead_of_best, combined, ratio
+from saa_lite.items.setback import setback
+from saa_lite.published import find_published
+from saa_lite.records import Record
+
+Measured = Callable[[list[Record]], Samples | Exact | None]
+SOURCES = ("shiftaddaug", "shiftaddaug-supp", "addernet-impacts", "adder-quant")
+TABLES = ("source", "check", "exploration")
+REASONS = ("control failed", "premise not met", "not converged", "power", "no protocol")
+LONGEST = 60
+TEXTS = ("table", "text", "definition", "published", "setting", "untestable", "because")
+PREDICATES = ("value", "difference", "sum", "ratio", "ahead_of_best", "at_most", "exact")
+KNOWN = {*TEXTS, *PREDICATES, "id", "cells", "at", "key", "where", "reference"}
+FIELDS = ("dataset", "model", "method", "metric")
+"""What ``where`` looks up in a record; everything else is one of its settings."""
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """All rows of one file.
+
+    Raises:
+        RecordError: a row does not fit the schema; the message names it.
+    """
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+    claims = []
+    for row in rows:
+        try:
+            claims.append(parse(row))
+        except (ValueError, TypeError, KeyError, RecordError) as error:
+            raise RecordError(f"{path.name}, {row.get('id', 'a row without id')}: {error}") from (
+                error
+            )
+    return claims
+
+
+def parse(row: Mapping[str, Any]) -> Claim:
+    """One row as a claim.
+
+    Raises:
+        ValueError, TypeError, KeyError, RecordError: it does not fit the schema.
+    """
+    _check(row)
+    published, size = _published(row.get("published", ""), row.get("cells", ()))
+    return Claim(
+        id=row["id"],
+        table=row["table"],
+        text=row["text"],
+        definition=row.get("definition", ""),
+        samples=_measured(row),
+        published=published,
+        size=size,
+        setting=row.get("setting", ""),
+        at=row.get("at", {}),
+        untestable=row.get("untestable", ""),
+        because=row.get("because", ""),
+        key=row.get("key", False),
+    )
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    if unknown := set(row) - KNOWN:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    if row["table"] not in TABLES:
+        raise ValueError(f"table must be one of {', '.join(TABLES)}; got {row['table']!r}")
+    if len(row["text"]) > LONGEST:
+        raise ValueError(f"the text has {len(row['text'])} characters, {LONGEST} are allowed")
+    if (row["table"] == "source") != (row.get("untestable") in REASONS):
+        raise ValueError(f"a source's row says why it is untestable: {', '.join(REASONS)}")
+    if sum(name in row for name in PREDICATES) > 1:
+        raise ValueError(f"one predicate at most, of {', '.join(PREDICATES)}")
+
+
+def _published(words: str, cells: Sequence[str]) -> tuple[str, float | None]:
+    """What is printed, and the same as one number if the cells give one."""
+    numbers = [find_published(*cell.split(" | ")) for cell in cells]
+    printed = " against ".join(number.printed for number in numbers)
+    if not numbers:
+        return words, None
+    values = [number.value or 0.0 for number in numbers]
+    size = values[0] if len(values) == 1 else values[0] - values[1] if len(values) == 2 else None
+    text = f"{printed} {numbers[0].unit}"
+    if len(values) == 2 and numbers[0].unit in ("%", "points"):
+        text += f" ({size:+.2f})"
+    return "; ".join([text, words] if words else [text]), size
+
+
+def _measured(row: Mapping[str, Any]) -> Measured:
+    """The row's predicate over the records that bear on it."""
+    predicate = _predicate(row)
+    where, reference = row.get("where", {}), row.get("reference")
+
+    def measured(records: list[Record]) -> Samples | Exact | None:
+        found = predicate([r for r in records if all(_is(r, *pair) for pair in where.items())])
+        if isinstance(found, Samples) and reference is not None:
+            return replace(found, reference=float(reference))
+        return found
+
+    return measured
+
+
+def _is(record: Record, name: str, wanted: Any) -> bool:
+    return bool((getattr(record, name) if name in FIELDS else record.settings.get(name)) == wanted)
+
+
+def _predicate(row: Mapping[str, Any]) -> Measured:
+    if "exact" in row:
+        name, *arguments = row["exact"]
+        return partial(EXACT[name], *arguments)
+    if "at_most" in row:
+        metric, bound = row["at_most"]
+        return partial(at_most, metric, float(bound))
+    if "ratio" in row:
+        above, below = ((1.0, *term) for term in row["ratio"])
+        return lambda records: ratio(records, above, below)
+    if "ahead_of_best" in row:
+        metric, first, others = row["ahead_of_best"]
+        return lambda records: ahead_of_best(records, metric, first, others)
+    terms = _terms(row)
+    return lambda records: combined(derived(records, terms), terms) if terms else None
+
+
+def _terms(row: Mapping[str, Any]) -> list[tuple[float, str, str]]:
+    if "value" in row:
+        metric, method = row["value"]
+        return [(1.0, metric, method)]
+    if "difference" in row:
+        metric, first, second = row["difference"]
+        return [(1.0, metric, first), (-1.0, metric, second)]
+    return [(float(factor), metric, method) for factor, metric, method in row.get("sum", ())]
+
+
+def derived(records: list[Record], terms: Iterable[tuple[float, str, str]]) -> list[Record]:
+    """The records, and those that are computed from others where a term asks for them.
+
+    Accuracies that may be compared; ``setback``, the largest fall of the test accuracy;
+    ``late_lead``, by how much the augmented pass is ahead of the target's in training accuracy,
+    mean over the second half of the epochs.
+    """
+    wanted = {metric for _, metric, _ in terms}
+    if FAIR in wanted:
+        return fair(records)
+    logged = [record for record in records if record.metric == "accuracy" and record.log]
+    if "setback" in wanted:
+        return [replace(r, metric="setback", value=setback(r), unit="points") for r in logged]
+    if "late_lead" in wanted:
+        leads = ((record, _late_lead(record)) for record in logged)
+        return [
+            replace(r, metric="late_lead", value=lead, unit="points")
+            for r, lead in leads
+            if lead is not None
+        ]
+    return records
+
+
+def _late_lead(record: Record) -> float | None:
+    log = record.log or []
+    if "augmented_accuracy" not in log[-1]:
+        return None
+    second_half = log[len(log) // 2 :]
+    return 100 * fmean(
+        (row["augmented_accuracy"] or 0.0) - (row["train_accuracy"] or 0.0) for row in second_half
+    )
+
+
+CLAIMS = tuple(
+    claim
+    for source in SOURCES
+    for claim in load_claims(PACKAGE / "published" / "claims" / f"{source}.toml")
+)
+"""All rows, in the order of the sources."""
