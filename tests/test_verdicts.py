@@ -11,7 +11,7 @@ import pytest
 from saa_lite.errors import RecordError
 from saa_lite.items.contrasts import Trainings
 from saa_lite.protocols import Contrast, Gate, Protocol
-from saa_lite.records import Record, config_hash, pack_hits
+from saa_lite.records import Record, config_hash, measured_records, pack_hits
 from saa_lite.report.protocols import (
     NO_VERDICT,
     NONE,
@@ -22,11 +22,14 @@ from saa_lite.report.protocols import (
     SMALLER,
     SMALLER_YET,
     SUPPORTED,
+    UNASKED,
+    VERDICTS,
     YES,
     Judged,
     decide,
     judge_protocols,
 )
+from saa_lite.report.scorecard import judged_contrasts, judgements
 from saa_lite.report.verdict import judge_contrast
 
 
@@ -106,7 +109,7 @@ def test_differences_are_paired_by_seed_and_judged_by_student() -> None:
     (one,) = judged(pairs([2.0, 3.0, 2.5, 2.5]))
     half = 3.18245 * 0.408248 / 2  # t(0.975, 3) · s / √4
     assert one.interval == pytest.approx((2.5 - half, 2.5 + half), abs=1e-4)
-    assert (one.testable, one.verdict) == (YES, SUPPORTED)
+    assert (one.testable, one.verdict, one.why) == (YES, SUPPORTED, UNASKED)
     assert one.adjusted == pytest.approx(P, rel=1e-4)
     row = judge_contrast(one, None)
     assert row.short == "+2.5 [+1.85, +3.15] points, n = 4"
@@ -147,7 +150,7 @@ def test_a_variant_is_told_by_its_settings() -> None:
     asked = protocol(arms=("aug-shift", "shift", "shift-long"), gates=(LONGER,))
     longer = accuracies("shift", [30.5, 31.5, 32.5, 33.5], settings={"arm": "shift-long"})
     (one,) = judged([*pairs([2.0, 3.0, 2.5, 2.5]), *longer], asked)
-    assert one.testable == YES
+    assert (one.testable, one.why) == (YES, "")
     gain = [replace(r, value=r.value + 1) for r in longer]
     (one,) = judged([*pairs([2.0, 3.0, 2.5, 2.5]), *gain], asked)
     assert (one.testable, one.verdict) == ("no: not converged", NO_VERDICT)
@@ -283,3 +286,18 @@ def test_arms_are_compared_after_measuring_batch_norm_anew() -> None:
     assert found is not None
     assert found.value == 10.0
     assert trainings.record("accuracy", "shift", 2) is None
+
+
+def test_no_tracked_row_has_a_verdict_without_a_finished_protocol_whose_gates_are_met() -> None:
+    by_name = {
+        f"{one.protocol.name}:{one.contrast.name}": one
+        for found in judged_contrasts().values()
+        for one in found
+    }
+    for row in (row for rows in judgements().values() for row in rows):
+        if row.verdict.partition(", ")[0] in VERDICTS or row.verdict == SMALLER_YET:
+            protocol = by_name[row.id].protocol
+            trainings = Trainings(protocol, measured_records(protocol.item))
+            assert trainings.finished
+            assert trainings.unmet(by_name[row.id].contrast) == []
+            assert row.seeds >= 3

@@ -143,12 +143,15 @@ class Trainings:
 
     def unmet(self, contrast: Contrast) -> list[GateResult]:
         """Gates that stand for the contrast and are not met."""
-        standing = [
-            gate
-            for gate in self.protocol.gates
-            if not gate.stands_for or contrast.name in gate.stands_for
-        ]
-        return [result for result in map(self.gate, standing) if not result.met]
+        results = map(self.gate, standing(self.protocol, contrast))
+        return [result for result in results if not result.met]
+
+
+def standing(protocol: Protocol, contrast: Contrast) -> list[Gate]:
+    """The gates that stand for a contrast."""
+    return [
+        gate for gate in protocol.gates if not gate.stands_for or contrast.name in gate.stands_for
+    ]
 
 
 def arm_of(record: Record) -> str:

@@ -4,7 +4,8 @@
 
 * a seed of a protocol is missing: *running: k of n seeds*;
 * a gate is not met: *no*, and why. A gate of the quantity ``longer`` says that the training has
-  not converged, one of ``diverged`` that it did not stand, one that has "control" in its name that
+  not converged (where none stands for a contrast, its row says so), one of ``diverged`` that
+  trainings got lost, one that has "control" in its name that
   the positive control failed; any other is a premise that is not met;
 * fewer than three seeds: *no*, one spread of two numbers is no spread;
 * the verdict is open, and with these seeds an effect would have to be larger than the published
@@ -32,7 +33,7 @@ That sizes are excluded (1, 4) is read off the 95 % interval, without adjustment
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from saa_lite.items.contrasts import Difference, Trainings
+from saa_lite.items.contrasts import Difference, Trainings, standing
 from saa_lite.items.interval import (
     benjamini_hochberg,
     crossed_bootstrap,
@@ -55,7 +56,8 @@ VERDICTS = (SUPPORTED, SMALLER_YET, OPPOSITE, SMALLER, NONE, OPEN)
 YES, RUNNING, FEW = "yes", "running", "no: fewer than three seeds"
 CONTROL, PREMISE = "no: control failed", "no: premise not met"
 CONVERGED, DIVERGED = "no: not converged", "no: diverged"
-POWER, NO_PROTOCOL = "no: power", "no: no protocol"
+POWER = "no: power"
+UNASKED = "no gate asks whether a longer training ends elsewhere"
 ENOUGH = 3  # seeds
 LEVEL = 0.05
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
@@ -146,13 +148,15 @@ def _looked_at(protocol: Protocol, contrast: Contrast, trainings: Trainings) -> 
     if unmet := trainings.unmet(contrast):
         why, no = "; ".join(map(str, unmet)), reason(unmet[0].gate)
         return Judged(protocol, contrast, difference, no, NO_VERDICT, why, interval)
+    lost = f"{difference.diverged} diverged, counted as chance" if difference.diverged else ""
+    asked = any(gate.quantity == "longer" for gate in standing(protocol, contrast))
     return Judged(
         protocol,
         contrast,
         difference,
         YES,
         NO_VERDICT,
-        f"{difference.diverged} diverged, counted as chance" if difference.diverged else "",
+        "; ".join(filter(None, (lost, "" if asked else UNASKED))),
         interval,
         None if difference.hits is None else _in_points(difference),
         needed=seeds_needed(spread(difference.values), contrast.matters),

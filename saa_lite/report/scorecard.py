@@ -67,7 +67,7 @@ def claim_rows() -> Rows:
             "id": row.id,
             "table": table,
             "item": row.claim.item if row.claim else None,
-            "statement": row.text,
+            "claim": row.text,
             "definition": row.claim.definition if row.claim else None,
             "published": row.published or None,
             "published setting": row.claim.setting if row.claim else None,
