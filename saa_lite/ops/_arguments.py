@@ -134,3 +134,15 @@ def layout_of(images: Tensor) -> torch.memory_format:
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     plain = images.is_contiguous() or not channels_last
     return torch.contiguous_format if plain else torch.channels_last
+
+
+def walks_channels_last(
+    layout: torch.memory_format, input_shape: Sequence[int], output_shape: Sequence[int]
+) -> bool:
+    """Whether kernels walk over input and output, both laid out so, as [B, H, W, C].
+
+    [B, C, 1, 1] lies in memory as [B, 1, 1, C] does, and as that it fills more of a vector. An
+    output of more pixels has only one order, so both sides must be of one pixel.
+    """
+    one_pixel = tuple(input_shape[2:]) == tuple(output_shape[2:]) == (1, 1)
+    return one_pixel or layout == torch.channels_last

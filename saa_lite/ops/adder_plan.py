@@ -47,7 +47,8 @@ def plan_for(
     steps = (kernel[0] * kernel[1], 1) if weight.is_contiguous() else (1, depth)
     row_bytes = FLOAT * channels * (width + 2 * padding[1])
     in_cache = -(-row_bytes * (height + 2 * padding[0]) // BAND_BYTES)
-    bands = min(out[0], max(bands_to_share(images, out[0]), in_cache))
+    rows = min(height, out[0])  # either is cut into bands, and a band has at least one row
+    bands = min(rows, max(bands_to_share(images, rows), in_cache))
     return np.array(
         (
             images, channels, height, width, filters, *out, groups, *kernel, *stride, *padding,

@@ -24,6 +24,7 @@ from saa_lite.ops._arguments import (
     output_shape,
     pair,
     pairs,
+    walks_channels_last,
 )
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted
@@ -145,10 +146,10 @@ def _in_vectors(
     padding_value: int,
 ) -> None:
     """Fill ``output`` with the vector kernels, which read and write both memory layouts."""
-    one_pixel = input.shape[2:] == output.shape[2:] == (1, 1)
-    channels_last = one_pixel or layout_of(input) == torch.channels_last
+    channels_last = walks_channels_last(layout_of(input), input.shape, output.shape)
     if channels_last:
-        x, y = input.permute(0, 2, 3, 1).numpy(), output.permute(0, 2, 3, 1).numpy()
+        dense = input.contiguous(memory_format=torch.channels_last)
+        x, y = (images.permute(0, 2, 3, 1).numpy() for images in (dense, output))
     else:
         x, y = input.contiguous().numpy(), output.numpy()
     bands = bands_to_share(output.shape[0], output.shape[2])

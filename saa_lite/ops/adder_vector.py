@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.ops import adder_backward, adder_forward
-from saa_lite.ops._arguments import Pair, layout_of, output_shape
+from saa_lite.ops._arguments import Pair, layout_of, output_shape, walks_channels_last
 from saa_lite.ops._launch import launch
 from saa_lite.ops.adder_plan import plan_for
 
@@ -47,7 +47,8 @@ def prepare_forward(
     output = torch.empty(shape, memory_format=layout)
     input, weight = input.contiguous(memory_format=layout), _dense(weight)
     geometry = stride, padding, dilation
-    plan = plan_for(input, weight, shape, geometry, groups, _is_planar(input, layout))
+    planar = not walks_channels_last(layout, input.shape, shape)
+    plan = plan_for(input, weight, shape, geometry, groups, planar)
     addresses = input.data_ptr(), weight.data_ptr(), output.data_ptr()
     return Ready(output, (*addresses, plan), (input, weight))
 
@@ -66,7 +67,8 @@ def input_gradient(
     result = torch.empty_like(input, memory_format=layout)
     input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
     weight, geometry = _dense(weight), (stride, padding, dilation)
-    plan = plan_for(input, weight, grad.shape, geometry, groups, _is_planar(input, layout))
+    planar = not walks_channels_last(layout, input.shape, grad.shape)
+    plan = plan_for(input, weight, grad.shape, geometry, groups, planar)
     done = launch(
         adder_backward.input_gradient_serial,
         adder_backward.input_gradient_parallel,
@@ -83,8 +85,3 @@ def _dense(weight: Tensor) -> Tensor:
     """``weight`` itself where it is contiguous or channels_last, else a contiguous copy."""
     last = weight.is_contiguous(memory_format=torch.channels_last)
     return weight if last else weight.contiguous()
-
-
-def _is_planar(input: Tensor, layout: torch.memory_format) -> bool:
-    """Images of one pixel are both: [B, C, 1, 1] lies in memory as [B, 1, 1, C] does."""
-    return layout is torch.contiguous_format and input.shape[2:] != (1, 1)

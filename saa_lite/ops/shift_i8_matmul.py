@@ -124,8 +124,10 @@ def _patches(
     steps = (image, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1])
     found = []
     for group in range(groups):
-        seen = pixels.as_strided((*shape, channels), (*steps, 1), group * channels)
-        found.append(seen.reshape(-1, kernel[0] * kernel[1] * channels))
+        first = pixels.storage_offset() + group * channels
+        seen = pixels.as_strided((*shape, channels), (*steps, 1), first)
+        # Where windows are one row high, reshape leaves overlapping rows, which products refuse.
+        found.append(seen.reshape(-1, kernel[0] * kernel[1] * channels).contiguous())
     return found
 
 
