@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.norm import WideNorm
 from saa_lite.augment.unit import draw_around
+from saa_lite.ops.convolution import conv2d
 
 
 class WideDepthwise(nn.Module):
@@ -43,8 +44,8 @@ class WideDepthwise(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer
-        stride, padding, dilation = layer.stride, layer.padding, layer.dilation
-        return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+        geometry = layer.stride, layer.padding, layer.dilation
+        return conv2d(x, weight, None, *geometry, groups=x.shape[1])
 
 
 class WideLinear(nn.Module):

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.norm import WideNorm, add_first, first_channels, like, normalise
 from saa_lite.augment.remap import Remap
 from saa_lite.augment.shared import SharedWeight
 from saa_lite.nn import ShiftConv2d
+from saa_lite.ops.convolution import conv2d
 
 View = Callable[[Tensor, bool], Tensor]  # (stored block, is it the target's) → what is read
 
@@ -154,7 +154,7 @@ class WideConv(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer
-        return F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)
+        return conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation, 1)
 
     def weight(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         """W[top:bottom, left:right] as a convolution reads it."""

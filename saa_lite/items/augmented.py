@@ -31,6 +31,7 @@ from saa_lite.train import (
     reestimate_batch_norm,
     train,
 )
+from saa_lite.train.checks import survives_channels_last
 from saa_lite.train.run import make_batches
 
 CHECKED_IMAGES = 100
@@ -252,7 +253,7 @@ def fair_hits(run: Trained, settings: Settings, *, anew: bool = True) -> Tensor:
     """
     if anew:
         device = next(run.model.parameters()).device
-        batches = make_batches(run.train_set, run.config, device)
+        batches = make_batches(run.train_set, run.config, device, kept_format(run))
         images = whole_batches(batches, run.config.epochs - 1, settings.batch_norm_images)
         reestimate_batch_norm(run.model, images)
     return right_answers(run, run.test_set)
@@ -264,9 +265,15 @@ def right_answers(run: Trained, image_set: ImageSet) -> Tensor:
     mean, std = normalization(run.train_set)
     _, hits = per_image(
         run.model, image_set, device=device, mean=mean, std=std,
-        channels_last=run.config.channels_last,
+        channels_last=kept_format(run),
     )  # fmt: skip
     return hits
+
+
+def kept_format(run: Trained) -> bool:
+    """Whether the training gave its images in channels_last."""
+    device = next(run.model.parameters()).device
+    return run.config.channels_last and survives_channels_last(run.model, device)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.nn.whole import Whole, one_node
+from saa_lite.ops.convolution import conv2d
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -58,7 +59,8 @@ class OperatorConv2d(nn.Conv2d):
         self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]
     ) -> Tensor:
         """Input [N, C, H, W] or [C, H, W], weight [T, C/groups, kh, kw] → [N, T, H', W']."""
-        return F.conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        geometry = self.stride, padding, self.dilation, self.groups
+        return conv2d(input, weight, bias, *geometry)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padded, padding = self._pad(self._prepare_input(input))

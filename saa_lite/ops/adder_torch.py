@@ -6,13 +6,13 @@ published formulation's filters × taps × positions.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saa_lite.ops import convolution
 from saa_lite.ops._arguments import Pair, layout_of, output_shape
 
 LARGEST_TEMPORARY = 1 << 24  # numbers; 64 MB in float32
@@ -135,9 +135,7 @@ def weight_full_gradient(
     """
     # Of the weights only the shape matters here, and oneDNN is faster where layouts agree.
     shaped = torch.empty_like(weight, memory_format=layout_of(input))
-    multiplied = _convolution_backward(
-        grad, input, shaped, stride, padding, dilation, groups, want_input=False
-    )
+    multiplied = convolution.weight_gradient(grad, input, shaped, stride, padding, dilation, groups)
     total = grad.sum((0, 2, 3))[:, None, None, None]
     return multiplied.addcmul_(weight, total, value=-1)
 
@@ -152,48 +150,12 @@ def input_full_gradient(
     groups: int,
 ) -> Tensor:
     """Σ_t G·(W − X) = (the ordinary input gradient) − X·(the same with every tap set to 1)."""
-    multiplied = _convolution_backward(
-        grad, input, weight, stride, padding, dilation, groups, want_input=True
-    )
-    ones = torch.ones_like(weight)
-    reached = _convolution_backward(
-        grad, input, ones, stride, padding, dilation, groups, want_input=True
-    )
+    geometry, ones = (stride, padding, dilation, groups), torch.ones_like(weight)
+    multiplied = convolution.input_gradient(grad, input, weight, *geometry)
+    reached = convolution.input_gradient(grad, input, ones, *geometry)
     return multiplied.addcmul_(input, reached, value=-1)
 
 
 def sign(d: Tensor) -> Tensor:
     """sgn(d) with sgn(NaN) = NaN, where torch.sign gives 0."""
     return d.sign().where(~d.isnan(), d)
-
-
-def _convolution_backward(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    *,
-    want_input: bool,
-) -> Tensor:
-    args = (
-        grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
-        (want_input, not want_input, False),
-    )  # fmt: skip
-    with _no_tf32() if grad.is_cuda else nullcontext():
-        gradients = torch.ops.aten.convolution_backward(*args)
-    return gradients[0] if want_input else gradients[1]
-
-
-@contextmanager
-def _no_tf32() -> Iterator[None]:
-    """cuDNN rounds float32 factors to 10 bits by default; the difference would show it."""
-    precision = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = precision.fp32_precision
-    precision.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        precision.fp32_precision = before

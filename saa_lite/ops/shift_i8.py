@@ -19,10 +19,12 @@ from saa_lite.ops._arguments import (
     output_shape,
     pair,
     pairs,
+    walks_channels_last,
 )
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import launch, threads_wanted
 from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
+from saa_lite.ops.convolution import seen_at
 from saa_lite.ops.shift import smallest_shift
 from saa_lite.ops.shift_i8_plan import plan_arrays
 from saa_lite.ops.shift_integer import shift_conv2d_by_taps
@@ -115,10 +117,8 @@ def _shift_i8_on_cpu(
         check_contents("shift_conv2d_i8", shift, sign, smallest)
         return output.zero_()
     if shift.shape[2:] == (1, 1) and geometry[:2] != ((1, 1), (0, 0)) and geometry[1] == (0, 0):
-        rows, columns = geometry[0]  # leave out what a stride leaves out
-        input, geometry = input[:, :, ::rows, ::columns], ((1, 1), (0, 0), (1, 1))
-    one_pixel = input.shape[2:] == shape[2:] == (1, 1)
-    channels_last = one_pixel or layout == torch.channels_last
+        input, geometry = seen_at(input, geometry[0]), ((1, 1), (0, 0), (1, 1))
+    channels_last = walks_channels_last(layout, input.shape, shape)
     run_in_lanes(input, shift, sign, output, geometry, groups, smallest, channels_last)
     return output
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saa_lite.nn.plumbing import OperatorConv2d
 from saa_lite.nn.whole import Whole, one_node
 from saa_lite.quantize.activations import InputQuantizer, InputSample
 from saa_lite.quantize.rounding import WeightQuantizer
 
 
-class QuantizedConv2d(Whole, nn.Conv2d):
+class QuantizedConv2d(Whole, OperatorConv2d):
     """``nn.Conv2d`` with ``weight_quantizer`` and ``input_quantizer`` (None: not quantised)."""
 
     weight_quantizer: WeightQuantizer

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.nn import AdderConv2d, AdderLinear
+from saa_lite.nn.plumbing import OperatorConv2d
 from saa_lite.nn.whole import Whole, one_node
 from saa_lite.ops import adder_linear
 from saa_lite.quantize.calibrate import InputRange
@@ -53,7 +54,7 @@ class Nearest(Whole):
         return x, replace_straight(self.weight, weight)
 
 
-class NearestConv2d(Nearest, nn.Conv2d):
+class NearestConv2d(Nearest, OperatorConv2d):
     """Input [N, C, H, W] → [N, T, H', W']."""
 
     @one_node

@@ -8,6 +8,8 @@ from torch import nn
 from saa_lite.data import Batches, ImageSet
 from saa_lite.data.image_set import check_image_set
 from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.nn.plumbing import OperatorConv2d
+from saa_lite.ops.convolution import overruns
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluation_mode
 
@@ -80,6 +82,24 @@ def check_fits(model: nn.Module, batches: Batches, num_classes: int) -> None:
             f"the model must give logits for {num_classes} classes; its output is "
             f"{list(logits.shape)}"
         )
+
+
+def survives_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether torch's own convolutions in the network can be trained in that memory format.
+
+    On a CPU strided 1 × 1 convolutions of few channels may end the process or spoil numbers, see
+    :mod:`saa_lite.ops.convolution`. The layers of this package keep clear of that by themselves.
+    """
+    if device.type != "cpu":
+        return True
+    for layer in model.modules():
+        if isinstance(layer, OperatorConv2d):
+            continue
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            read = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.out_channels
+            if overruns(read, layer.kernel_size, layer.stride, layer.padding, layer.groups):
+                return False
+    return True
 
 
 def check_finite(loss: float, epoch: int, config: TrainConfig) -> None:

@@ -16,7 +16,13 @@ from saa_lite.files import check_writable
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from saa_lite.train.checks import check_finite, check_fits, check_training, resolve_device
+from saa_lite.train.checks import (
+    check_finite,
+    check_fits,
+    check_training,
+    resolve_device,
+    survives_channels_last,
+)
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluate
 from saa_lite.train.method import Method
@@ -30,6 +36,7 @@ class Run:
     """Set-up of a training run; :meth:`resume` goes on from its checkpoint, if there is one.
 
     Attributes:
+        channels_last: memory format of weights and images; ``config``'s wherever that is safe.
         epoch, step: what comes next, both from 0.
         sums: float64 [3 · passes] on the device: training loss, right answers and images of this
             epoch.
@@ -59,9 +66,10 @@ class Run:
         self.device, self.model, self.config = resolve_device(device), model, config
         self.num_classes = train_set.num_classes
         self.method = method if method is not None else Method()
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.channels_last = config.channels_last and survives_channels_last(model, self.device)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        self.batches = make_batches(train_set, config, self.device)
+        self.batches = make_batches(train_set, config, self.device, self.channels_last)
         check_fits(model, self.batches, train_set.num_classes)
         self.optimizer = make_optimizer(model, config)
         attach_adaptive_lr(self.optimizer, model)
@@ -153,14 +161,16 @@ class Run:
             device=self.device,
             mean=self.batches.mean,
             std=self.batches.std,
-            channels_last=self.config.channels_last,
+            channels_last=self.channels_last,
         )
         # JSON knows neither NaN nor infinity; a finite training loss can still test as one.
         loss = tested["loss"] if math.isfinite(tested["loss"]) else None
         return {"test_loss": loss, "test_accuracy": tested["accuracy"]}
 
 
-def make_batches(train_set: ImageSet, config: TrainConfig, device: torch.device) -> Batches:
+def make_batches(
+    train_set: ImageSet, config: TrainConfig, device: torch.device, channels_last: bool
+) -> Batches:
     """Shuffled, augmented batches; a single image left over sits out the epoch.
 
     Batch norm over logits or pooled features cannot normalise one image.
@@ -176,7 +186,7 @@ def make_batches(train_set: ImageSet, config: TrainConfig, device: torch.device)
         std=std,
         device=device,
         drop_last=len(train_set) % config.batch_size == 1,
-        channels_last=config.channels_last,
+        channels_last=channels_last,
     )
 
 

@@ -1,0 +1,135 @@
+"""Ordinary convolutions by torch, without the two surprises that it has in store.
+
+**One ends the process.** oneDNN's 1 × 1 convolution first copies the pixels that a stride leaves
+into a workspace. For the weight gradient of channels_last images it then steps through that in
+whole vectors of channels, 8 (AVX2) or 16 (AVX-512), where pixels are only as far apart as there are
+channels: with fewer it writes past the end (uxlfoundation/oneDNN#6035). What follows is a crash, a
+hang, a wrong number somewhere, or nothing, as memory happens to lie. A slice that leaves out what
+the stride leaves out makes the same convolution of stride 1, which needs no workspace.
+
+**The other rounds.** cuDNN rounds float32 factors to 10 bits by default.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from saa_lite.ops._arguments import Pair
+
+VECTOR = 16  # channels of oneDNN's longest vector; from this many on the workspace is large enough
+
+
+def overruns(
+    channels: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: str | Sequence[int],
+    groups: int,
+) -> bool:
+    """Whether the weight gradient of this convolution may write past oneDNN's workspace.
+
+    Other kernels, padded convolutions and those in groups take other code. ``channels``: of the
+    input, or of the output of a transposed convolution, which is what its gradient reads.
+    """
+    return (
+        tuple(kernel) == (1, 1)
+        and channels < VECTOR
+        and tuple(stride) != (1, 1)
+        and (padding == "valid" or tuple(padding) == (0, 0))
+        and groups == 1
+    )
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: str | Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """``F.conv2d``, whose weight gradient leaves memory alone; pairs, or a string as padding."""
+    if _in_danger(input, weight, stride, padding, groups):
+        input, stride = seen_at(input, stride), (1, 1)
+    return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def input_gradient(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """Σ_t G·W, full float32 on every device; of ``input`` only the shape matters."""
+    geometry = stride, padding, dilation
+    return _gradient(grad, input, weight, *geometry, groups, want_input=True)
+
+
+def weight_gradient(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """Σ_q G·X, full float32 on every device; of ``weight`` only shape and order matter."""
+    if _in_danger(input, weight, stride, padding, groups):
+        input, stride = seen_at(input, stride), (1, 1)
+    return _gradient(grad, input, weight, stride, padding, dilation, groups, want_input=False)
+
+
+def _in_danger(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: str | Sequence[int],
+    groups: int,
+) -> bool:
+    channels, *kernel = weight.shape[1:]
+    return input.device.type == "cpu" and overruns(channels, kernel, stride, padding, groups)
+
+
+def seen_at(input: Tensor, stride: Sequence[int]) -> Tensor:
+    """The pixels that a 1 × 1 kernel of this stride looks at."""
+    return input[..., :: stride[0], :: stride[1]]
+
+
+def _gradient(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    *,
+    want_input: bool,
+) -> Tensor:
+    args = (
+        grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
+        (want_input, not want_input, False),
+    )  # fmt: skip
+    with _no_tf32() if grad.is_cuda else nullcontext():
+        gradients = torch.ops.aten.convolution_backward(*args)
+    return gradients[0] if want_input else gradients[1]
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    """cuDNN's rounding would show in the difference of two of these gradients."""
+    precision = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = precision.fp32_precision
+    precision.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        precision.fp32_precision = before
