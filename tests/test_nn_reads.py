@@ -209,12 +209,14 @@ def test_a_wrapped_network_is_watched_inside() -> None:
         convert(nn.DataParallel(Attention()), "shift", **KEPT)
 
 
-def test_a_failed_pass_and_a_compiled_one_leave_the_question_open() -> None:
+def test_failed_and_compiled_and_exported_passes_leave_the_question_open() -> None:
     network, _ = converted_noisily(Branching().eval())
     with pytest.raises(RuntimeError):
         network(X[..., :3])
     assert torch.overrides._get_current_function_mode() is None
     compiled = torch.compile(network, backend="eager", fullgraph=True)(X)
+    exported = torch.export.export(network, (X,)).module()(X)
+    assert torch.equal(exported, compiled)
     with pytest.warns(UserWarning, match=READ):
         assert torch.equal(network(X), compiled)
 

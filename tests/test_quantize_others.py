@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize, prune
 
 from saa_lite.errors import UsageError
 from saa_lite.nn import AdderLinear, adaptive_lr, convert
-from saa_lite.quantize import fold_batch_norm, quantize, quantize_convolution
+from saa_lite.quantize import fold_batch_norm, quantize, quantize_convolution, to_integer
 from saa_lite.quantize.uniform import min_max_grid, range_grid
 
 
@@ -68,8 +68,14 @@ CONVERTED = {"keep_first": False, "keep_last": False, "weights": "keep"}
             for kind in ("adder", "shift", "shift-ps", "binary")
         ),
         lambda network, images: quantize(convert(network, "adder", **CONVERTED), [images]),
+        lambda network, images: to_integer(
+            quantize(convert(network, "adder", **CONVERTED), [images])
+        ),
     ],
-    ids=["nearest", "reconstructed", "adder", "shift", "shift-ps", "binary", "quantised adder"],
+    ids=[
+        *("nearest", "reconstructed", "adder", "shift", "shift-ps", "binary"),
+        *("quantised adder", "integer adder"),
+    ],
 )
 def test_fused_encoders_use_what_they_hold(treat, norm_first: bool) -> None:
     """The fused call is torch's own: without it, the layers are called one by one."""
@@ -198,6 +204,22 @@ def test_layers_that_are_read_stay(treat) -> None:
         assert str(said[1].message).endswith("no calibration image reaches them: 'spare'")
         error = (quantized(IMAGES) - network(IMAGES)).abs().max() / network(IMAGES).abs().max()
         assert 0 < error < 0.02
+
+
+class OnlyReads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.line.weight.T
+
+
+def test_a_network_that_calls_no_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match="no layer is left to quantise: .* of 'line' itself"):
+        rounded(OnlyReads(), IMAGES)
+    with pytest.raises(UsageError, match=r"at least one nn.Conv2d or nn.Linear; it uses none"):
+        reconstructed(OnlyReads(), IMAGES)
 
 
 class Words(nn.Module):

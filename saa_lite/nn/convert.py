@@ -120,8 +120,8 @@ def _check_arguments(module: object, kind: str, weights: str, options: dict[str,
     allowed = getattr(CONVS[kind], "OPTIONS", {})
     for name in options:
         if name not in allowed:
-            listed = ", ".join(allowed) or "none"
-            raise UsageError(f"options of kind {kind!r} are: {listed}; got {name!r}")
+            known = ", ".join(allowed) or "none"
+            raise UsageError(f"options of kind {kind!r} are: {known}; got {name!r}")
 
 
 def _copy(module: nn.Module) -> nn.Module:
@@ -279,7 +279,9 @@ def _warn_of_multiplications(converted: nn.Module, read: list[str]) -> None:
         message = f"convert() leaves as they are: {listed_by_class(others)}"
         warnings.warn(message, UserWarning, stacklevel=3)
     if read:
-        warnings.warn(f"not converted: {READ.format(listed(read))}", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"not converted: {READ.format(listed(read, None))}", UserWarning, stacklevel=3
+        )
 
 
 def _warn(converted: nn.Module, kind: str) -> None:

@@ -195,7 +195,7 @@ class FirstPass:
         self.probe: WeightReads | None = None
 
     def before(self, network: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() or self.probe is not None:
+        if _is_recorded() or self.probe is not None:
             return
         parts = dict(network.named_modules())  # some may have been replaced since
         names = [name for name in self.names if isinstance(parts.get(name), OptionsLayer)]
@@ -204,7 +204,7 @@ class FirstPass:
 
     def after(self, network: nn.Module, args: Any, output: Any) -> None:
         probe = self.probe
-        if torch.compiler.is_compiling() or probe is None or probe.network is not network:
+        if _is_recorded() or probe is None or probe.network is not network:
             return
         probe.__exit__(None, None, None)
         self.probe = None
@@ -214,7 +214,7 @@ class FirstPass:
         idle = [name for name in probe.layers if name not in probe.called | probe.read]
         for names, message in ((sorted(probe.read), READ), (idle, IDLE)):
             if names:
-                warnings.warn(message.format(listed(names)), UserWarning, stacklevel=2)
+                warnings.warn(message.format(listed(names, None)), UserWarning, stacklevel=2)
 
     def _leave(self, network: nn.Module) -> None:
         """Found by what they are: copies of a network have handles of the original's hooks."""
@@ -222,6 +222,11 @@ class FirstPass:
             for key in [k for k, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
                 del hooks[key]
                 network._forward_hooks_always_called.pop(key, None)
+
+
+def _is_recorded() -> bool:
+    """Whether torch records the pass: what is only done once must not become part of it."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def watch_first_pass(network: nn.Module, names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ MULTIPLYING = (
     nn.RNNCellBase,
 )
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-NAMED = 5  # at most so many names in one sentence
+NAMED = 5  # names in a sentence where the first few do
 
 
 def plain_class(layer: nn.Module) -> type[nn.Module]:
@@ -92,10 +92,10 @@ def unwrapped(network: nn.Module) -> tuple[nn.Module, str]:
     return network, prefix
 
 
-def listed(names: Iterable[str]) -> str:
-    """Quoted names for a sentence, the first five of many."""
+def listed(names: Iterable[str], most: int | None = NAMED) -> str:
+    """Quoted names for a sentence, all of them or the first few."""
     quoted = [repr(name) for name in names]
-    return ", ".join(quoted[:NAMED]) + (", …" if len(quoted) > NAMED else "")
+    return ", ".join([*quoted[:most], *(["…"] if quoted[:most] != quoted else [])])
 
 
 def listed_by_class(layers: dict[str, nn.Module]) -> str:

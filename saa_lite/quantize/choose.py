@@ -81,10 +81,10 @@ def warn_of_others(
         message = f"{function}() leaves as they are: {listed_by_class(others)}"
         warnings.warn(message, UserWarning, stacklevel=3)
     if read:
-        message = f"not quantised: {READ.format(listed(sorted(read)))}"
+        message = f"not quantised: {READ.format(listed(sorted(read), None))}"
         warnings.warn(message, UserWarning, stacklevel=3)
     if idle:
-        message = f"not quantised, as no calibration image reaches them: {listed(idle)}"
+        message = f"not quantised, as no calibration image reaches them: {listed(idle, None)}"
         warnings.warn(message, UserWarning, stacklevel=3)
 
 

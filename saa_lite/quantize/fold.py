@@ -126,5 +126,5 @@ def _check_same(outputs: Tensor, expected: Tensor, pairs: dict[str, str]) -> Non
     if not error <= TOLERANCE * expected.abs().max() + TOLERANCE:
         raise UsageError(
             f"folding {len(pairs)} batch norms changed the outputs by up to {float(error):.2g}; "
-            "the output of a layer before a batch norm must be read by that norm alone"
+            "the output of a layer before a batch norm must be read by that norm alone, unchanged"
         )

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.adder import AdderLayer
-from saa_lite.nn.structure import leave_fused_paths
+from saa_lite.nn.reads import READ
+from saa_lite.nn.structure import leave_fused_paths, listed
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import nearest
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images
@@ -136,9 +137,11 @@ def quantize(
     for position, batch in enumerate(batches):
         check_images(f"calibration batch {position}", batch)
     candidates = _candidates(quantized, options.layers)
-    read = read_past(quantized, candidates, batches[0][:2])
-    warn_of_others("quantize", _others(quantized, options.layers), read)
+    read = read_past(quantized, candidates, batches[0])
     chosen = [name for name in candidates if name not in read]
+    if not chosen:
+        raise UsageError(f"no layer is left to quantise: {READ.format(listed(candidates, None))}")
+    warn_of_others("quantize", _others(quantized, options.layers), read)
     ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
     edge_names = _edges(quantized, chosen)
     for name, found in ranges.items():
