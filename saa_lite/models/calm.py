@@ -10,10 +10,10 @@ section 5.1), so fewer layers lie one behind the other at first.
 **Whether training moves them is a matter of the step.** AdderNet's adaptive rate gives every adder
 weight a step of lr·η, whatever its size. Weights six times as wide move six times less in their
 own measure, and one that lies beyond all inputs changes nothing until it has come among them: it is
-a sign that never turns. What is left of a layer then is a fixed random projection of ±1 (a network
-whose adder weights are not trained at all learns nearly as much, since stem, depthwise
-convolutions, norms and classifier do). Hence ``scale_eta``: the same factor on η makes the relative
-step what it is without.
+a sign that never turns. What is left of a layer then is a fixed random projection of ±1, and what
+the network learns it mostly owes to stem, depthwise convolutions, norms and classifier, which learn
+without the adder weights, too. Hence ``scale_eta``: the same factor on η makes the relative step
+what it is without.
 
 The weight remapping of an augmented model draws adder weights itself: give it the same width with
 ``AugmentConfig(remap_spread=…)``. Its gradient is measured where the adder reads it, so η acts
