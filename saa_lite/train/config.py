@@ -34,7 +34,8 @@ class TrainConfig:
         eval_batch_size: images per batch of the evaluation after each epoch.
         channels_last: memory format of weights and images; faster on most hardware. On a CPU a
             network with a strided 1 × 1 ``nn.Conv2d`` of fewer than 16 channels stays contiguous:
-            oneDNN's gradient of it, in this format, writes where it must not.
+            oneDNN's gradient of it, in this format, writes where it must not. Where a network
+            calls ``F.conv2d`` so by itself, say False.
         optimizer: ``"sgd"``, or ``"radam"`` as DeepShift's authors ask for PS (their README).
         test_every: epochs between tests; the last epoch is always tested. Epochs without a test
             have neither ``test_loss`` nor ``test_accuracy`` in the history.
