@@ -216,7 +216,7 @@ class OnlyReads(nn.Module):
 
 
 def test_a_network_that_calls_no_layer_is_refused() -> None:
-    with pytest.raises(UsageError, match="no layer is left to quantise: .* of 'line' itself"):
+    with pytest.raises(UsageError, match=r"no layer is left to quantise: .* of 'line' itself"):
         rounded(OnlyReads(), IMAGES)
     with pytest.raises(UsageError, match=r"at least one nn.Conv2d or nn.Linear; it uses none"):
         reconstructed(OnlyReads(), IMAGES)
@@ -239,6 +239,20 @@ def test_an_embedding_with_the_same_weight_keeps_it() -> None:
     assert torch.equal(quantized.table.weight, network.table.weight)
     assert len(quantized.answer.weight[0].unique()) <= 4
     assert not torch.equal(quantized.answer.weight, network.table.weight)
+
+
+@pytest.mark.parametrize("treat", [rounded, reconstructed])
+def test_compiled_networks(treat) -> None:
+    torch.manual_seed(0)
+    part = nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    network = nn.Sequential(part, nn.Flatten(), nn.Linear(64, 3)).eval()
+    expected = treat(network, IMAGES)(IMAGES)
+    for compiled in (
+        torch.compile(network, backend="eager"),
+        nn.Sequential(torch.compile(part, backend="eager"), *network[1:]).eval(),
+    ):
+        compiled(IMAGES)
+        torch.testing.assert_close(treat(compiled, IMAGES)(IMAGES), expected)
 
 
 def refusals() -> list:

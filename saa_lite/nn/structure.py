@@ -84,14 +84,6 @@ def _bypasses(part: nn.Module) -> bool:
     return not type(part.linear1) is type(part.linear2) is nn.Linear
 
 
-def unwrapped(network: nn.Module) -> tuple[nn.Module, str]:
-    """The network inside ``nn.DataParallel`` and its like, and what its names begin with."""
-    prefix = ""
-    while isinstance(network, WRAPPERS):
-        network, prefix = network.module, f"{prefix}module."
-    return network, prefix
-
-
 def listed(names: Iterable[str], most: int | None = NAMED) -> str:
     """Quoted names for a sentence, all of them or the first few."""
     quoted = [repr(name) for name in names]

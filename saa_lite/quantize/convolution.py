@@ -98,7 +98,8 @@ def quantize_convolution(
             convolutions, ``nn.MultiheadAttention``, recurrent layers, subclasses.
     """
     _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
+    eager = torch.compiler.set_stance("force_eager")  # hooks are not for compiled passes
+    with eager, torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
         reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
         names = layers_of(reference, QUANTIZED)

@@ -136,24 +136,27 @@ def quantize(
         raise UsageError("calibration_batches must hold at least one batch of images; got none")
     for position, batch in enumerate(batches):
         check_images(f"calibration batch {position}", batch)
-    candidates = _candidates(quantized, options.layers)
-    read = read_past(quantized, candidates, batches[0])
-    chosen = [name for name in candidates if name not in read]
-    if not chosen:
-        raise UsageError(f"no layer is left to quantise: {READ.format(listed(candidates, None))}")
-    warn_of_others("quantize", _others(quantized, options.layers), read)
-    ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
-    edge_names = _edges(quantized, chosen)
-    for name, found in ranges.items():
-        layer = quantized.get_submodule(name)
-        if type(layer) in shared.TWINS and method != "nearest":
-            _share_scale(layer, found, options)
-        elif name not in edge_names or edges == "8-bit":
-            _round(layer, found, MOST_BITS if name in edge_names else bits)
-    leave_fused_paths(quantized)
-    if reestimate:
-        bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
-        reestimate_statistics(quantized, bar)
+    with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
+        candidates = _candidates(quantized, options.layers)
+        read = read_past(quantized, candidates, batches[0])
+        chosen = [name for name in candidates if name not in read]
+        if not chosen:
+            raise UsageError(
+                f"no layer is left to quantise: {READ.format(listed(candidates, None))}"
+            )
+        warn_of_others("quantize", _others(quantized, options.layers), read)
+        ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
+        edge_names = _edges(quantized, chosen)
+        for name, found in ranges.items():
+            layer = quantized.get_submodule(name)
+            if type(layer) in shared.TWINS and method != "nearest":
+                _share_scale(layer, found, options)
+            elif name not in edge_names or edges == "8-bit":
+                _round(layer, found, MOST_BITS if name in edge_names else bits)
+        leave_fused_paths(quantized)
+        if reestimate:
+            bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
+            reestimate_statistics(quantized, bar)
     return quantized.eval()
 
 
