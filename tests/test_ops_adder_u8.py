@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import adder_conv2d_u8, adder_u8, vector_ir
+from saa_lite.ops import _launch, adder_conv2d_u8, adder_u8, vector_ir
 
 SUPPORTED = vector_ir.supported_vector_bits()
 PATHS = [bits for bits in (0, 256, 512) if bits <= SUPPORTED]
@@ -229,7 +229,10 @@ def test_changed_weights_are_seen() -> None:
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("batch", [1, 5, 16])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_thread_count_changes_no_number(layout: str, batch: int, kernel: int) -> None:
+def test_thread_count_changes_no_number(
+    layout: str, batch: int, kernel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_launch, "SMALL_WORK", 0)
     x, w = sample((batch, 16, 11, 9), (16, 16, kernel, kernel))
     x, before, results = LAYOUTS[layout](x), torch.get_num_threads(), []
     try:

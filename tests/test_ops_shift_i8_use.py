@@ -13,7 +13,7 @@ from ops_samples import LAYOUTS, same
 from test_ops_shift_i8 import OPERATORS, narrow, sample
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import shift_conv2d_i8, shift_conv2d_i8_matmul, shift_ir, vector_ir
+from saa_lite.ops import _launch, shift_conv2d_i8, shift_conv2d_i8_matmul, shift_ir, vector_ir
 from saa_lite.ops.shift_i8_plan import plan_arrays
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("batch", [1, 5, 70])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_thread_count_changes_no_number(layout: str, batch: int, kernel: int) -> None:
+def test_thread_count_changes_no_number(
+    layout: str, batch: int, kernel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_launch, "SMALL_WORK", 0)
     x, shift, sign = sample(batch, 9, 40, (11, 9), (kernel, kernel))
     x, before, results = LAYOUTS[layout](x), torch.get_num_threads(), []
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from saa_lite import threads
+from saa_lite.ops import _launch
 from saa_lite.threads import CHOICES, WAITING, wait_asleep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,3 +76,15 @@ def test_the_package_alone_loads_nothing() -> None:
     code = "import sys, saa_lite; print({'torch', 'numba', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_small_work_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_launch, "threads_wanted", lambda: 2)
+    monkeypatch.setattr(_launch, "announce_first_compilation", lambda dispatcher: None)
+    monkeypatch.setattr(_launch.numba, "set_num_threads", lambda count: None)
+    drivers = (lambda: "one thread", lambda: "two threads")
+    assert _launch.launch(*drivers, work=_launch.SMALL_WORK - 1) == "one thread"
+    assert _launch.launch(*drivers, work=_launch.SMALL_WORK) == "two threads"
+    assert _launch.launch(*drivers) == "two threads"
+    # 2 images of 5 × 7 pixels, 3 filters, 4 channels in a group, kernels of 2 × 3
+    assert _launch.work_of((2, 3, 5, 7), (3, 4, 2, 3)) == 2 * 5 * 7 * 3 * (4 * 2 * 3)

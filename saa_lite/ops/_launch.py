@@ -1,12 +1,15 @@
 """Starting Numba kernels beside torch: thread count, forked children, concurrent callers.
 
 Every kernel file holds a *serial* and a *parallel* driver around one per-task function. The serial
-one runs when torch is set to one thread, and in a forked child: GNU OpenMP kills a child that
-enters a parallel region after its parent did (Numba's documentation, "Threading layers").
+one runs when torch is set to one thread, for small work, and in a forked child: GNU OpenMP kills a
+child that enters a parallel region after its parent did (Numba's documentation, "Threading
+layers").
 """
 
+import math
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -15,6 +18,9 @@ import torch
 from saa_lite.ops._compile import announce_first_compilation
 
 BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
+# Distances or shifts that take a core some tens of microseconds: another thread takes as long to
+# wake up, and where the machine is busy a hundred times as long.
+SMALL_WORK = 1 << 19
 _LOADED_IN = os.getpid()
 # Numba's fallback layer, workqueue, aborts the process when two threads launch at once.
 _ONE_LAUNCH_AT_A_TIME = threading.Lock()
@@ -35,9 +41,18 @@ def bands_to_share(images: int, rows: int) -> int:
     return min(rows, -(-BANDS_PER_THREAD * threads // images))
 
 
-def launch(serial: Any, parallel: Any, *args: Any) -> Any:
-    """Run the driver that fits the number of threads torch is set to; what it returns."""
-    threads = threads_wanted()
+def work_of(output: Sequence[int], weight: Sequence[int]) -> int:
+    """Taps of all filters at all their places, from the shapes of a convolution."""
+    return math.prod(output) * math.prod(weight[1:])
+
+
+def launch(serial: Any, parallel: Any, *args: Any, work: int = SMALL_WORK) -> Any:
+    """Run the driver that fits the number of threads torch is set to; what it returns.
+
+    Args:
+        work: in distances or shifts; below ``SMALL_WORK`` one thread does it.
+    """
+    threads = threads_wanted() if work >= SMALL_WORK else 1
     announce_first_compilation(serial if threads == 1 else parallel)
     if threads == 1:
         return serial(*args)

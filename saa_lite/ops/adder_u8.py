@@ -27,7 +27,7 @@ from saa_lite.ops._arguments import (
     walks_channels_last,
 )
 from saa_lite.ops._eager import is_plain
-from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted
+from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted, work_of
 from saa_lite.ops.vector_ir import VECTOR_BITS
 
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
@@ -157,7 +157,8 @@ def _in_vectors(
         x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
     arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
     kernels = _VECTOR_KERNELS[VECTOR_BITS]
-    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last)
+    work = work_of(output.shape, weight.shape)
+    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last, work=work)
 
 
 def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:

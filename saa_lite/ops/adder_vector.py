@@ -7,7 +7,7 @@ from torch import Tensor
 
 from saa_lite.ops import adder_backward, adder_forward
 from saa_lite.ops._arguments import Pair, layout_of, output_shape, walks_channels_last
-from saa_lite.ops._launch import launch
+from saa_lite.ops._launch import launch, work_of
 from saa_lite.ops.adder_plan import plan_for
 
 
@@ -27,7 +27,8 @@ def forward(
 ) -> Tensor:
     """−Σ|x − w|, [B, T, H', W'] in the memory layout of ``input``."""
     ready = prepare_forward(input, weight, stride, padding, dilation, groups)
-    launch(adder_forward.forward_serial, adder_forward.forward_parallel, *ready.arguments)
+    drivers = adder_forward.forward_serial, adder_forward.forward_parallel
+    launch(*drivers, *ready.arguments, work=work_of(ready.output.shape, weight.shape))
     return ready.output
 
 
@@ -77,6 +78,7 @@ def input_gradient(
         grad.data_ptr(),
         result.data_ptr(),
         plan,
+        work=work_of(grad.shape, weight.shape),
     )
     return result if done else None
 

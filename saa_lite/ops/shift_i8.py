@@ -22,7 +22,7 @@ from saa_lite.ops._arguments import (
     walks_channels_last,
 )
 from saa_lite.ops._eager import is_plain
-from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops._launch import launch, threads_wanted, work_of
 from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
 from saa_lite.ops.convolution import seen_at
 from saa_lite.ops.shift import smallest_shift
@@ -158,5 +158,6 @@ def run_in_lanes(
     p, s = shift.contiguous(), sign.contiguous()  # held here while their addresses are used
     kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
     addresses = x.data_ptr(), p.data_ptr(), s.data_ptr(), output.data_ptr()
-    if not launch(*kernels, *addresses, smallest, parts, MOST_UNITS, *plan):
+    work = work_of(output.shape, shift.shape)
+    if not launch(*kernels, *addresses, smallest, parts, MOST_UNITS, *plan, work=work):
         check_contents("shift_conv2d_i8", shift, sign, smallest)
