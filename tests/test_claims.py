@@ -348,7 +348,8 @@ def test_scorecard_puts_published_and_measured_in_different_columns() -> None:
 
 
 def test_without_records_nothing_has_a_verdict() -> None:
-    assert {row["verdict"] for row in claim_rows()} == {NO_VERDICT}
+    verdicts = {row["verdict"] for row in claim_rows()}
+    assert {text for text in verdicts if not text.startswith("running: 0 of ")} == {NO_VERDICT}
     said = summary()
     assert "0 of 26 items measured." in said
     assert "tested here by a protocol: 0; not: " in said

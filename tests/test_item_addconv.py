@@ -67,5 +67,6 @@ def test_claims_follow_the_records(records: list[Record]) -> None:
     falls = [r if r.method != "shift" else with_curve(r, r.seed, 90, 88 + r.seed / 9, 90)
              for r in made if r.metric == "accuracy"]  # fmt: skip
     judged = judge(claim(get_item(ITEM), "stability-shift"), falls)
-    assert judged.estimate.mean == pytest.approx(2 - 1 / 9 - 3)  # falls of two points beside three
+    # Falls of two points beside three; a log keeps six digits.
+    assert judged.estimate.mean == pytest.approx(2 - 1 / 9 - 3, abs=1e-4)
     assert judge(claim(get_item(ITEM), "stem"), made).estimate is None

@@ -222,7 +222,7 @@ def test_outputs_that_do_not_come_are_no_empty_outputs(
         await asyncio.sleep(60)
 
     monkeypatch.setattr(StoppableClient, "_async_poll_output_msg", never)
-    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 1)
+    monkeypatch.setattr("saa_lite.report.kernel.SENDS_WITHIN", 1)
     with pytest.raises(NotebookError, match="IOPub"):
         notebooks.execute(written(tmp_path / "a.ipynb", "print(1)"), "smoke", tmp_path / "b.ipynb")
 

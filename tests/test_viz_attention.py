@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from model_samples import build
+from torch import nn
 
 from saa_lite.viz.attention import (
     HEADS,
@@ -32,15 +33,20 @@ def made(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
+def hooks_of(model: nn.Module) -> list[int]:
+    return [len(module._forward_pre_hooks) for module in model.modules()]
+
+
 @pytest.mark.parametrize("conv", ["conv", "adder"])
 def test_maps_of_a_transformer(conv: str) -> None:
     torch.manual_seed(0)
     model, images = build("deit_mini", conv), torch.randn(2, 3, 32, 32)
+    before = hooks_of(model)
     maps = attention_maps(model, images)
     assert maps.shape == (4, 2, 2, 65, 65)
     torch.testing.assert_close(maps.sum(-1), torch.ones(4, 2, 2, 65))
     assert not maps.requires_grad
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert hooks_of(model) == before
     alone = attention_maps(model, images[1:])
     torch.testing.assert_close(alone[:, 0], maps[:, 1], atol=1e-4, rtol=1e-3)
 

@@ -19,7 +19,8 @@ from traitlets import Type
 from traitlets.config import Config
 
 LOOK_AGAIN = 1.0  # seconds
-PATIENCE = 3600  # seconds for a kernel to start, or to send what a finished cell has put out
+STARTS_WITHIN = 3600  # seconds, for a kernel
+SENDS_WITHIN = 3600  # seconds, for what a finished cell has put out
 
 
 class PatientChannel(AsyncZMQSocketChannel):
@@ -98,10 +99,10 @@ def notebook_client(notebook: Any, *, folder: Path) -> Iterator[StoppableClient]
         yield StoppableClient(
             notebook,
             timeout=None,
-            startup_timeout=PATIENCE,
+            startup_timeout=STARTS_WITHIN,
             # By default nbclient goes on four seconds after the reply, without what is outstanding:
             # on a busy machine the last lines of a cell would be lost, and nobody told.
-            iopub_timeout=PATIENCE,
+            iopub_timeout=SENDS_WITHIN,
             raise_on_iopub_timeout=True,
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,

@@ -56,10 +56,8 @@ class Settings:
     seeds: tuple[int, ...] = ()
 
 
-PROFILES = {
-    "smoke": Settings(),
-    "laptop": Settings(tuple(name for name in list_protocols(ITEM_ID))),
-}
+CAMPAIGN = Settings(tuple(list_protocols(ITEM_ID)))
+PROFILES = {"smoke": Settings(), "laptop": CAMPAIGN, "full": CAMPAIGN}
 
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
