@@ -5,6 +5,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -57,3 +59,34 @@ def test_warning_knows_who_is_attached(how: str, monkeypatch: pytest.MonkeyPatch
         layer(torch.randn(3, 4)).sum().backward()
     layer(torch.randn(3, 4)).sum().backward()
     assert len(caught) == 1
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+@pytest.mark.parametrize("attach", [True, False])
+def test_sharded_weights_are_known_to_be_attached(
+    attach: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fully_shard``: the optimiser holds shards, each pass uses a parameter gathered for it."""
+    from torch import distributed  # noqa: PLC0415 - only where it is available
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
+    monkeypatch.setattr(adaptive_lr, "_said_once", [])
+    torch.manual_seed(0)
+    whole = AdderLinear(4, 2)
+    sharded, x = copy.deepcopy(whole), torch.randn(3, 4)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        fully_shard(sharded, mesh=distributed.init_device_mesh("cpu", (1,)))
+        for layer in (whole, sharded):
+            optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+            expectation: Any = pytest.warns(UserWarning, match="no optimizer normalises")
+            if attach or layer is whole:
+                assert len(attach_adaptive_lr(optimizer, layer)) == 1
+                expectation = nullcontext()
+            with expectation:
+                layer(x).sum().backward()
+            optimizer.step()
+        same = torch.allclose(sharded.weight.full_tensor(), whole.weight)  # type: ignore[operator]
+        assert same == attach
+    finally:
+        distributed.destroy_process_group()

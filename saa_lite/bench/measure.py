@@ -18,6 +18,7 @@ from saa_lite.bench.limits import LOOPS, limit
 from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
+from saa_lite.ops._compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
@@ -102,7 +103,11 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
     Args:
         rounds: per comparison; medians and quartiles are over these.
         cases: names of shapes and networks, all by default.
+
+    Raises:
+        UsageError: ``NUMBA_DISABLE_JIT=1`` is set.
     """
+    check_compiling("timing")
     warnings = []
     if threads_share_a_core():
         warnings.append(

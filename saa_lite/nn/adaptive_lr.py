@@ -107,6 +107,16 @@ class AdaptiveLR:
     def __contains__(self, weight: Tensor) -> bool:
         return weight in self._layers
 
+    def shards(self, layer: nn.Module) -> bool:
+        """Whether the optimiser holds the layer's weight in shards, and so no pass sees it.
+
+        ``fully_shard`` computes with a parameter that it gathers for each pass.
+        """
+        return any(
+            owner is layer and type(weight) is not nn.Parameter
+            for weight, (owner, _) in self._layers.items()
+        )
+
     def __len__(self) -> int:
         """Number of adder weights whose gradient is normalised."""
         return len(self._layers)
@@ -234,7 +244,8 @@ def watch(layer: nn.Module) -> None:
 
 def _warn_if_unattached(weight: Tensor) -> None:
     layer = _watched[weight]()
-    waits = layer is not None and layer.adaptive_lr in BY_OPTIMIZER
-    if waits and not _said_once and not any(weight in one for one in _attached.values()):
+    if layer is None or layer.adaptive_lr not in BY_OPTIMIZER or _said_once:
+        return
+    if not any(weight in one or one.shards(layer) for one in _attached.values()):
         _said_once.append(UNATTACHED)
         warnings.warn(UNATTACHED, UserWarning, stacklevel=2)

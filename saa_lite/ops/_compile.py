@@ -16,7 +16,9 @@ from typing import Any
 
 import numba
 from numba.core import config
+from torch import Tensor
 
+from saa_lite.errors import UsageError
 from saa_lite.ops.vector_ir import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
@@ -24,9 +26,14 @@ _LOOKED_UP: set[Any] = set()
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit(**options)`` with the disk cache of this package's kernels."""
+    """``numba.njit(**options)`` with the disk cache of this package's kernels.
+
+    Where ``NUMBA_DISABLE_JIT=1`` forbids to compile: the function itself, which nothing calls.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if config.DISABLE_JIT:
+            return function
         dispatcher = numba.njit(**options)(function)
         before = config.CACHE_DIR
         config.CACHE_DIR = str(_cache_folder())  # read when caching is enabled, and only then
@@ -37,6 +44,20 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return dispatcher
 
     return decorate
+
+
+def has_kernels(tensor: Tensor) -> bool:
+    """Whether compiled kernels take the tensor; elsewhere, torch's own operations compute.
+
+    They do for tensors on a CPU, unless ``NUMBA_DISABLE_JIT=1`` is set.
+    """
+    return tensor.device.type == "cpu" and not config.DISABLE_JIT
+
+
+def check_compiling(user: str) -> None:
+    """Raise :class:`UsageError` if ``NUMBA_DISABLE_JIT=1`` keeps kernels from being compiled."""
+    if config.DISABLE_JIT:
+        raise UsageError(f"{user} needs compiled kernels, and NUMBA_DISABLE_JIT forbids them")
 
 
 def variant(name: object, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import torch
 
-from saa_lite.ops._compile import announce_first_compilation
+from saa_lite.ops._compile import announce_first_compilation, check_compiling
 
 BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 # Distances or shifts that take a core some tens of microseconds: another thread takes as long to
@@ -52,6 +52,7 @@ def launch(serial: Any, parallel: Any, *args: Any, work: int = SMALL_WORK) -> An
     Args:
         work: in distances or shifts; below ``SMALL_WORK`` one thread does it.
     """
+    check_compiling("this operation")
     threads = threads_wanted() if work >= SMALL_WORK else 1
     announce_first_compilation(serial if threads == 1 else parallel)
     if threads == 1:

@@ -3,7 +3,7 @@
 Whatever stands here must agree with :mod:`saa_lite.ops.reference`. On a CPU the vector kernels run
 where they apply and the plain ones of :mod:`saa_lite.ops.adder_cpu` elsewhere; on NVIDIA GPUs the
 Triton kernels where they apply (``SAA_TRITON=0`` in the environment switches them off); on all
-other devices plain torch operations.
+other devices, and under ``NUMBA_DISABLE_JIT=1``, plain torch operations.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saa_lite.ops import adder_cpu, adder_gpu, adder_torch, adder_vector
 from saa_lite.ops._arguments import Pair, layout_of, output_shape
+from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._launch import launch
 
 
@@ -22,7 +23,7 @@ def forward(
 ) -> Tensor:
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'] in the layout of input."""
     args = input, weight, stride, padding, dilation
-    if input.device.type != "cpu":
+    if not has_kernels(input):
         kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
         output = kernels.forward(*args, groups)
     elif adder_vector.applies(input, weight, groups):
@@ -53,7 +54,7 @@ def input_gradient(
         return kernels.input_gradient(*args, kind).contiguous(memory_format=layout)
     if kind == "full":
         return adder_torch.input_full_gradient(*args).contiguous(memory_format=layout)
-    if input.device.type != "cpu":
+    if not has_kernels(input):
         result = adder_torch.input_gradient(*args, sign_only=kind == "sign")
         return result.contiguous(memory_format=layout)
     if kind == "clip" and adder_vector.applies(input, weight, groups):
@@ -81,7 +82,7 @@ def weight_gradient(
     args = grad, input, weight, stride, padding, dilation, groups
     if kind == "full":
         return adder_torch.weight_full_gradient(*args).contiguous()
-    if input.device.type != "cpu":
+    if not has_kernels(input):
         return adder_torch.weight_sign_gradient(*args).contiguous()
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     arrays = [_array(input), _array(weight), _array(grad), result.numpy()]

@@ -26,6 +26,7 @@ from saa_lite.ops._arguments import (
     pairs,
     walks_channels_last,
 )
+from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted, work_of
 from saa_lite.ops.vector_ir import VECTOR_BITS
@@ -107,7 +108,7 @@ def _by_device(
 ) -> Tensor:
     geometry = stride, padding, dilation
     shape, layout = output_shape(input, weight, *geometry), layout_of(input)
-    if input.device.type != "cpu":
+    if not has_kernels(input):
         output = on_any_device(input, weight, *geometry, groups, padding_value)
         return output.contiguous(memory_format=layout)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)

@@ -21,6 +21,7 @@ from saa_lite.ops._arguments import (
     pairs,
     walks_channels_last,
 )
+from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import launch, threads_wanted, work_of
 from saa_lite.ops._shift_arguments import MOST_UNITS, check_contents, check_shift_tensors
@@ -93,8 +94,18 @@ def _shift_i8(
     smallest: int,
 ) -> Tensor:
     """Every device without a kernel of its own."""
+    return _by_taps(input, shift, sign, pairs(stride, padding, dilation), groups, smallest)
+
+
+def _by_taps(
+    input: Tensor,
+    shift: Tensor,
+    sign: Tensor,
+    geometry: tuple[Pair, Pair, Pair],
+    groups: int,
+    smallest: int,
+) -> Tensor:
     check_contents("shift_conv2d_i8", shift, sign, smallest)
-    geometry = pairs(stride, padding, dilation)
     output = shift_conv2d_by_taps(input, shift - smallest, sign, *geometry, groups).int()
     return output.contiguous(memory_format=layout_of(input))
 
@@ -111,6 +122,8 @@ def _shift_i8_on_cpu(
     smallest: int,
 ) -> Tensor:
     geometry, layout = pairs(stride, padding, dilation), layout_of(input)
+    if not has_kernels(input):
+        return _by_taps(input, shift, sign, geometry, groups, smallest)
     shape = output_shape(input, shift, *geometry)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or shift.shape[1] == 0:

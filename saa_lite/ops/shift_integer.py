@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair, pairs
+from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._launch import launch
 from saa_lite.ops._shift_arguments import check_codes, check_shift_tensors, value_range
 from saa_lite.ops.shift import smallest_shift
@@ -140,8 +141,10 @@ def _(
 ) -> Tensor:
     _check_contents(input, shift, sign, smallest, truncate)
     geometry = pairs(stride, padding, dilation)
-    output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
     codes = (input, _amounts(shift, smallest, truncate), sign)
+    if not has_kernels(input):
+        return shift_conv2d_by_taps(*codes, *geometry, groups)
+    output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
     # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
     launch(
