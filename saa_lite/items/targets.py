@@ -96,7 +96,7 @@ def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
 
 def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:
     """A copy with the operator in places that the registry keeps multiplicative, too."""
-    keeps = {f"keep_{name}": False for name in recipe.converts}
+    keeps: dict[str, Any] = {f"keep_{name}": False for name in recipe.converts}
     with warnings.catch_warnings():
         # It warns of an adder classifier without a norm: that is what is tried here.
         warnings.simplefilter("ignore", UserWarning)

@@ -10,9 +10,11 @@ that multiply are left alone, and named in a warning: 1-D, 3-D and transposed co
 layers whose weight the network reads itself instead of calling them (:mod:`saa_lite.nn.reads`).
 Where a network cannot be traced, that shows, and is said, in the first pass of the converted one.
 
-**Where multiplication is kept** (as in the papers): in the first and the last of these layers, in
-definition order, and in depthwise convolutions, unless told otherwise. A kept layer that is not a
-multiplication returns to one. With ``kind="conv"`` there is nothing to keep.
+**Where multiplication is kept** (as in the papers): in the layers that the network begins and ends
+with, and in depthwise convolutions, unless told otherwise. Which these are is read off a pass over
+an ``example``, or off the ``torch.fx`` graph; where there is neither, the first and the last in
+definition order are taken. A kept layer that is not a multiplication returns to one. With
+``kind="conv"`` there is nothing to keep.
 
 **Weights**, ``weights="auto"``: operators that approximate the same function hand their weights
 over: conv, shift (the latent weight), shift-ps (p = round(log2|w|), sign; back: the value ±2^p)
@@ -23,17 +25,18 @@ always hands over, ``"init"`` always draws anew. Drawing anew uses each layer's 
 ``reset_parameters`` and torch's global generator.
 """
 
-import copy
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn.copying import copy_of
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
 from saa_lite.nn.placement import rectified_binaries, unnormalised_adders
+from saa_lite.nn.plan import KIND_OF, Change, Keeps, kind_of, layers_of, plan_of
 from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
 from saa_lite.nn.reads import READ, reads_in_graph, watch_first_pass
 from saa_lite.nn.shift import PowerSignLayer
@@ -43,19 +46,9 @@ from saa_lite.nn.structure import (
     listed,
     listed_by_class,
     other_multiplications,
-    plain_class,
 )
 
 WEIGHTS = ("auto", "keep", "init")
-KIND_OF = {layer: kind for table in (CONVS, LINEARS) for kind, layer in table.items()}
-
-
-class Change(NamedTuple):
-    """What happens to one layer."""
-
-    kind: str
-    draws: bool  # weights are drawn anew
-    splits: bool  # ``weight`` becomes ``shift`` and ``sign``, or back
 
 
 def convert(
@@ -65,6 +58,8 @@ def convert(
     keep_first: bool = True,
     keep_last: bool = True,
     keep_depthwise: bool = True,
+    keep: Iterable[str] = (),
+    example: Any = None,
     weights: str = "auto",
     **options: Any,
 ) -> nn.Module:
@@ -72,18 +67,23 @@ def convert(
 
     Args:
         kind: one of :data:`~saa_lite.nn.KINDS`.
-        keep_first, keep_last: leave multiplication in the first, the last layer. A bare layer
-            given as ``module`` is no network: it is converted whatever these say.
+        keep_first, keep_last: leave multiplication in the first, the last layer, or layers where
+            several begin or end the network (:mod:`saa_lite.nn.ends`). A bare layer given as
+            ``module`` is no network: it is converted whatever these say.
         keep_depthwise: leave multiplication in convolutions with groups = in_channels > 1.
+        keep: names of further layers to leave multiplication in, or patterns of names
+            (:mod:`fnmatch`), such as ``["head*"]``.
+        example: an input of ``module``, or a tuple of its positional inputs. A pass over it tells
+            which layers are first and last, also where ``torch.fx`` cannot trace the network.
         weights: ``"auto"``, ``"keep"`` or ``"init"``, see above. Layers that have the operator
             already are not touched.
         options: options of the new layers, for instance ``bits=4`` or ``adaptive_lr="backward"``.
 
     Raises:
         TypeError: ``module`` is not an ``nn.Module``.
-        UsageError: unknown kind, weights or option; a layer to be converted carries more than
-            weight and bias (``weight_norm``, pruning); a weight to be drawn anew or split is tied
-            to a layer that is not; torch cannot copy the module.
+        UsageError: unknown kind, weights, option or name; an example that reaches no layer; a layer
+            to be converted carries more than weight and bias (``weight_norm``, pruning); a weight
+            to be drawn anew or split is tied to a layer that is not; torch cannot copy the module.
 
     Warns:
         UserWarning: when nothing could be converted; when layers go on multiplying that
@@ -91,14 +91,15 @@ def convert(
             stands before a binary one (:mod:`saa_lite.nn.placement`; a bare layer is not judged).
     """
     _check_arguments(module, kind, weights, options)
-    keeps = {"first": keep_first, "last": keep_last, "depthwise": keep_depthwise}
-    plan = _plan(module, kind, keeps, weights)
+    named = (keep,) if isinstance(keep, str) else tuple(keep)
+    keeps = Keeps(keep_first, keep_last, keep_depthwise, named, example)
+    plan = plan_of(module, kind, keeps, weights)
     read, unproven = _find_reads(module, plan)
     for name in read:
         del plan[name]
     _check_plain(module, plan)
     _check_ties(module, plan)
-    converted = _copy(module)
+    converted = copy_of(module, "convert")
     ties: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
     for name, change in plan.items():
         chosen = options if change.kind == kind else {}
@@ -124,50 +125,6 @@ def _check_arguments(module: object, kind: str, weights: str, options: dict[str,
             raise UsageError(f"options of kind {kind!r} are: {known}; got {name!r}")
 
 
-def _copy(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except RuntimeError as error:  # pruning and the old weight_norm keep a computed weight
-        raise UsageError(
-            f"convert() works on a copy, and module cannot be copied: {error}"
-        ) from error
-
-
-def _kind(layer: nn.Module) -> str | None:
-    """Operator of a layer this module may convert, else None.
-
-    A parametrised layer has a class of its own; it counts as what it was, so that the plan sees
-    it and :func:`_check_plain` can name it.
-    """
-    return KIND_OF.get(plain_class(layer))
-
-
-def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """(name, layer, kind) of every convertible layer in definition order, shared ones once."""
-    for name, layer in module.named_modules():
-        kind = _kind(layer)
-        if kind is not None:
-            yield name, layer, kind
-
-
-def _plan(module: nn.Module, kind: str, keeps: dict[str, bool], weights: str) -> dict[str, Change]:
-    """Name → change, for the layers that change."""
-    layers = list(_layers(module))
-    bare = any(name == "" for name, _, _ in layers)
-    plan = {}
-    for position, (name, layer, old) in enumerate(layers):
-        kept = (
-            (keeps["first"] and position == 0 and not bare)
-            or (keeps["last"] and position == len(layers) - 1 and not bare)
-            or (keeps["depthwise"] and _is_depthwise(layer))
-        )
-        new = "conv" if kept else kind
-        if new != old:
-            draws = weights == "init" or (weights == "auto" and "adder" in (old, new))
-            plan[name] = Change(new, draws, "shift-ps" in (old, new))
-    return plan
-
-
 def _find_reads(module: nn.Module, plan: dict[str, Change]) -> tuple[list[str], list[str]]:
     """Layers to be exchanged that would go on multiplying, and those that may.
 
@@ -178,10 +135,6 @@ def _find_reads(module: nn.Module, plan: dict[str, Change]) -> tuple[list[str], 
     called = [name for name in names if name not in bypassed]
     read, unproven = reads_in_graph(module, called) if called else ([], [])
     return bypassed + read, unproven
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
 
 
 def _check_plain(module: nn.Module, plan: dict[str, Change]) -> None:
@@ -285,12 +238,12 @@ def _warn_of_multiplications(converted: nn.Module, read: list[str]) -> None:
 
 
 def _warn(converted: nn.Module, kind: str) -> None:
-    kinds = [found for _, _, found in _layers(converted)]
+    kinds = [found for _, _, found in layers_of(converted)]
     if kind not in kinds:
         reason = f"its {len(kinds)} layer(s) are all kept" if kinds else "it has no such layer"
         message = f"no nn.Conv2d or nn.Linear of the module became {kind!r}: {reason}"
         warnings.warn(message, UserWarning, stacklevel=3)
-    if kind not in FAULTS or _kind(converted) is not None:
+    if kind not in FAULTS or kind_of(converted) is not None:
         return
     search, message = FAULTS[kind]
     found = search(converted)

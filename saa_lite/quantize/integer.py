@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.nn.copying import copy_of
 from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d_u8, adder_torch
 from saa_lite.ops._arguments import output_shape, pairs
@@ -28,7 +29,6 @@ from saa_lite.quantize.adder_layers import (
     QuantizedAdderConv2d,
     QuantizedAdderLinear,
 )
-from saa_lite.quantize.copying import copy_of
 
 PATHS = ("bytes", "int32")
 BYTE = 255

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.adder import AdderLayer
+from saa_lite.nn.copying import copy_of
 from saa_lite.nn.reads import READ
 from saa_lite.nn.structure import leave_fused_paths, listed
 from saa_lite.quantize import adder_layers as shared
@@ -24,7 +25,6 @@ from saa_lite.quantize.choose import (
     read_past,
     warn_of_others,
 )
-from saa_lite.quantize.copying import copy_of
 from saa_lite.quantize.integer import to_integer
 from saa_lite.quantize.schemes import GROUPED, QSSF, Scheme, grouped, qssf
 from saa_lite.quantize.uniform import MOST_BITS, check_bits
