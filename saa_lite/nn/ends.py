@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from saa_lite.errors import UsageError
 from saa_lite.nn.copying import copy_of
 from saa_lite.nn.placement import trace
-from saa_lite.nn.structure import unwrapped
+from saa_lite.nn.wrappers import named_inside
 
 
 class Ends(NamedTuple):
@@ -45,7 +45,7 @@ def find_ends(network: nn.Module, names: list[str], example: Any = None) -> Ends
 
 def _in_graph(network: nn.Module, names: list[str]) -> Ends:
     """Both are empty where the network cannot be traced."""
-    inner, prefix = unwrapped(network)
+    inner, prefix = named_inside(network)
     graph = trace(inner)
     # A node may call a module of torch that is not traced, with several layers inside.
     inside: dict[Any, list[str]] = {}

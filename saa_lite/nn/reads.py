@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from saa_lite.nn.placement import trace
 from saa_lite.nn.plumbing import OptionsLayer
 from saa_lite.nn.structure import listed
-from saa_lite.nn.wrappers import unwrapped
+from saa_lite.nn.wrappers import named_inside
 
 VIEWS = {"T", "mT", "H", "mH", "data", "real"}  # attributes that hold values
 LOOKS = {
@@ -58,7 +58,7 @@ def reads_in_graph(network: nn.Module, names: Iterable[str]) -> tuple[list[str],
     Open are layers that the graph does not call, and all where there is none. Both modes are
     traced, as they may take different ways.
     """
-    inner, prefix = _inside(network)
+    inner, prefix = named_inside(network)
     names, owners = list(names), dict[int, list[str]]()
     for name in names:
         for weight in weights(network.get_submodule(name)).values():
@@ -87,13 +87,6 @@ def _calls(network: nn.Module, name: str, called: set[str]) -> bool:
 
 def _is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
-
-
-def _inside(network: nn.Module) -> tuple[nn.Module, str]:
-    """The network inside wrappers such as ``nn.DataParallel``, and what its names begin with."""
-    inner = unwrapped(network)
-    name = next(name for name, part in network.named_modules() if part is inner)
-    return inner, f"{name}." if name else ""
 
 
 def _parameter(network: nn.Module, target: str) -> object:
@@ -239,7 +232,7 @@ def _is_recorded() -> bool:
 
 def watch_first_pass(network: nn.Module, names: Iterable[str]) -> None:
     """Have the network warn, after its first pass, of layers that it reads or does not call."""
-    inner, prefix = _inside(network)
+    inner, prefix = named_inside(network)
     watch = FirstPass([name.removeprefix(prefix) for name in names])
     inner.register_forward_pre_hook(watch.before)
     inner.register_forward_hook(watch.after, always_call=True)

@@ -24,6 +24,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def named_inside(network: nn.Module) -> tuple[nn.Module, str]:
+    """The network inside wrappers such as ``nn.DataParallel``, and what its names begin with."""
+    inner = unwrapped(network)
+    name = next(name for name, part in network.named_modules() if part is inner)
+    return inner, f"{name}." if name else ""
+
+
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Each name without what wrappers added → the name as given, in the order given."""
     given = list(names)
