@@ -352,7 +352,7 @@ def test_without_records_nothing_has_a_verdict() -> None:
     assert {text for text in verdicts if not text.startswith("running: 0 of ")} == {NO_VERDICT}
     said = summary()
     assert "0 of 26 items measured." in said
-    assert "tested here by a protocol: 0; not: " in said
+    assert "contrasts of protocols that test them: 0; not tested here: " in said
 
 
 def test_unbuilt_items_and_unknown_profiles_are_refused() -> None:

@@ -5,8 +5,10 @@ from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Claim
+from saa_lite.records import measured_records
 from saa_lite.report import forest as made_forest
 from saa_lite.report.protocols import NO_VERDICT, RUNNING, VERDICTS, YES
+from saa_lite.report.scorecard import item_judgements, item_tables
 from saa_lite.report.verdict import Estimate, Judgement
 from saa_lite.viz.forest import LOOKS, Line, forest_figure
 from saa_lite.viz.panel import png
@@ -89,7 +91,7 @@ def row(testable: str, verdict: str, table: str = "source", **changes: object) -
     ("judged", "state", "note"),
     [
         (row(YES, "supported"), "supported", "n = 4"),
-        (row(YES, "open, 30 seeds would settle it"), "open", "n = 4"),
+        (row(YES, "open", needed=30), "open", "n = 4"),
         (row("no: power", "open"), "not testable here", "n = 4, power"),
         (row("no: control failed", NO_VERDICT), "not testable here", "n = 4, control failed"),
         (row(RUNNING, "running: 2 of 8 seeds", estimate=None, seeds=0), "not testable here",
@@ -115,3 +117,13 @@ def test_items_draw_their_rows_from_tracked_records() -> None:
     ]
     with pytest.raises(UsageError, match="at least one line"):
         made_forest.forest("adder-quant/eq-flops")  # exact checks have no interval
+
+
+def test_records_may_be_chosen() -> None:
+    chosen = [r for r in measured_records("adder-quant/fig1") if r.dataset == "digits"]
+    found = item_judgements("adder-quant/fig1", chosen)
+    assert set(found) == {"source", "exploration"}
+    assert all("digits" in row.budget for rows in found.values() for row in rows)
+    assert "| statement | published |" in item_tables("adder-quant/fig1", chosen)
+    assert item_tables("adder-quant/fig1", chosen) != item_tables("adder-quant/fig1")
+    assert len(made_forest.forest("adder-quant/fig1", chosen).axes) > 1

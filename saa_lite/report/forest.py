@@ -1,9 +1,10 @@
 """Forest plots of the scorecard's rows, for notebooks and for ``figures/<source>/forest.*``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from saa_lite.items.registry import find_item
+from saa_lite.records import Record
 from saa_lite.report.protocols import RUNNING, YES
 from saa_lite.report.scorecard import EXPLORATION, SOURCE, item_judgements, judgements
 from saa_lite.report.verdict import Judgement
@@ -17,17 +18,19 @@ BY_EYE = "exploration, no verdict"
 NOT_HERE = "not testable here"
 
 
-def forest(item_id: str, tables: Sequence[str] = (SOURCE, EXPLORATION)) -> "Figure":
+def forest(item_id: str, records: list[Record] | None = None) -> "Figure":
     """One line per row of an item that has a number: what was measured, what is printed.
 
+    Exact checks have no interval and are no part of it.
+
     Args:
-        tables: which rows; exact checks have no interval and are no part of it.
+        records: instead of all tracked ones, such as those of one data set.
 
     Raises:
         UsageError: no such item, or it has no such number.
     """
-    found = item_judgements(item_id)
-    rows = [row for table in tables for row in found.get(table, ())]
+    found = item_judgements(item_id, records)
+    rows = [row for table in (SOURCE, EXPLORATION) for row in found.get(table, ())]
     return _drawn(rows, f"{find_item(item_id).title} ({item_id})")
 
 
@@ -68,7 +71,7 @@ def _state(row: Judgement) -> str:
     if row.claim is not None and row.claim.table == EXPLORATION:
         return BY_EYE
     if row.testable == YES:
-        return row.verdict.partition(", ")[0] if row.verdict.startswith("open") else row.verdict
+        return row.verdict
     return NOT_HERE
 
 

@@ -69,7 +69,7 @@ def _long(row: Judgement) -> dict[str, Any]:
         "measured here": row.short,
         "budget here": row.budget,
         "testable here?": ": ".join(filter(None, (row.testable, row.why))),
-        "verdict": row.verdict,
+        "verdict": row.said,
     }
     if claim and claim.table == EXPLORATION:
         for name in ("testable here?", "verdict"):

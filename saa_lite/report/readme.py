@@ -45,7 +45,7 @@ def results_block() -> str:
             "published": printed(row) or None,
             "measured here": row.short,
             "testable here?": "exact" if table == CHECK else row.testable,
-            "verdict": f"**{row.verdict}**" if row.verdict != NO_VERDICT else None,
+            "verdict": f"**{row.said}**" if row.verdict != NO_VERDICT else None,
         }
         for row, table in ordered
     ]

@@ -6,9 +6,10 @@ verdict. What does not fit here is in :mod:`saa_lite.report.pages`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from saa_lite.items.base import Item
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import SOURCES
 from saa_lite.items.listing import item_rows
@@ -36,17 +37,24 @@ def judgements(sources: Sequence[str] = SOURCES) -> Tables:
     A statement on which contrasts of protocols bear has one row per contrast; contrasts that bear
     on none stand behind their source's statements.
     """
-    found: Tables = {SOURCE: [], CHECK: [], EXPLORATION: []}
+    found: Tables = {table: [] for table in TITLES}
     contrasts = judged_contrasts()
-    records: dict[str, list[Record]] = {}
     for source in sources:
-        for claim in (claim for claim in CLAIMS if _source(claim.item) == source):
-            if claim.item not in records:
-                records[claim.item] = measured_records(claim.item)
-            rows = [judge_contrast(judged, claim) for judged in contrasts[claim.id]]
-            found[claim.table] += rows or [judge(claim, records[claim.item])]
+        for item in (item for item in list_items() if item.source == source):
+            for table, rows in _rows_of(item, contrasts).items():
+                found[table] += rows
         loose = (judged for judged in contrasts[""] if _source(judged.protocol.item) == source)
         found[SOURCE] += [judge_contrast(judged, None) for judged in loose]
+    return found
+
+
+def _rows_of(item: Item, contrasts: Mapping[str, list[Judged]]) -> Tables:
+    """The rows of an item's claims."""
+    found: Tables = {table: [] for table in TITLES}
+    records = measured_records(item.id) if item.claims else []
+    for claim in item.claims:
+        rows = [judge_contrast(judged, claim) for judged in contrasts.get(claim.id, ())]
+        found[claim.table] += rows or [judge(claim, records)]
     return found
 
 
@@ -89,17 +97,22 @@ def summary(found: Tables | None = None) -> str:
     """How many items are measured and how the rows of the three tables fare, in short sentences."""
     items, found = item_rows(), judgements() if found is None else found
     measured = sum(row["status"] == "measured" for row in items)
-    rows = found[SOURCE]
-    tested = [row for row in rows if row.testable == YES]
-    not_yet = Counter(row.testable for row in rows if row.testable != YES)
+    statements: dict[str, list[Judgement]] = defaultdict(list)
+    for row in found[SOURCE]:
+        statements[row.claim.id if row.claim else ""].append(row)
+    ours = statements.pop("", [])
+    firsts = [rows[0] for rows in statements.values()]
+    tested = [row for rows in statements.values() for row in rows if row.testable == YES]
     verdicts = Counter(row.verdict for row in tested)
+    not_yet = Counter(row.testable for row in firsts if row.testable != YES)
     held = sum(row.verdict == HOLDS for row in found[CHECK])
     checked = sum(bool(row.exact) for row in found[CHECK])
     sentences = [
         f"{measured} of {len(items)} items measured.",
-        f"Statements of the sources: {len(rows)}; tested here by a protocol: {len(tested)}"
-        + (f" ({_counted(verdicts)})" if tested else "")
-        + f"; not: {len(rows) - len(tested)} ({_counted(not_yet)}).",
+        f"Statements of the sources: {len(firsts)}; contrasts of protocols that test them: "
+        f"{len(tested)}{f' ({_counted(verdicts)})' if tested else ''}; "
+        f"not tested here: {not_yet.total()} ({_counted(not_yet)}).",
+        *([f"Contrasts of protocols beside them: {len(ours)}."] if ours else []),
         f"Exact checks: {held} hold, {checked - held} fail.",
         f"Explorations without a verdict: {len(found[EXPLORATION])}.",
     ]
@@ -124,34 +137,43 @@ def scorecard_markdown() -> str:
     return "\n".join([*tables, f"{machines(found)}\n", f"{summary(found)}\n"])
 
 
-def item_judgements(item_id: str) -> Tables:
-    """The rows of one item, tables without any left out.
+def item_judgements(item_id: str, records: list[Record] | None = None) -> Tables:
+    """The rows of one item, none left out; tables without any are left out.
+
+    Args:
+        records: instead of all tracked ones, such as those of one data set; then protocols, which
+            are about all of them, are not asked.
 
     Raises:
         UsageError: there is no such item.
     """
     item = find_item(item_id)
-    names = {claim.id for claim in item.claims}
-    own = {*list_protocols(item_id)}
-    return {
-        table: chosen
-        for table, rows in judgements().items()
-        if (
-            chosen := [
-                row
-                for row in rows
-                if (row.claim and row.claim.id in names) or row.id.partition(":")[0] in own
-            ]
-        )
-    }
+    if records is not None:
+        rows = [judge(claim, records) for claim in item.claims]
+        found = {table: [r for r in rows if r.claim and r.claim.table == table] for table in TITLES}
+    else:
+        contrasts = judged_contrasts()
+        found = _rows_of(item, contrasts)
+        claims = {claim.id: claim for claim in CLAIMS}
+        own = [one for judged in contrasts.values() for one in judged]
+        found[SOURCE] += [
+            judge_contrast(judged, claims.get(judged.contrast.claim))
+            for judged in own
+            if judged.protocol.item == item_id
+            and judged.contrast.claim not in {c.id for c in item.claims}
+        ]
+    return {table: rows for table, rows in found.items() if rows}
 
 
-def item_tables(item_id: str) -> str:
-    """The rows of one item as Markdown, for notebooks."""
-    return "\n".join(
-        f"**{TITLES[table]}**\n\n{markdown_table(list(map(CELLS[table], rows)))}"
-        for table, rows in item_judgements(item_id).items()
-    )
+def item_tables(item_id: str, records: list[Record] | None = None) -> str:
+    """The rows of one item as Markdown, for notebooks; see :func:`item_judgements`."""
+    parts = []
+    for table, rows in item_judgements(item_id, records).items():
+        cells = [CELLS[table](row) for row in rows]
+        if table == CHECK and any(row.why for row in rows):
+            cells = [cell | {"details": row.why} for cell, row in zip(cells, rows, strict=True)]
+        parts.append(f"**{TITLES[table]}**\n\n{markdown_table(cells)}")
+    return "\n".join(parts)
 
 
 def short(found: Tables) -> dict[str, Rows]:
@@ -179,7 +201,7 @@ def _source_cells(row: Judgement) -> dict[str, Any]:
         "published": printed(row),
         "measured here": row.short,
         "testable here?": row.testable,
-        "verdict": row.verdict,
+        "verdict": row.said,
     }
 
 

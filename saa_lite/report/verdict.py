@@ -15,7 +15,7 @@ from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.interval import t_interval
 from saa_lite.items.select import ENOUGH, budget
 from saa_lite.records import Record
-from saa_lite.report.protocols import NO_VERDICT, RUNNING, YES, Judged
+from saa_lite.report.protocols import NO_VERDICT, OPEN, RUNNING, Judged
 
 HOLDS, FAILS = "holds", "fails"
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
@@ -50,6 +50,7 @@ class Judgement:
         claim: None where a protocol asks something that is no statement of a source.
         testable: "yes" or "no: …"; :data:`NO_VERDICT` where nothing is to be tested.
         why: more about a "no", or about what fails.
+        needed: seeds that would settle an open question.
         estimate: None for an exact check, and while a protocol is running.
     """
 
@@ -61,12 +62,18 @@ class Judgement:
     testable: str
     verdict: str
     why: str = ""
+    needed: int | None = None
     estimate: Estimate | None = None
     exact: str = ""
     seeds: int = 0
     budget: str = ""
     devices: tuple[str, ...] = ()
     at_published: bool = False
+
+    @property
+    def said(self) -> str:
+        """The verdict, and of an open question how many seeds would settle it."""
+        return self.verdict + (f", {self.needed} seeds would settle it" if self.needed else "")
 
     @property
     def measured(self) -> str:
@@ -126,8 +133,8 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
     if judged.hull:
         mean = details["estimate"].mean
         details["estimate"] = Estimate(mean, judged.hull, "points")
-    if judged.testable == YES and judged.needed and judged.verdict == "open":
-        row = replace(row, verdict=f"open, {judged.needed} seeds would settle it")
+    if judged.verdict == OPEN:
+        row = replace(row, needed=judged.needed)
     return replace(row, **details)
 
 
