@@ -14,9 +14,11 @@ path, ``path="int32"``, sums the shifted codes as they are, on every device, man
 
 import math
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.copying import copy_of
@@ -33,6 +35,10 @@ from saa_lite.quantize.adder_layers import (
 PATHS = ("bytes", "int32")
 BYTE = 255
 NO_PADDING = (0, 0)
+NO_DERIVATIVE = (
+    "sums of integers have no derivative, so integer layers refuse backward(), torch.func and "
+    "forward mode; use the network that to_integer() took, in training mode"
+)
 
 
 @torch.library.custom_op("saa_lite::adder_conv2d_i32", mutates_args=())
@@ -49,6 +55,18 @@ def _wide_sums_shape(
     input: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Tensor:
     return input.new_empty(output_shape(input, weight, *pairs(stride, NO_PADDING, dilation)))
+
+
+class _Ended(torch.autograd.Function):
+    """The second argument; what goes back from it says that it cannot reach the first."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, output: Tensor) -> Tensor:
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise UsageError(NO_DERIVATIVE)
 
 
 class IntegerAdder(QuantizedAdder):
@@ -89,17 +107,16 @@ class IntegerAdder(QuantizedAdder):
     def forward(self, input: Tensor) -> Tensor:
         """As the simulation in evaluation mode, whatever the mode; NaN has no code."""
         if is_transformed():
-            raise UsageError(
-                "sums of integers have no derivative, so integer layers refuse torch.func and "
-                "forward mode; use the network that to_integer() took, in training mode"
-            )
-        input = input.to(self.bound.dtype)
+            raise UsageError(NO_DERIVATIVE)
+        given, input = input, input.to(self.bound.dtype)
 
         def sums(inputs: Tensor, group: int, filters: Tensor) -> Tensor:
             x = self.input_grid(group).codes(inputs)
             return self.distances(x, self.codes[filters], filters)
 
-        return self.scaled(self.by_group(input, sums), self.offset)
+        output = self.scaled(self.by_group(input, sums), self.offset)
+        tracked = given.requires_grad and torch.is_grad_enabled()
+        return _Ended.apply(given, output) if tracked and not is_compiling() else output
 
     def integer_sums(
         self,
