@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 from torch.func import functional_call, grad, jvp, vmap
-from torch.nn.parallel import DistributedDataParallel, replicate
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from saa_lite.errors import UsageError
 from saa_lite.nn import adaptive_lr, convert
 from saa_lite.quantize import quantize, to_integer
 
@@ -100,11 +101,10 @@ def compiled(kind: str) -> None:
     torch._dynamo.reset()
     found = torch.compile(net, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(found(x), net(x))
-    if kind != "integer":
-        expected = gradients(copy.deepcopy(net), x)
-        found(x).square().sum().backward()
-        for name, value in expected.items():
-            torch.testing.assert_close(net.get_parameter(name).grad, value)
+    expected = gradients(copy.deepcopy(net), x)
+    found(x).square().sum().backward()
+    for name, value in expected.items():
+        torch.testing.assert_close(net.get_parameter(name).grad, value)
 
 
 def exported(kind: str) -> None:
@@ -154,18 +154,12 @@ def traced(kind: str) -> None:
 
 
 def replicated(kind: str) -> None:
-    """What ``DataParallel`` runs on a device, without one."""
-    net, x = network(kind), images()
-    replica = copy.copy(net)
-    replica._modules = dict(net._modules)
-    layer = net[0]._replicate_for_data_parallel()
-    for name, value in [*net[0].named_parameters(recurse=False), *net[0].named_buffers()]:
-        setattr(layer, name, value * 1)  # as torch.nn.parallel.replicate sets them
-    for name, parameter in net[0]._parameters.items():
-        if parameter is None:
-            setattr(layer, name, None)
-    assert torch.equal(layer(x), net[0](x))
-    assert callable(replicate)
+    """What ``torch.nn.parallel.replicate`` makes of a layer for each device, without one."""
+    layer, x = network(kind)[0], images()
+    replica = layer._replicate_for_data_parallel()
+    for name, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+        setattr(replica, name, None if tensor is None else tensor * 1)
+    assert torch.equal(replica(x), layer(x))
 
 
 def distributed_parallel(kind: str) -> None:
@@ -271,6 +265,5 @@ def test_a_cell_says_what_happens(tool: str, kind: str, cell: str) -> None:
     if cell == "works":
         TOOLS[tool](kind)
         return
-    with pytest.raises(Exception, match=r"\w+ \w+") as caught:
+    with pytest.raises((UsageError, NotImplementedError), match=r"not defined|no deriv|cannot be"):
         TOOLS[tool](kind)
-    assert not isinstance(caught.value, AssertionError), "not refused, but wrong"
