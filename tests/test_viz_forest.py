@@ -75,6 +75,23 @@ def test_labels_and_notes_lie_within_the_figure() -> None:
     assert box.x1 <= figure.bbox.width
 
 
+def test_places_are_rounded_so_that_files_are_the_same_each_time() -> None:
+    """The layout's solver orders its unknowns by address, so last digits differ by the run."""
+    for axis in forest_figure([line(), line(unit="bits")], "Two").axes:
+        bounds = axis.get_position().bounds
+        assert bounds == pytest.approx([round(number, 4) for number in bounds], abs=1e-12)
+
+
+def test_what_was_measured_before_a_protocol_stays_without_a_verdict() -> None:
+    found = item_judgements("shiftaddaug/claim-cifar100")
+    gain = "shiftaddaug/claim-cifar100:gain"
+    tested = [row for row in found["source"] if row.claim and row.claim.id == gain]
+    assert [row.id for row in tested] == ["regime-u:AugShift - Shift"]
+    (earlier,) = (row for row in found["exploration"] if row.id == gain)
+    assert (earlier.testable, earlier.verdict) == ("no: control failed", NO_VERDICT)
+    assert earlier.estimate is not None
+
+
 def test_an_empty_forest_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one line"):
         forest_figure([], "None")

@@ -42,7 +42,7 @@ def source_file(source: str) -> str:
     if any(row.estimate for row in found[SOURCE]):
         parts.append("![Statements and what was measured](forest.png)\n")
     for table, rows in found.items():
-        shown = markdown_table([_long(row) for row in rows])
+        shown = markdown_table([_long(row, table) for row in rows])
         parts.append(f"## {TITLES[table]}\n\n{_folded(shown, table == EXPLORATION)}")
     numbers = markdown_table(number_rows([source]))
     return "\n".join([*parts, f"## Every published number\n\n{_folded(numbers, True)}"])
@@ -58,8 +58,8 @@ def number_rows(sources: Sequence[str] = SOURCES) -> Rows:
     return rows
 
 
-def _long(row: Judgement) -> dict[str, Any]:
-    """Everything about one row, but the cells that the table's kind leaves empty."""
+def _long(row: Judgement, table: str) -> dict[str, Any]:
+    """Everything about one row, but the cells that its table leaves empty."""
     claim = row.claim
     cells = {
         "id": row.id.partition("/")[2] or row.id,
@@ -71,10 +71,10 @@ def _long(row: Judgement) -> dict[str, Any]:
         "testable here?": ": ".join(filter(None, (row.testable, row.why))),
         "verdict": row.said,
     }
-    if claim and claim.table == EXPLORATION:
+    if table == EXPLORATION:
         for name in ("testable here?", "verdict"):
             del cells[name]
-    if claim and claim.table == CHECK:
+    if table == CHECK:
         del cells["budget here"]
         cells["details"] = row.why
         del cells["testable here?"]

@@ -6,7 +6,7 @@ from saa_lite.errors import UsageError
 from saa_lite.files import write_text
 from saa_lite.items.claims import CLAIMS
 from saa_lite.report.protocols import NO_VERDICT
-from saa_lite.report.scorecard import CHECK, judgements, machines, printed, summary
+from saa_lite.report.scorecard import CHECK, SOURCE, judgements, machines, printed, summary
 from saa_lite.report.speed import speed_block
 from saa_lite.report.tables import markdown_table
 
@@ -35,8 +35,8 @@ def results_block() -> str:
     ordered = [
         (row, table)
         for name in HEADLINES
-        for table, rows in found.items()
-        for row in rows
+        for table in (SOURCE, CHECK)
+        for row in found[table]
         if row.claim is named[name]
     ]
     rows = [

@@ -49,12 +49,18 @@ def judgements(sources: Sequence[str] = SOURCES) -> Tables:
 
 
 def _rows_of(item: Item, contrasts: Mapping[str, list[Judged]]) -> Tables:
-    """The rows of an item's claims."""
+    """The rows of an item's claims.
+
+    What was measured before there was a protocol stays, among the explorations.
+    """
     found: Tables = {table: [] for table in TITLES}
     records = measured_records(item.id) if item.claims else []
     for claim in item.claims:
         rows = [judge_contrast(judged, claim) for judged in contrasts.get(claim.id, ())]
-        found[claim.table] += rows or [judge(claim, records)]
+        earlier = judge(claim, records)
+        found[claim.table] += rows or [earlier]
+        if rows and earlier.estimate:
+            found[EXPLORATION].append(earlier)
     return found
 
 

@@ -71,7 +71,19 @@ def forest_figure(lines: Sequence[Line], title: str) -> Figure:
         axis.set_xlabel(unit, fontsize=9, labelpad=1)
     _legend(figure, lines)
     headline(figure, title)
+    _settle(figure)
     return figure
+
+
+def _settle(figure: Figure) -> None:
+    """Keep the places that the layout found, rounded: its solver leaves other last digits each run,
+    and files drawn from the same records are to have the same bytes.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = (round(number, 4) for number in axis.get_position().bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def _draw_panel(axis: Axes, lines: Sequence[Line]) -> None:
