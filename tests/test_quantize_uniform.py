@@ -93,3 +93,16 @@ def test_straight_rounding_and_replacement() -> None:
 def test_bits_out_of_range(bits: object) -> None:
     with pytest.raises(UsageError, match="bits must be an integer from 2 to 8; got"):
         check_bits("bits", bits)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
+def test_forward_mode_is_straight_through_as_well() -> None:
+    """1 between the ends of the grid, 0 beyond, as in reverse mode; rounding is not seen."""
+    grid = Grid(torch.tensor(0.5), torch.tensor(0.0), -2, 1)
+    x, along = torch.tensor([-1.3, -0.6, 0.1, 0.7]), torch.tensor([2.0, 3.0, 4.0, 5.0])
+    values, slopes = torch.func.jvp(grid.straight, (x,), (along,))
+    assert values.tolist() == [-1, -0.5, 0, 0.5]
+    assert slopes.tolist() == [0, 3, 4, 0]
+    latent = torch.tensor([1.5, 2.5])
+    _, slope = torch.func.jvp(lambda w: replace_straight(w, w * 0) * w, (latent,), (latent,))
+    assert slope.tolist() == [1.5**2, 2.5**2]

@@ -50,19 +50,19 @@ def _node(layer: nn.Module, tracer: Any, args: tuple[Any, ...], kwargs: dict[str
 class Whole(nn.Module):
     """A layer whose weight is not, or not as it is, the factor of a multiplication."""
 
-    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Torch's, but for the functions that fuse a layer with a batch norm.
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """What copies and files are made from; torch's fusing functions begin with a copy.
 
         Raises:
-            UsageError: it is one of them that calls. They cannot be told by what they set.
+            UsageError: it is one of them that copies. What they do next looks like any other use.
         """
-        setter = sys._getframe(1).f_back  # the frame between is nn.Module.__setattr__
-        if setter is not None and setter.f_globals.get("__name__") == FUSION:
+        caller = sys._getframe(1).f_back  # the frame between is copy.deepcopy
+        if caller is not None and caller.f_globals.get("__name__") == FUSION:
             raise UsageError(
                 f"{type(self).__name__} cannot be fused with a batch norm, whose scale its weight "
                 "cannot take up; leave the norm a layer of its own"
             )
-        super().register_parameter(name, param)
+        return super().__reduce_ex__(protocol)
 
     def _insist_on_calls(self) -> None:
         if isinstance(self, nn.Linear) and _nothing not in self._forward_pre_hooks.values():

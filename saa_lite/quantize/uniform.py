@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
+from saa_lite.ops._eager import is_transformed
 
 LEAST_BITS, MOST_BITS = 2, 8
 SMALLEST_STEP = 1e-8  # of values that are all 0
@@ -26,31 +27,18 @@ def check_bits(name: str, bits: object) -> None:
 
 
 def round_straight(values: Tensor) -> Tensor:
-    """Round half to even; the gradient passes as if nothing had been rounded."""
-    return _Round.apply(values)
+    """Round half to even; derivatives are as if nothing had been rounded.
 
-
-class _Round(torch.autograd.Function):
-    """x + (round(x) − x) without gradient would round twice: the sum is not always an integer."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(values: Tensor) -> Tensor:
-        return values.round()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
+    x + (round(x) − x) without gradient would round twice: the sum is not always an integer.
+    """
+    return replace_straight(values, values.round())
 
 
 def replace_straight(values: Tensor, replacement: Tensor) -> Tensor:
-    """``replacement``, whose gradient goes to ``values`` (same shape) as it is."""
-    return _Replace.apply(values, replacement)
+    """``replacement``, whose derivatives are those of ``values`` (same shape)."""
+    function = _ReplaceInForwardMode if is_transformed() else _Replace
+    replaced: Tensor = function.apply(values, replacement)
+    return replaced
 
 
 class _Replace(torch.autograd.Function):
@@ -67,6 +55,14 @@ class _Replace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
+
+
+class _ReplaceInForwardMode(_Replace):
+    """A class of its own, as the compiler traces none that has a rule for forward mode."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return tangents[0].view_as(tangents[0])  # the output's must be no input's
 
 
 @dataclass(frozen=True)
