@@ -1,5 +1,7 @@
 """Which layers convert() leaves at the ends: by flow, not by the order of definition."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,8 +71,22 @@ def test_an_example_tells_where_there_is_no_graph() -> None:
     assert kept(network, example=(X,)) == {"stem", "head_a", "head_b"}
     assert not any(p.requires_grad for p in network.parameters())
     assert not any(part._forward_hooks for part in network.modules())
-    # without one, by definition
-    assert kept(Branching()) == {"head_a", "stem"}
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_without_graph_and_example_the_first_pass_tells(gradients: bool) -> None:
+    """With gradients what depends on what; without, what is called first and last."""
+    assert kept(Branching()) == {"head_a", "stem"}  # the first and the last by definition
+    converted = convert(Branching(), "shift")
+    for network in (converted, copy.deepcopy(converted)):
+        with torch.set_grad_enabled(gradients):
+            with pytest.warns(UserWarning, match="by the order of .*: 'head_b' no longer multiply"):
+                network(X)
+            network(X)  # said once
+        assert not any(part._forward_hooks for part in network.modules())
+    for options in ({"keep": ["head_b"]}, {"keep_last": False, "keep": ["stem"]}):
+        with torch.set_grad_enabled(gradients):
+            convert(Branching(), "shift", **options)(X)
 
 
 @pytest.mark.parametrize("options", [{}, {"example": X}], ids=["graph", "pass"])

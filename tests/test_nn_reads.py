@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torchvision.models.swin_transformer import SwinTransformer
 
 from saa_lite.nn import ShiftLinear, adaptive_lr, convert
-from saa_lite.nn.reads import FirstPass, WeightReads
+from saa_lite.nn.first_pass import FirstPass
+from saa_lite.nn.reads import WeightReads
 
 KEPT = {"keep_first": False, "keep_last": False}
 READ = r"the network reads the weight of 'qkv' itself, past the layer"

@@ -13,8 +13,8 @@ Where a network cannot be traced, that shows, and is said, in the first pass of 
 **Where multiplication is kept** (as in the papers): in the layers that the network begins and ends
 with, and in depthwise convolutions, unless told otherwise. Which these are is read off a pass over
 an ``example``, or off the ``torch.fx`` graph; where there is neither, the first and the last in
-definition order are taken. A kept layer that is not a multiplication returns to one. With
-``kind="conv"`` there is nothing to keep.
+definition order are taken, and the first pass warns if it is otherwise. A kept layer that is not a
+multiplication returns to one. With ``kind="conv"`` there is nothing to keep.
 
 **Weights**, ``weights="auto"``: operators that approximate the same function hand their weights
 over: conv, shift (the latent weight), shift-ps (p = round(log2|w|), sign; back: the value ±2^p)
@@ -26,7 +26,8 @@ always hands over, ``"init"`` always draws anew. Drawing anew uses each layer's 
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,11 +35,13 @@ from torch import nn
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.copying import copy_of
+from saa_lite.nn.ends import PassEnds
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
+from saa_lite.nn.first_pass import Probe, watch_first_pass
 from saa_lite.nn.placement import rectified_binaries, unnormalised_adders
 from saa_lite.nn.plan import KIND_OF, Change, Keeps, kind_of, layers_of, plan_of
 from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
-from saa_lite.nn.reads import READ, reads_in_graph, watch_first_pass
+from saa_lite.nn.reads import READ, reads_in_graph, reads_of
 from saa_lite.nn.shift import PowerSignLayer
 from saa_lite.nn.structure import (
     is_bypassed,
@@ -47,6 +50,7 @@ from saa_lite.nn.structure import (
     listed_by_class,
     other_multiplications,
 )
+from saa_lite.nn.wrappers import named_inside
 
 WEIGHTS = ("auto", "keep", "init")
 
@@ -93,7 +97,7 @@ def convert(
     _check_arguments(module, kind, weights, options)
     named = (keep,) if isinstance(keep, str) else tuple(keep)
     keeps = Keeps(keep_first, keep_last, keep_depthwise, named, example)
-    plan = plan_of(module, kind, keeps, weights)
+    plan, guessed = plan_of(module, kind, keeps, weights)
     read, unproven = _find_reads(module, plan)
     for name in read:
         del plan[name]
@@ -105,8 +109,7 @@ def convert(
         chosen = options if change.kind == kind else {}
         _exchange(converted.get_submodule(name), change, chosen, ties)
     leave_fused_paths(converted)
-    if unproven:
-        watch_first_pass(converted, unproven)
+    _watch(converted, unproven, keeps if guessed else None)
     if kind != "conv":
         _warn_of_multiplications(converted, read)
     _warn(converted, kind)
@@ -135,6 +138,20 @@ def _find_reads(module: nn.Module, plan: dict[str, Change]) -> tuple[list[str], 
     called = [name for name in names if name not in bypassed]
     read, unproven = reads_in_graph(module, called) if called else ([], [])
     return bypassed + read, unproven
+
+
+def _watch(converted: nn.Module, unproven: list[str], guessed: Keeps | None) -> None:
+    """Have the first pass tell where it is otherwise than assumed."""
+    _, prefix = named_inside(converted)
+    probes: list[Callable[[nn.Module], Probe]] = []
+    if unproven:
+        names = [name.removeprefix(prefix) for name in unproven]
+        probes.append(partial(reads_of, names=names))
+    if guessed is not None:
+        layers = [name.removeprefix(prefix) for name, _, _ in layers_of(converted)]
+        probes.append(partial(PassEnds, names=layers, first=guessed.first, last=guessed.last))
+    if probes:
+        watch_first_pass(converted, *probes)
 
 
 def _check_plain(module: nn.Module, plan: dict[str, Change]) -> None:

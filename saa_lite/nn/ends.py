@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from saa_lite.errors import UsageError
 from saa_lite.nn.copying import copy_of
 from saa_lite.nn.placement import trace
+from saa_lite.nn.structure import listed
 from saa_lite.nn.wrappers import named_inside
+
+PLAIN = (nn.Conv2d, nn.Linear)
 
 
 class Ends(NamedTuple):
@@ -24,6 +27,13 @@ class Ends(NamedTuple):
 
     first: set[str]
     last: set[str]
+    guessed: bool = False  # by the order of definition
+
+
+OTHERWISE = (
+    "the network begins and ends with other layers than by the order of definition, which "
+    "convert() went by: {} no longer multiply; name them in keep=, or give an example="
+)
 
 
 def find_ends(network: nn.Module, names: list[str], example: Any = None) -> Ends:
@@ -39,52 +49,99 @@ def find_ends(network: nn.Module, names: list[str], example: Any = None) -> Ends
     """
     if example is not None:
         return _in_pass(network, names, example)
-    found = _in_graph(network, names)
-    return Ends(found.first or set(names[:1]), found.last or set(names[-1:]))
+    return _in_graph(network, names) or Ends(set(names[:1]), set(names[-1:]), True)
 
 
-def _in_graph(network: nn.Module, names: list[str]) -> Ends:
-    """Both are empty where the network cannot be traced."""
+def _in_graph(network: nn.Module, names: list[str]) -> Ends | None:
+    """None where the network cannot be traced, or its graph calls no layer."""
     inner, prefix = named_inside(network)
     graph = trace(inner)
     # A node may call a module of torch that is not traced, with several layers inside.
-    inside: dict[Any, list[str]] = {}
+    layers: dict[Any, list[str]] = {}
     for node in graph.nodes if graph is not None else ():
         if node.op == "call_module":
             called = prefix + str(node.target)
             held = [n for n in names if n == called or n.startswith(f"{called}.")]
             if held:
-                inside[node] = held
-    calls = [(node, node.all_input_nodes) for node in inside]
-    outputs = [node for node in graph.nodes if node.op == "output"] if graph is not None else []
+                layers[node] = held
+    if graph is None or not layers:
+        return None
+    calls = [(node, node.all_input_nodes) for node in layers]
+    outputs = [node for node in graph.nodes if node.op == "output"]
     first, last = _flow(calls, outputs, lambda node: node.all_input_nodes)
-    return Ends({inside[node][0] for node in first}, {inside[node][-1] for node in last})
+    if not last:
+        return None
+    return Ends({layers[node][0] for node in first}, {layers[node][-1] for node in last})
 
 
 def _in_pass(network: nn.Module, names: list[str], example: Any) -> Ends:
-    """By autograd's graph of a pass of a copy, in evaluation mode."""
     copied = copy_of(network, "convert").eval().requires_grad_(True)
-    made: dict[Any, str] = {}
-    calls: list[tuple[Any, list[Any]]] = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, args: Any, output: Tensor) -> None:
-            made[output.grad_fn] = name
-            calls.append((output.grad_fn, list(_nodes(args))))
-
-        return hook
-
-    for name in names:
-        copied.get_submodule(name).register_forward_hook(note(name))
-    with torch.enable_grad():
+    with torch.enable_grad(), PassEnds(copied, names) as found:
         outputs = copied(*(example if isinstance(example, tuple) else (example,)))
-    first, last = _flow(calls, _nodes(outputs), lambda node: (n for n, _ in node.next_functions))
-    if not first or not last:
+    ends = found.ends(outputs)
+    if not ends.first or not ends.last:
         raise UsageError(
-            "a pass over the example must call the layers that are to be converted, with gradients "
-            "on; this one called none, or its output does not depend on them"
+            "a pass over the example must call the layers that are to be converted, and its output "
+            "depend on them; this one's does not"
         )
-    return Ends({made[node] for node in first}, {made[node] for node in last})
+    return ends
+
+
+class PassEnds:
+    """Inside, calls of the named layers are noted; autograd's graph tells what depends on what.
+
+    Without gradients there is no graph, and the order of the calls has to do.
+
+    Args:
+        first, last: which of the ends were to multiply, for :meth:`sentences`.
+    """
+
+    def __init__(
+        self, network: nn.Module, names: Iterable[str], first: bool = True, last: bool = True
+    ) -> None:
+        parts = dict(network.named_modules())
+        self.layers = {name: parts[name] for name in names if name in parts}
+        self.wanted = first, last
+        self.made: list[tuple[Any, str]] = []
+        self.given: list[list[Any]] = []
+        self.handles: list[Any] = []
+
+    def __enter__(self) -> "PassEnds":
+        self.handles = [
+            layer.register_forward_hook(self._hook(name)) for name, layer in self.layers.items()
+        ]
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def note(layer: nn.Module, args: Any, output: Tensor) -> None:
+            self.made.append((output.grad_fn, name))
+            self.given.append(list(_nodes(args)))
+
+        return note
+
+    def ends(self, outputs: Any) -> Ends:
+        """Which of the layers are first and last, after the pass."""
+        if any(node is None for node, _ in self.made):
+            order = [name for _, name in self.made]
+            return Ends(set(order[:1]), set(order[-1:]))
+        name_of = dict(self.made)
+        calls = [(node, given) for (node, _), given in zip(self.made, self.given, strict=True)]
+        first, last = _flow(
+            calls, _nodes(outputs), lambda node: (parent for parent, _ in node.next_functions)
+        )
+        return Ends({name_of[node] for node in first}, {name_of[node] for node in last})
+
+    def sentences(self, output: Any) -> Iterator[str]:
+        """Names the ends that do not multiply though they were to."""
+        pairs = zip(self.ends(output)[:2], self.wanted, strict=True)
+        found = {name for names, wanted in pairs if wanted for name in names}
+        free = [n for n, layer in self.layers.items() if n in found and type(layer) not in PLAIN]
+        if free:
+            yield OTHERWISE.format(listed(free, None))
 
 
 def _flow(

@@ -49,32 +49,38 @@ def layers_of(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
             yield name, layer, kind
 
 
-def plan_of(module: nn.Module, kind: str, keeps: Keeps, weights: str) -> dict[str, Change]:
-    """Name → change, for the layers that change, in definition order.
+def plan_of(
+    module: nn.Module, kind: str, keeps: Keeps, weights: str
+) -> tuple[dict[str, Change], bool]:
+    """Name → change, for the layers that change, and whether the ends of the network are a guess.
 
     Raises:
         UsageError: a name to be kept is none of a layer.
     """
     layers = list(layers_of(module))
-    kept = _kept(module, [name for name, _, _ in layers], keeps) if kind != "conv" else set()
+    kept, guessed = set[str](), False
+    if kind != "conv":
+        kept, guessed = _kept(module, [name for name, _, _ in layers], keeps)
     plan = {}
     for name, _, old in layers:
         new = "conv" if name in kept else kind
         if new != old:
             draws = weights == "init" or (weights == "auto" and "adder" in (old, new))
             plan[name] = Change(new, draws, "shift-ps" in (old, new))
-    return plan
+    return plan, guessed
 
 
-def _kept(module: nn.Module, names: list[str], keeps: Keeps) -> set[str]:
+def _kept(module: nn.Module, names: list[str], keeps: Keeps) -> tuple[set[str], bool]:
     """A bare layer is no network, and has no ends."""
+    guessed = False
     kept = set(_named(keeps.named, names))
     if keeps.depthwise:
         kept.update(name for name in names if _is_depthwise(module.get_submodule(name)))
     if (keeps.first or keeps.last) and names and "" not in names:
         ends = find_ends(module, names, keeps.example)
+        guessed = ends.guessed
         kept |= (ends.first if keeps.first else set()) | (ends.last if keeps.last else set())
-    return kept
+    return kept, guessed
 
 
 def _named(patterns: Iterable[str], names: list[str]) -> Iterator[str]:

@@ -7,16 +7,14 @@ weights that may have been drawn anew. Three ways to notice:
 
 * the ``torch.fx`` graph, where a network can be traced (:func:`reads_in_graph`);
 * one pass, where there is an input (:class:`WeightReads`);
-* else the first pass that the user makes (:func:`watch_first_pass`).
+* else the first pass that the user makes (:mod:`saa_lite.nn.first_pass`).
 
 Shape, dtype and device may be asked for: only values count.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
@@ -155,6 +153,13 @@ class WeightReads(TorchFunctionMode):
         for handle in self.handles:
             handle.remove()
 
+    def sentences(self, output: Any) -> Iterator[str]:
+        """What to say of layers of a converted network after a pass."""
+        idle = [name for name in self.layers if name not in self.called | self.read]
+        for names, message in ((sorted(self.read), READ), (idle, IDLE)):
+            if names:
+                yield message.format(listed(names, None))
+
     def _hooks(self, held: list[int]) -> tuple[Any, Any]:
         def before(module: nn.Module, args: Any) -> None:
             self.working += held
@@ -188,51 +193,7 @@ def _is_read(func: Any, position: int) -> bool:
     return name != "__set__" and _is_use(name, position)
 
 
-class FirstPass:
-    """Hooks of a converted network that warn once, after its first pass, and then are gone."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-        self.probe: WeightReads | None = None
-
-    def before(self, network: nn.Module, args: Any) -> None:
-        if _is_recorded() or self.probe is not None:
-            return
-        parts = dict(network.named_modules())  # some may have been replaced since
-        names = [name for name in self.names if isinstance(parts.get(name), OptionsLayer)]
-        self.probe = WeightReads(network, names)
-        self.probe.__enter__()
-
-    def after(self, network: nn.Module, args: Any, output: Any) -> None:
-        probe = self.probe
-        if _is_recorded() or probe is None or probe.network is not network:
-            return
-        probe.__exit__(None, None, None)
-        self.probe = None
-        if output is None:
-            return  # the pass ended in an error
-        self._leave(network)
-        idle = [name for name in probe.layers if name not in probe.called | probe.read]
-        for names, message in ((sorted(probe.read), READ), (idle, IDLE)):
-            if names:
-                warnings.warn(message.format(listed(names, None)), UserWarning, stacklevel=2)
-
-    def _leave(self, network: nn.Module) -> None:
-        """Found by what they are: copies of a network have handles of the original's hooks."""
-        for hooks in (network._forward_pre_hooks, network._forward_hooks):
-            for key in [k for k, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
-                del hooks[key]
-                network._forward_hooks_always_called.pop(key, None)
-
-
-def _is_recorded() -> bool:
-    """Whether torch records the pass: what is only done once must not become part of it."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
-def watch_first_pass(network: nn.Module, names: Iterable[str]) -> None:
-    """Have the network warn, after its first pass, of layers that it reads or does not call."""
-    inner, prefix = named_inside(network)
-    watch = FirstPass([name.removeprefix(prefix) for name in names])
-    inner.register_forward_pre_hook(watch.before)
-    inner.register_forward_hook(watch.after, always_call=True)
+def reads_of(network: nn.Module, names: Iterable[str]) -> WeightReads:
+    """A probe of the first pass of a converted network, some of whose layers may be others now."""
+    parts = dict(network.named_modules())
+    return WeightReads(network, [n for n in names if isinstance(parts.get(n), OptionsLayer)])
