@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from saa_lite.errors import UsageError
 from saa_lite.nn import convert
 from saa_lite.nn.plan import KIND_OF
+from saa_lite.quantize import quantize
 
 
 class Heads(nn.Module):
@@ -121,5 +122,22 @@ def test_an_example_that_reaches_no_layer(example: object) -> None:
         def forward(self, x: Tensor, mask: None = None) -> Tensor:
             return x * 2
 
-    with pytest.raises(UsageError, match="a pass over the example must call the layers"):
+    with pytest.raises(UsageError, match="a pass over the example must call the layers; this"):
         convert(Idle(), "shift", example=example)
+
+
+def test_quantisation_keeps_more_bits_at_the_same_ends() -> None:
+    """Its calibration images are the example."""
+    torch.manual_seed(0)
+    found = quantize(Branching(), [X], method="nearest", bits=3, layers="all", reestimate=False)
+    bits = {name: part.bits for name, part in found.named_modules() if hasattr(part, "bits")}
+    inner = dict.fromkeys(("body.0", "body.3"), 3)
+    assert bits == inner | dict.fromkeys(("stem", "head_a", "head_b"), 8)
+
+
+def test_an_output_without_gradient_goes_by_the_order_of_calls() -> None:
+    class Decides(Heads):
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x)["logits"][1].argmax(-1)
+
+    assert kept(Decides(), example=X) == {"stem", "head_b"}

@@ -79,18 +79,15 @@ def _in_pass(network: nn.Module, names: list[str], example: Any) -> Ends:
     with torch.enable_grad(), PassEnds(copied, names) as found:
         outputs = copied(*(example if isinstance(example, tuple) else (example,)))
     ends = found.ends(outputs)
-    if not ends.first or not ends.last:
-        raise UsageError(
-            "a pass over the example must call the layers that are to be converted, and its output "
-            "depend on them; this one's does not"
-        )
+    if not ends.last:
+        raise UsageError("a pass over the example must call the layers; this one called none")
     return ends
 
 
 class PassEnds:
     """Inside, calls of the named layers are noted; autograd's graph tells what depends on what.
 
-    Without gradients there is no graph, and the order of the calls has to do.
+    Where there are no gradients, or none reach the output, the order of the calls has to do.
 
     Args:
         first, last: which of the ends were to multiply, for :meth:`sentences`.
@@ -125,14 +122,17 @@ class PassEnds:
 
     def ends(self, outputs: Any) -> Ends:
         """Which of the layers are first and last, after the pass."""
+        order = [name for _, name in self.made]
+        by_order = Ends(set(order[:1]), set(order[-1:]))
         if any(node is None for node, _ in self.made):
-            order = [name for _, name in self.made]
-            return Ends(set(order[:1]), set(order[-1:]))
+            return by_order
         name_of = dict(self.made)
         calls = [(node, given) for (node, _), given in zip(self.made, self.given, strict=True)]
         first, last = _flow(
             calls, _nodes(outputs), lambda node: (parent for parent, _ in node.next_functions)
         )
+        if not last:  # a class instead of logits, say
+            return by_order
         return Ends({name_of[node] for node in first}, {name_of[node] for node in last})
 
     def sentences(self, output: Any) -> Iterator[str]:

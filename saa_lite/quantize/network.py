@@ -13,6 +13,7 @@ from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.adder import AdderLayer
 from saa_lite.nn.copying import copy_of
+from saa_lite.nn.ends import find_ends
 from saa_lite.nn.reads import READ
 from saa_lite.nn.structure import leave_fused_paths, listed
 from saa_lite.quantize import adder_layers as shared
@@ -111,8 +112,8 @@ def quantize(
             the released code does. This absorbs any constant per channel, so it hides whether
             ``compensate`` was on.
         layers: ``"all"`` also rounds ``nn.Conv2d`` and ``nn.Linear`` to nearest.
-        edges: the first and the last layer that multiplies, where ``layers="all"``: ``"8-bit"``
-            (AdaRound, BRECQ, QDrop) or ``"float"``.
+        edges: the layers that multiply at either end of the network (:mod:`saa_lite.nn.ends`),
+            where ``layers="all"``: ``"8-bit"`` (AdaRound, BRECQ, QDrop) or ``"float"``.
         progress: show a bar per pass over the batches.
 
     Raises:
@@ -146,7 +147,7 @@ def quantize(
             )
         warn_of_others("quantize", _others(quantized, options.layers), read)
         ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
-        edge_names = _edges(quantized, chosen)
+        edge_names = _edges(quantized, chosen, batches[0])
         for name, found in ranges.items():
             layer = quantized.get_submodule(name)
             if type(layer) in shared.TWINS and method != "nearest":
@@ -200,10 +201,10 @@ def _kinds(which: str) -> tuple[type[nn.Module], ...]:
     return tuple(nearest.TWINS if which == "all" else shared.TWINS)
 
 
-def _edges(model: nn.Module, chosen: list[str]) -> set[str]:
-    """The first and the last of the chosen layers, where those multiply."""
-    ends = {chosen[0], chosen[-1]}
-    return {name for name in ends if type(model.get_submodule(name)) not in shared.TWINS}
+def _edges(model: nn.Module, chosen: list[str], images: Tensor) -> set[str]:
+    """Those of the chosen layers that the network begins and ends with, where they multiply."""
+    first, last, _ = find_ends(model, chosen, images[:2])
+    return {n for n in first | last if type(model.get_submodule(n)) not in shared.TWINS}
 
 
 @torch.no_grad()
