@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from saa_lite import cli
-from saa_lite.report.kernel import PATIENCE, notebook_client
+from saa_lite.report.kernel import notebook_client
 from saa_lite.report.notebooks import NotebookError
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -169,7 +169,7 @@ def test_no_cell_has_a_limit_that_a_busy_machine_reaches(tmp_path: Path) -> None
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
     with notebook_client(notebook, folder=tmp_path) as client:
         assert client.timeout is None
-        assert min(client.startup_timeout, client.iopub_timeout) == PATIENCE >= HOUR
+        assert min(client.startup_timeout, client.iopub_timeout) >= HOUR
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows cannot send a process these signals")
