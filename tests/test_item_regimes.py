@@ -8,13 +8,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from saa_lite.errors import RecordError, UsageError
-from saa_lite.items import augmented
+from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
+from saa_lite.items.campaign import Settings
 from saa_lite.items.fairness import FAIR
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import regimes
-from saa_lite.items.shiftaddaug.regimes import ITEM_ID, Settings
+from saa_lite.items.shiftaddaug.regimes import ITEM_ID
 from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.protocols.load import Protocol, parse
 from saa_lite.records import Record, config_hash
@@ -76,7 +77,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Protocol:
     protocol = parse("regime-u", TINY)
-    monkeypatch.setattr(regimes, "load_protocol", lambda name: protocol)
+    monkeypatch.setattr(campaign, "load_protocol", lambda name: protocol)
     return protocol
 
 
@@ -107,7 +108,7 @@ def test_a_part_of_the_campaign_can_be_run_alone(tiny: Protocol) -> None:
 
 
 def test_an_arm_has_its_own_rate(tiny: Protocol) -> None:
-    training = regimes.training_of(tiny, "conv", {})
+    training = campaign.training_of(tiny, "conv", {})
     assert augmented.train_config(training, "netaug", 0).lr == 0.2
     assert augmented.train_config(training, "conv", 0).lr == training.lr == 0.05
 
@@ -115,10 +116,10 @@ def test_an_arm_has_its_own_rate(tiny: Protocol) -> None:
 def test_validation_images_are_never_trained_on(tiny: Protocol) -> None:
     context = Context("laptop", progress=False)
     asked = {**tiny.settings, "test_images": 0, "train_images": 1_000}
-    training = regimes.training_of(replace(tiny, settings=asked), "conv", {})
+    training = campaign.training_of(replace(tiny, settings=asked), "conv", {})
     seen = {}
     for seed in (3, 5):
-        unit = regimes.unit_of(tiny, context, "conv", seed, training)
+        unit = campaign.unit_of(tiny, context, "conv", seed, training)
         train_set, validation = augmented.image_sets(unit, training)
         assert (len(train_set), len(validation)) == (1_000, 97)
         images = {image.numpy().tobytes() for image in train_set.images}
@@ -150,12 +151,12 @@ def test_a_protocol_that_makes_no_sense_is_refused(old: bytes, new: bytes, sente
 def test_a_setting_that_does_not_exist_is_refused(tiny: Protocol) -> None:
     wrong = replace(tiny, settings={**tiny.settings, "wight_decay": 0})
     with pytest.raises(UsageError, match="wight_decay"):
-        regimes.training_of(wrong, "conv", {})
+        campaign.training_of(wrong, "conv", {})
 
 
 @pytest.mark.parametrize("name", list_protocols(ITEM_ID))
 def test_tracked_protocols_can_be_run(name: str) -> None:
-    assert list(regimes.trainings(load_protocol(name)))
+    assert list(campaign.trainings(load_protocol(name)))
 
 
 def measured(label: str, method: str, seed: int, test: float, trained: float) -> list[Record]:

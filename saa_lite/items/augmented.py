@@ -6,7 +6,7 @@ weights, except that remapped weights start as a convolution's.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -100,8 +100,21 @@ def run(
         DivergenceError: some training of this run diverged; the others are done. A borrowed
             record of a divergence raises nothing.
     """
+    yield from finish_each(
+        ((unit, settings) for unit in units(context, settings, methods, known)), shared_with
+    )
+
+
+def finish_each(
+    asked: Iterable[tuple[Unit, Settings]], shared_with: Sequence[str] = ()
+) -> Iterator[Record]:
+    """:func:`finish` one unit after the other, past those that diverge.
+
+    Raises:
+        DivergenceError: some training of this run diverged; the others are done.
+    """
     diverged: list[tuple[str, DivergenceError]] = []
-    for unit in units(context, settings, methods, known):
+    for unit, settings in asked:
         try:
             yield from finish(unit, settings, shared_with)
         except DivergenceError as error:

@@ -7,26 +7,19 @@ two accounts predict opposite signs, and a training that has not converged shows
 
 So ResNet-8 of 4, 8 and 16 channels learns CIFAR-100 at 16² for as long as it takes, in three
 regimes: U underfits, O overfits a small part of the images, M lies in between. What is compared,
-with which seeds, by which gates and when it stops is fixed in :mod:`saa_lite.protocols`; this
-module only runs what a protocol says.
+with which seeds, by which gates and when it stops is fixed in :mod:`saa_lite.protocols`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from itertools import product
 from statistics import fmean
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from saa_lite.errors import UsageError, check_choice
-from saa_lite.items import augmented
-from saa_lite.items.augmented import Settings as Training
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items import augmented, campaign
+from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
-from saa_lite.protocols import Protocol, list_protocols, load_protocol
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
 from saa_lite.viz.regimes import Response, response_figure
@@ -35,92 +28,11 @@ ITEM_ID = "shiftaddaug/regimes"
 REGIME = "regime-"  # how the names of its protocols begin; the letter follows
 PAIRS = (("netaug", "conv"), ("aug-shift", "shift"))
 PRINTED = ("ShiftAddAug point 2", "DeepShift point 2")  # MobileNetV2-w0.35 on CIFAR-100
-TRIED = Training(
-    "digits", "resnet8", 8, True, 40, 20, epochs=2, seeds=1, batch_size=20, crop_padding=1,
-    flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=40, net_width=4, fan="wide",
-    sort_every=1, decay_norms=False, channels_last=False, test_every=2, validation_images=100,
-)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Which part of the campaign is run; none of it changes what a unit is.
-
-    Attributes:
-        protocols: names, in this order; empty, a tiny training that shows that the code works.
-        arms, seeds: those of the protocols to run now; empty, all.
-    """
-
-    protocols: tuple[str, ...] = ()
-    arms: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-
-
-CAMPAIGN = Settings(tuple(list_protocols(ITEM_ID)))
-PROFILES = {"smoke": Settings(), "laptop": CAMPAIGN, "full": CAMPAIGN}
-
-
-def run(settings: Settings, context: Context) -> Iterator[Record]:
-    """Units seed by seed, so that an unfinished campaign is balanced.
-
-    Raises:
-        UsageError: an arm or a seed that no protocol of the run has.
-    """
-    if not settings.protocols:
-        yield from augmented.run(TRIED, context, ("conv", "netaug"))
-        return
-    chosen = [load_protocol(name) for name in settings.protocols]
-    _check_chosen(settings, chosen)
-    for protocol in chosen:
-        for seed, arm, training in trainings(protocol):
-            wanted = arm in (settings.arms or protocol.arms)
-            unit = unit_of(protocol, context, arm, seed, training)
-            if wanted and seed in (settings.seeds or protocol.seeds):
-                yield from augmented.finish(unit, training)
-
-
-def trainings(protocol: Protocol) -> Iterator[tuple[int, str, Training]]:
-    """Seed, arm and settings of every training of a protocol."""
-    for seed in protocol.seeds:
-        for arm in (arm for arm in protocol.arms if seed in protocol.seeds_of(arm)):
-            for point in product(*protocol.grid.values()):
-                yield (
-                    seed,
-                    arm,
-                    training_of(protocol, arm, dict(zip(protocol.grid, point, strict=True))),
-                )
-
-
-def training_of(protocol: Protocol, arm: str, point: dict[str, Any]) -> Training:
-    """The settings of one arm.
-
-    Raises:
-        UsageError: a value outside its range, or a name that is no setting.
-    """
-    values = {**protocol.settings_of(arm), **point}
-    names = [f.name for f in fields(Training)]
-    for name in values:
-        check_choice(f"setting of protocol {protocol.name}", name, names)
-    values |= {k: tuple(values[k]) for k in ("width", "expand") if k in values}
-    values |= {"rates": tuple(protocol.rates.items()), "protocol": protocol.label}
-    training = Training(**{"seeds": len(protocol.seeds), "methods": (), **values})
-    augmented.check_recipes(training, [protocol.method_of(arm)])
-    return training
-
-
-def unit_of(protocol: Protocol, context: Context, arm: str, seed: int, training: Training) -> Unit:
-    """The unit of work; a variant is told by its settings."""
-    shared = augmented.recipe_settings(training)
-    if arm in protocol.variants:
-        shared["arm"] = arm
-    return context.unit(
-        method=protocol.method_of(arm),
-        model=training.network,
-        dataset=training.dataset,
-        seed=seed,
-        epochs=training.epochs,
-        settings=shared,
-    )
+def run(settings: campaign.Settings, context: Context) -> Iterator[Record]:
+    """The protocols' trainings; see :func:`saa_lite.items.campaign.run`."""
+    yield from campaign.run(settings, context, tried=("conv", "netaug"))
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
@@ -163,14 +75,4 @@ def values_of(records: list[Record], regime: str, metric: str) -> dict[str, dict
     return found
 
 
-def _check_chosen(settings: Settings, protocols: list[Protocol]) -> None:
-    arms = {arm for protocol in protocols for arm in protocol.arms}
-    for arm in settings.arms:
-        check_choice("arms", arm, sorted(arms))
-    seeds = {seed for protocol in protocols for seed in protocol.seeds}
-    for seed in settings.seeds:
-        if seed not in seeds:
-            raise UsageError(f"seeds must be among {sorted(seeds)}; got {seed!r}")
-
-
-ITEM = built(ITEM_ID, profiles=PROFILES, run=run, draw=draw)
+ITEM = built(ITEM_ID, profiles=campaign.profiles_of(ITEM_ID), run=run, draw=draw)
