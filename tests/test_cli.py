@@ -11,6 +11,7 @@ import pytest
 from cli_samples import ITEM, use_toy_item
 
 from saa_lite import cli
+from saa_lite.items.catalogue import CATALOGUE
 from saa_lite.locks import RUNNING, locked
 from saa_lite.records import measured_records
 
@@ -52,7 +53,7 @@ def test_items_json_is_json_alone_and_loads_no_torch() -> None:
 def test_scorecard_prints(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["scorecard", *options]) == 0
     printed = capsys.readouterr().out
-    assert "0 of 26 items measured" in printed
+    assert f"0 of {len(CATALOGUE)} items measured" in printed
     assert printed.count("no: no protocol") > 10
     if not options:
         assert len(printed.splitlines()) < 120

@@ -19,7 +19,7 @@ from saa_lite.published import (
 )
 
 ITEMS = {
-    "shiftaddaug": "fig1 fig2 fig3 fig4 fig5 regimes claim-cifar100 claim-segmentation",
+    "shiftaddaug": "fig1 fig2 fig3 fig4 fig5 regimes adders claim-cifar100 claim-segmentation",
     "shiftaddaug-supp": "fig1 tab1 tab2 tab3 addconv-nas",
     "addernet-impacts": (
         "eq-gradients fig-features fig-kernels fig-loss-cifar10 fig-loss-cifar100 claim-speed"

@@ -8,6 +8,7 @@ FEATURES = "02_what_adder_layers_see.ipynb"
 DISTRIBUTIONS = "03_weight_distributions.ipynb"
 REMAPPING = "04_weight_remapping.ipynb"
 AUGMENTATION = "05_hybrid_augmentation.ipynb"
+STARTING = "06_augmentation_on_data.ipynb"
 ON_DATA = "06_augmentation_on_data.ipynb"
 DISTILLATION = "08_distillation.ipynb"
 ENERGY = "10_operations_and_energy.ipynb"
@@ -28,6 +29,7 @@ _ITEMS = (
     _item("shiftaddaug/fig4", "figure", ON_DATA, "Search, block mutation and depth"),
     _item("shiftaddaug/fig5", "figure", ENERGY, "Accuracy against energy, CIFAR-100"),
     _item("shiftaddaug/regimes", "claim", ON_DATA, "Does augmentation help? Three regimes"),
+    _item("shiftaddaug/adders", "claim", STARTING, "How an adder network starts"),
     _item("shiftaddaug/claim-cifar100", "claim", ON_DATA, "Gain on CIFAR-100"),
     _item("shiftaddaug/claim-segmentation", "claim", SEGMENTATION, "Gain in segmentation"),
     _item("shiftaddaug-supp/fig1", "figure", ON_DATA, "Augmented above target in training"),

@@ -19,6 +19,7 @@ AUGMENTED = (
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug/regimes": AUGMENTED,
+    "shiftaddaug/adders": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab2": AUGMENTED,
     "shiftaddaug-supp/addconv-nas": (
