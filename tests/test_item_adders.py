@@ -12,9 +12,10 @@ from saa_lite.records import Record, config_hash
 
 
 def trained(
-    method: str, seed: int, value: float, eta: float | None, protocol: str = "steps-digits 1"
+    method: str, seed: int, value: float, eta: float | None, protocol: str = "travel-digits 1"
 ) -> Record:
-    settings: dict[str, Any] = {"protocol": protocol, "train_images": 10, "test_images": 0}
+    settings: dict[str, Any] = {"protocol": protocol, "train_images": 70, "test_images": 0}
+    settings |= {"batch_size": 20, "net_width": 8}
     settings |= {} if eta is None else {"eta": eta}
     return Record(
         item=adders.ITEM_ID, metric="accuracy" if method.startswith("aug") else FAIR, value=value,
@@ -28,7 +29,9 @@ RECORDS = [
     *(trained("adder", seed, 50.0 + seed, None) for seed in range(3)),
     *(trained("adder", seed, 80.0 + 2 * seed, 2.4) for seed in range(3)),
     trained("aug-adder-raw", 0, 60.0, 2.4),
-    trained("adder", 9, 99.0, 9.6, "adders-digits 2"),
+    trained("adder", 9, 99.0, 9.6, "steps-d 2"),
+    trained("conv", 0, 90.0, None),
+    trained("conv", 1, 94.0, None),
 ]
 
 
@@ -42,12 +45,14 @@ def test_a_step_that_no_record_names_is_the_default() -> None:
 def test_the_figure_has_the_sweep_and_nothing_else() -> None:
     figure = adders.draw(RECORDS, [])
     assert isinstance(figure, Figure)
-    alone, inside = figure.axes
-    curve = next(line for line in alone.get_lines() if line.get_marker() == "o")
+    (axis,) = figure.axes
+    assert axis.get_title("left") == "9 epochs, 36 updates"
+    curve = next(line for line in axis.get_lines() if line.get_marker() == "o")
     assert list(curve.get_xdata()) == [0.2, 2.4]
     assert list(curve.get_ydata()) == [51.0, 82.0]
-    assert [list(line.get_xdata()) for line in inside.get_lines()] == [[2.4]]  # one seed, no bar
-    assert "validation images" in alone.get_ylabel()
+    level = next(line for line in axis.get_lines() if line.get_label() == "convolution")
+    assert set(level.get_ydata()) == {92.0}
+    assert "validation images" in axis.get_ylabel()
 
 
 def test_without_accuracies_the_sentence_says_so() -> None:

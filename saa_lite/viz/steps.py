@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import FormatStrFormatter, NullLocator
 
-from saa_lite.viz.style import COLOURS, headline, panels, styled
+from saa_lite.viz.style import COLOURS, headline, legend_below, panels, styled
 
 # Alone and inside an augmented network a start keeps its colour and marker.
 LOOKS = {
@@ -19,6 +19,12 @@ LOOKS = {
     "aug-adder-raw": ("N(0, 1), rate once a step", COLOURS["adder"], "o"),
     "aug-adder-raw-pass": ("N(0, 1), rate in each pass", COLOURS["adder"], "P"),
     "aug-adder-calm-raw": ("calm start", COLOURS["adder-calm"], "s"),
+}
+LEVELS = {
+    "conv": ("convolution", "-"),
+    "signs-frozen": ("fixed random signs", ":"),
+    "adder-calm-frozen": ("calm start, frozen", "--"),
+    "adder-frozen": ("N(0, 1), frozen", "-."),
 }
 
 
@@ -40,26 +46,34 @@ class Sweep:
 
 
 @styled
-def steps_figure(sweeps: Mapping[str, Sequence[Sweep]], title: str, tested: str) -> Figure:
-    """One panel per group of arms, with the same scales.
+def steps_figure(
+    sweeps: Mapping[str, Sequence[Sweep]],
+    title: str,
+    tested: str,
+    levels: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """One panel per group of arms, with the same scales; what all have in common is named below.
 
     Args:
         sweeps: by the panel's heading.
         tested: on which images, for the axis.
+        levels: by heading and arm, mean accuracies in % of arms that have no step, drawn across.
     """
-    figure, axes = panels(1, len(sweeps), height=4.0, sharey=True)
+    figure, axes = panels(1, len(sweeps), height=4.4, sharey=True)
     for axis, (heading, group) in zip(axes, sweeps.items(), strict=True):
         for sweep in group:
             _draw(axis, sweep)
+        for arm, level in (levels or {}).get(heading, {}).items():
+            label, style = LEVELS[arm]
+            axis.axhline(level, color="#333333", linestyle=style, linewidth=1.2, label=label)
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(ScalarFormatter())
-        axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticks(sorted({eta for sweep in group for eta in sweep.etas}))
+        axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("η, step of an adder weight")
         axis.set_title(heading, fontsize=10)
-        if group:
-            axis.legend(loc="lower right", fontsize=9)
     axes[0].set_ylabel(f"accuracy on {tested}, %")
+    legend_below(figure, axes)
     headline(figure, title)
     return figure
 
