@@ -102,3 +102,13 @@ def test_inputs_without_deviation_leave_the_weights() -> None:
 def test_what_it_refuses() -> None:
     with pytest.raises(UsageError, match="models with adder layers; there is none"):
         normalise_weights(nn.Conv2d(1, 1, 1))
+
+
+def test_a_replica_whose_weights_are_copies_is_refused() -> None:
+    layer = AdderConv2d(2, 3, 3)
+    normalise_weights(layer)
+    replica = layer._replicate_for_data_parallel()
+    replica.weight, replica.bias = layer.weight.clone(), None  # as DataParallel has it
+    with pytest.raises(UsageError, match="of a DataParallel replica are copies"):
+        replica(torch.ones(2, 2, 4, 4))
+    replica.eval()(torch.ones(2, 2, 4, 4))

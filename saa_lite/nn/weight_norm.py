@@ -33,7 +33,8 @@ def normalise_weights(model: nn.Module) -> list[RemovableHandle]:
         One handle per layer; its ``remove()`` ends it.
 
     Raises:
-        UsageError: there is no adder layer.
+        UsageError: there is no adder layer; in training, a replica of ``DataParallel``, whose
+            weights are copies that are thrown away.
     """
     layers = [part for part in model.modules() if isinstance(part, AdderLayer)]
     if not layers:
@@ -52,5 +53,10 @@ def deviate(weight: torch.Tensor, deviation: torch.Tensor) -> None:
 def _take_deviation(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
     """A hook at module level, since a model with a lambda cannot be pickled."""
     if layer.training and torch.is_grad_enabled():
+        if getattr(layer, "_is_replica", False):
+            raise UsageError(
+                "normalise_weights() changes weights in place, and those of a DataParallel replica "
+                "are copies; use DistributedDataParallel or one device"
+            )
         x = inputs[0].detach()
         deviate(layer.get_parameter("weight"), x.float().std(correction=0))
