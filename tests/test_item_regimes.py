@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import linregress
 
 from saa_lite.errors import RecordError, UsageError
 from saa_lite.items import augmented, campaign
@@ -19,6 +20,7 @@ from saa_lite.items.shiftaddaug.regimes import ITEM_ID
 from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.protocols.load import Protocol, parse
 from saa_lite.records import Record, config_hash
+from saa_lite.viz.regimes import Response
 
 TINY = b"""
 question = "?"
@@ -190,3 +192,17 @@ def test_the_response_is_the_paired_difference_at_the_gap_of_the_network_alone()
     unfinished = regimes.draw(measured("rates-u 3", "netaug", 0, 90.0, 80.0), [])
     (axis,) = unfinished.axes
     assert "no seed of a regime has both arms" in axis.texts[-1].get_text()
+
+
+def test_the_slope_is_that_of_all_seeds_and_waits_for_three_in_two_regimes() -> None:
+    under = Response("U", (1.0, 2.0, 3.0), (3.0, 2.0, 1.0), None)
+    over = Response("O", (40.0, 50.0, 60.0), (-1.0, -2.0, 0.0), None)
+    few = Response("M", (9.0, 9.0), (50.0, 50.0), None)
+    x, y = (1, 2, 3, 40, 50, 60), (3, 2, 1, -1, -2, 0)
+    slope, (low, high) = regimes.slope_of([under, few, over])
+    assert slope == pytest.approx(linregress(x, y).slope)
+    # Drawn within each regime: its bulk can't leave the extremes of the regimes' own points.
+    assert -3.0 / 37 * 2 < low < slope < high < 0
+    assert regimes.slope_of([under, few]) is None
+    assert regimes.slope_said([over]) == ""
+    assert regimes.slope_said([under, over]).startswith(f"{slope:+.3f} [")

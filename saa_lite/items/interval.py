@@ -98,6 +98,24 @@ def crossed_bootstrap(differences: NDArray[Any], seed: int = 0) -> tuple[float, 
     return float(low), float(high)
 
 
+def slope_bootstrap(
+    groups: Sequence[NDArray[Any]], seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """Least-squares slope over all points, and its 95 % percentile interval.
+
+    Points are drawn anew within each group: which groups there are was chosen, not drawn.
+
+    Args:
+        groups: [n, 2] each, x and y; with at least two different x in all.
+        seed: of the draws; the same records give the same interval.
+    """
+    draw = np.random.default_rng(seed)
+    drawn = [group[draw.integers(len(group), size=(DRAWS, len(group)))] for group in groups]
+    points = np.concatenate(drawn, axis=1)  # [draws, points, 2]
+    low, high = np.quantile(_slopes(points), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(_slopes(np.concatenate(groups)[None])[0]), (float(low), float(high))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values that keep the chance of any false one below the level (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
@@ -126,3 +144,9 @@ def signed_mean(values: tuple[float, ...]) -> str:
 
 def _quantile(n: int) -> float:
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+
+
+def _slopes(points: NDArray[Any]) -> NDArray[Any]:
+    """Least-squares slope of each row of points [rows, points, 2]."""
+    x, y = np.moveaxis(points - points.mean(axis=1, keepdims=True), 2, 0)
+    return np.asarray((x * y).sum(axis=1) / (x * x).sum(axis=1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
@@ -18,26 +19,35 @@ class Response:
 
     Attributes:
         regime: its letter.
-        gap: training minus test accuracy of the network alone, in points; mean over seeds.
+        gaps: training minus test accuracy of the network alone, in points, per seed.
         values: per seed, augmented minus alone, in points of test accuracy.
         interval: 95 %, or None for fewer than two seeds.
     """
 
     regime: str
-    gap: float
+    gaps: tuple[float, ...]
     values: tuple[float, ...]
     interval: tuple[float, float] | None
+
+    @property
+    def gap(self) -> float:
+        """Mean over seeds."""
+        return fmean(self.gaps)
 
 
 @styled
 def response_figure(
-    responses: Mapping[str, Sequence[Response]], title: str, expected: float | None = None
+    responses: Mapping[str, Sequence[Response]],
+    title: str,
+    expected: float | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Figure:
     """Left networks underfit, right they overfit; above 0 augmentation helped.
 
     Args:
         responses: by augmented arm.
         expected: the gain that the source prints, drawn as a dashed line.
+        notes: what the legend says of an augmented arm beside its name.
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axis = figure.add_subplot()
@@ -55,7 +65,7 @@ def response_figure(
             axis.scatter(seeds, response.values, s=12, color=colour, alpha=0.4)
             if response.interval is not None:
                 axis.plot([x, x], response.interval, color=colour, linewidth=2)
-            label = LABELS.get(arm, arm) if j == 0 else None
+            label = LABELS.get(arm, arm) + (notes or {}).get(arm, "") if j == 0 else None
             axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7, label=label)
             axis.annotate(f" {response.regime}", (x, mean), fontsize=9, va="center", color=colour)
     axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")

@@ -11,22 +11,23 @@ with which seeds, by which gates and when it stops is fixed in :mod:`saa_lite.pr
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from statistics import fmean
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
-from saa_lite.items.interval import t_interval
+from saa_lite.items.interval import slope_bootstrap, t_interval
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
 from saa_lite.viz.regimes import Response, response_figure
 
 ITEM_ID = "shiftaddaug/regimes"
-REGIME = "regime-"  # how the names of its protocols begin; the letter follows
+REGIMES = {"regime-u": "U", "regime-m": "M", "regime-o": "O"}  # of one data set
 PAIRS = (("netaug", "conv"), ("aug-shift", "shift"))
+ENOUGH = 3  # seeds of a regime that the slope counts
 PRINTED = ("ShiftAddAug point 2", "DeepShift point 2")  # MobileNetV2-w0.35 on CIFAR-100
 
 
@@ -41,7 +42,8 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     shown = {arm: found for arm, found in responses.items() if found}
     title = "ResNet-8 on CIFAR-100 at 16²: U underfits, M in between, O overfits"
     gains = [find_published("shiftaddaug/fig5", row, "accuracy").value or 0.0 for row in PRINTED]
-    return response_figure(shown, title, gains[0] - gains[1])
+    notes = {arm: f": {said}" for arm, found in shown.items() if (said := slope_said(found))}
+    return response_figure(shown, title, gains[0] - gains[1], notes)
 
 
 def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[Response]:
@@ -54,16 +56,35 @@ def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[
         if not seeds:
             continue
         values = tuple(accuracy[augmented_arm][s] - accuracy[alone][s] for s in seeds)
-        gap = fmean(trained[alone][s] - accuracy[alone][s] for s in seeds)
+        gaps = tuple(trained[alone][s] - accuracy[alone][s] for s in seeds)
         interval = t_interval(values) if len(values) > 1 else None
-        found.append(Response(name[len(REGIME) :].upper(), gap, values, interval))
+        found.append(Response(REGIMES[name], gaps, values, interval))
     return sorted(found, key=lambda response: response.gap)
+
+
+def slope_of(responses: Sequence[Response]) -> tuple[float, tuple[float, float]] | None:
+    """Points that the difference changes by per point of gap, and the 95 % interval.
+
+    None before two regimes have at least three seeds each; no other regime counts.
+    """
+    whole = [response for response in responses if len(response.values) >= ENOUGH]
+    if len(whole) < 2:
+        return None
+    return slope_bootstrap([np.column_stack([one.gaps, one.values]) for one in whole])
+
+
+def slope_said(responses: Sequence[Response]) -> str:
+    """The slope in words, or nothing where there is none."""
+    if (found := slope_of(responses)) is None:
+        return ""
+    slope, (low, high) = found
+    return f"{slope:+.3f} [{low:+.3f}, {high:+.3f}] per point of gap"
 
 
 def regime_of(record: Record) -> str:
     """The regime's protocol, or "" for records of another one and of variants."""
     name = str(record.settings.get("protocol", "")).partition(" ")[0]
-    return name if name.startswith(REGIME) and "arm" not in record.settings else ""
+    return name if name in REGIMES and "arm" not in record.settings else ""
 
 
 def values_of(records: list[Record], regime: str, metric: str) -> dict[str, dict[int, float]]:
