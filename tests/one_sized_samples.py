@@ -7,6 +7,7 @@ these.
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -25,6 +26,12 @@ def odd_strides(t: Tensor) -> Tensor:
     return t.as_strided(t.shape, steps)
 
 
+def ordered(order: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """The same numbers, in memory in another order of the dimensions: tokens made to maps, say."""
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return lambda t: t.permute(*order).contiguous().permute(*back)
+
+
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = LAYOUTS | {
     "odd strides": odd_strides,
     "channels_last, odd strides": lambda t: odd_strides(LAYOUTS["channels_last"](t)),
@@ -37,6 +44,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = LAYOUTS | {
         :, :, 1:-1, 1:-1
     ],
 }
+VIEWS |= {f"order {order}": ordered(order) for order in permutations(range(4))}
 
 
 def one_sized(choose: Choose) -> Case:

@@ -3,21 +3,23 @@
 import os
 import subprocess
 import sys
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from adder_samples import Case, error
-from one_sized_samples import by_patches
+from one_sized_samples import by_patches, ordered
 from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.nn import make_conv
 from saa_lite.ops import adder_torch, reference
-from saa_lite.ops.convolution import conv2d, overruns
+from saa_lite.ops.convolution import conv2d, overruns, weight_gradient
 from saa_lite.train.checks import survives_channels_last
 
+ORDERS = [ordered(order) for order in permutations(range(4))]
 POINT = Case(4, 6, (9, 8), (1, 1), stride=(2, 3))
 
 
@@ -36,6 +38,27 @@ def test_the_same_convolution(padding: Any, layout: str) -> None:
         assert error(ours, theirs.detach()) <= 1e-6
     one = conv2d(x[0], w, bias, POINT.stride, padding, (1, 1), 1)
     assert error(one, right[0].detach()) <= 1e-6
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_order_in_memory(groups: int, dtype: torch.dtype) -> None:
+    """Orders that torch's own grouped convolution reads in two ways at once."""
+    for size, kernel in [((9, 1), (1, 1)), ((1, 4), (1, 1)), ((9, 1), (3, 1)), ((1, 1), (1, 1))]:
+        padding = kernel[0] // 2, kernel[1] // 2
+        case = Case(4, 8, size, kernel, padding=padding, groups=groups)
+        x, w = (t.to(dtype) for t in case.tensors(torch.float32))
+        right = by_patches(case, x.requires_grad_(), w.requires_grad_())
+        grad = torch.randn(right.shape, dtype=dtype)
+        wanted = [right, *torch.autograd.grad(right, (x, w), grad.double())]
+        for of_images, of_weights in product(ORDERS, repeat=2):
+            images, weights = of_images(x.detach()), of_weights(w.detach())
+            images, weights = images.requires_grad_(), weights.requires_grad_()
+            y = conv2d(images, weights, None, case.stride, padding, (1, 1), groups)
+            got = [y, *torch.autograd.grad(y, (images, weights), of_images(grad))]
+            weight_grad = weight_gradient(grad, images.detach(), weights.detach(), *case.geometry)
+            for ours, theirs in zip([*got, weight_grad], [*wanted, wanted[2]], strict=True):
+                assert error(ours.detach(), theirs.detach()) <= 1e-6
 
 
 def test_the_adder_gradient_behind_it() -> None:

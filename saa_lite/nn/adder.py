@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saa_lite.errors import check_choice
 from saa_lite.nn.adaptive_lr import MODES, adaptive_gradient, check_eta, watch
@@ -27,6 +26,7 @@ from saa_lite.nn.plumbing import OperatorConv2d, OptionsLayer, PaddingMode
 from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d, adder_linear
 from saa_lite.ops.adder import INPUT_GRADIENTS, WEIGHT_GRADIENTS
+from saa_lite.ops.convolution import conv2d
 
 
 class AdderLayer(OptionsLayer):
@@ -211,9 +211,9 @@ def squared_distance(
 def _squared_distance(
     input: Tensor, weight: Tensor, geometry: tuple[Any, Any, Any], groups: int
 ) -> Tensor:
-    products = F.conv2d(input, weight, None, *geometry, groups)
+    products = conv2d(input, weight, None, *geometry, groups)
     energy = input.square().unflatten(1, (groups, -1)).sum(2)  # [N,groups,H,W]
     window = input.new_ones(groups, 1, *weight.shape[2:])
-    energy = F.conv2d(energy, window, None, *geometry, groups)
+    energy = conv2d(energy, window, None, *geometry, groups)
     energy = energy.repeat_interleave(len(weight) // groups, 1)
     return products - (energy + weight.square().sum((1, 2, 3))[:, None, None]) / 2

@@ -1,4 +1,4 @@
-"""Ordinary convolutions by torch, without the two surprises that it has in store.
+"""Ordinary convolutions by torch, without the three surprises that it has in store.
 
 **One ends the process.** oneDNN's 1 × 1 convolution first copies the pixels that a stride leaves
 into a workspace. For the weight gradient of channels_last images it then steps through that in
@@ -7,7 +7,13 @@ channels: with fewer it writes past the end (uxlfoundation/oneDNN#6035). What fo
 hang, a wrong number somewhere, or nothing, as memory happens to lie. A slice that leaves out what
 the stride leaves out makes the same convolution of stride 1, which needs no workspace.
 
-**The other rounds.** cuDNN rounds float32 factors to 10 bits by default.
+**One is wrong.** A dimension of size one may have any stride, and torch's parts judge the order in
+memory by different rules. Images or weights that one takes for channels_last and the next does not
+(tokens turned into a map, [2, 4, 9, 1] with strides (36, 1, 4, 1)) have wrong outputs and weight
+gradients in grouped convolutions, or end in a "must be contiguous". A copy with the strides that a
+new tensor would have is read by all of them alike.
+
+**One rounds.** cuDNN rounds float32 factors to 10 bits by default.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,6 +59,7 @@ def conv2d(
     groups: int,
 ) -> Tensor:
     """``F.conv2d``, whose weight gradient leaves memory alone; pairs, or a string as padding."""
+    input, weight = plainly_strided(input), plainly_strided(weight)
     if _in_danger(input, weight, stride, padding, groups):
         input, stride = seen_at(input, stride), (1, 1)
     return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
@@ -98,6 +105,17 @@ def _in_danger(
     return input.device.type == "cpu" and overruns(channels, kernel, stride, padding, groups)
 
 
+def plainly_strided(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy where only size-one dimensions make it channels_last."""
+    if tensor.dim() != 4 or 1 not in tensor.shape or tensor.is_contiguous():
+        return tensor
+    if not tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor
+    _, channels, height, width = tensor.shape
+    usual = channels * height * width, 1, channels * width, channels
+    return tensor if tensor.stride() == usual else tensor.contiguous()
+
+
 def seen_at(input: Tensor, stride: Sequence[int]) -> Tensor:
     """The pixels that a 1 × 1 kernel of this stride looks at."""
     return input[..., :: stride[0], :: stride[1]]
@@ -115,8 +133,8 @@ def _gradient(
     want_input: bool,
 ) -> Tensor:
     args = (
-        grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups,
-        (want_input, not want_input, False),
+        grad, plainly_strided(input), plainly_strided(weight), None, stride, padding, dilation,
+        False, (0, 0), groups, (want_input, not want_input, False),
     )  # fmt: skip
     with _no_tf32() if grad.is_cuda else nullcontext():
         gradients = torch.ops.aten.convolution_backward(*args)
