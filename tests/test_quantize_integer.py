@@ -109,6 +109,26 @@ def test_layers_say_where_they_sum_and_what_they_folded() -> None:
     assert to_integer(positive)[3].folded == 0
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_what_stands_behind_may_work_in_place(path: str) -> None:
+    """As behind every other layer: other networks' ReLU does, with gradients wanted or not."""
+    layer = to_integer(nn.Sequential(quantized_layer(
+        AdderConv2d(3, 4, 3), bound=2.0, bits=4, signed=True
+    )), path)  # fmt: skip
+    x = torch.randn(2, 3, 6, 6)
+    right = layer(x).clone()
+    for change in (
+        torch.relu_,
+        lambda y: y.mul_(2),
+        lambda y: y.index_fill_(0, y.new_zeros(1).long(), 0),
+    ):
+        wanted = change(right.clone())
+        y = layer(x.clone().requires_grad_())
+        assert torch.equal(change(y).detach(), wanted)
+        with pytest.raises(UsageError, match="derivative"):
+            y.sum().backward()
+
+
 def test_integer_networks_hold_no_float_weights_and_survive_saving() -> None:
     quantized = quantize(trained(), calibration(), bits=3)
     integer = to_integer(quantized)

@@ -62,7 +62,8 @@ class _Ended(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, output: Tensor) -> Tensor:
-        return output.view_as(output)
+        ctx.mark_dirty(output)  # the tensor itself: a view could not be changed in place
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
