@@ -86,7 +86,7 @@ def test_what_was_measured_before_a_protocol_stays_without_a_verdict() -> None:
     found = item_judgements("shiftaddaug/claim-cifar100")
     gain = "shiftaddaug/claim-cifar100:gain"
     tested = [row for row in found["source"] if row.claim and row.claim.id == gain]
-    assert [row.id for row in tested] == [f"regime-{letter}:AugShift - Shift" for letter in "mou"]
+    assert [row.id for row in tested] == [f"regime-{letter}:AugShift - Shift" for letter in "dmou"]
     (earlier,) = (row for row in found["exploration"] if row.id == gain)
     assert (earlier.testable, earlier.verdict) == ("no: control failed", NO_VERDICT)
     assert earlier.estimate is not None

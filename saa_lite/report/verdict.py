@@ -114,11 +114,11 @@ def judge(claim: Claim, records: list[Record]) -> Judgement:
 def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
     """The row of a contrast; while its protocol is running, no number is shown."""
     contrast, difference = judged.contrast, judged.difference
-    text = f"{contrast.first} − {contrast.second} ({judged.protocol.name})"
+    text = f"{contrast.first} − {contrast.second}" if claim is None else claim.text
     published = "" if contrast.published is None else f"{contrast.published:+.2f} points"
     row = Judgement(
         f"{judged.protocol.name}:{contrast.name}",
-        text if claim is None else claim.text,
+        f"{text} ({judged.protocol.name})",
         claim,
         published if claim is None else claim.published,
         contrast.published,
