@@ -1,5 +1,8 @@
 """State dicts of wrapped networks, and of AdderNet's official ResNet-20."""
 
+import copy
+import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -127,6 +130,39 @@ def test_states_of_other_networks_change_nothing(
     with pytest.raises(CheckpointError, match=message):
         load_weights(net, spoil(official_state()))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def as_it_is(state: State) -> State:
+    return state
+
+
+def through_a_file(state: State) -> State:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+OPERATORS = {"conv": "a multiplication", "adder": "AdderConv2d", "binary": "BinaryConv2d"}
+
+
+@pytest.mark.parametrize("handed_on", [as_it_is, through_a_file, copy.deepcopy])
+@pytest.mark.parametrize("here", OPERATORS)
+@pytest.mark.parametrize("there", OPERATORS)
+def test_states_of_other_operators_are_told_by_their_metadata(
+    there: str, here: str, handed_on: Callable[[State], State]
+) -> None:
+    """Without it nothing tells, since names and shapes are the same."""
+    saved, net = (create_model("resnet8", conv=kind) for kind in (there, here))
+    state = handed_on(nn.DataParallel(torch.compile(saved, backend="eager")).state_dict())
+    before = net.conv1.weight.clone()
+    if there != here:
+        theirs = f"is of a network with other operators: stage1.0.conv1 is {OPERATORS[there]} there"
+        with pytest.raises(CheckpointError, match=re.escape(theirs)):
+            load_weights(net, state)
+        assert torch.equal(net.conv1.weight, before)
+    load_weights(net, dict(state) if there != here else state)
+    assert torch.equal(net.conv1.weight, saved.conv1.weight)
 
 
 def test_a_pickled_network_is_no_state() -> None:

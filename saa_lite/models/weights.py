@@ -5,6 +5,10 @@ AdderNet's official ResNet-20 (``resnet20.py`` and ``adder.py`` of huawei-noah/A
 released file was saved from a data-parallel copy). There the weight of an adder layer is called
 ``adder``, stages ``layer1`` …, shortcuts ``downsample``, the classifier ``fc`` and the norm over
 the logits ``bn2``.
+
+Names and shapes do not tell an adder network from its multiplicative twin. What does is the
+metadata that ``state_dict()`` gives with the tensors, and that ``torch.save`` and ``copy.deepcopy``
+keep; a plain dict made of such a state, or a safetensors file, has lost it.
 """
 
 import re
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 from saa_lite.errors import CheckpointError
 from saa_lite.models.resnet import CifarResNet
 from saa_lite.nn import AdderConv2d
+from saa_lite.nn.whole import OPERATOR, operator_of
 from saa_lite.nn.wrappers import plain_names, unwrapped
 
 ADDER = ".adder"
@@ -26,6 +31,8 @@ OFFICIAL = (
     (r"^bn2\.", "classifier.bn."),
 )
 
+Metadata = Mapping[str, Mapping[str, object]]  # of a state dict, by layer
+
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict into ``model``, in place; nothing is changed unless all of it fits.
@@ -36,10 +43,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         state: of the same network, with or without the prefixes of ``torch.compile`` and
             ``DataParallel``; or, for ``create_model("resnet20", conv="adder")``, of AdderNet's
             official ResNet-20, as ``torch.load(path, weights_only=True)`` reads its released file.
+            Without its metadata, as in a plain dict of tensors, it is taken to be of layers with
+            the operators that ``model`` has.
 
     Raises:
         TypeError: ``state`` is not a dict of tensors, as when a whole network was pickled.
-        CheckpointError: names or shapes are of another network, or its layers of another operator.
+        CheckpointError: names or shapes are of another network, or its metadata, or the names of an
+            official state, say that its layers had other operators.
     """
     is_dict = isinstance(state, Mapping)
     wrong = [v for v in state.values() if not isinstance(v, Tensor)] if is_dict else [state]
@@ -49,7 +59,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"{'a dict that holds ' if is_dict else ''}{type(wrong[0]).__name__}"
         )
     network = unwrapped(model)
-    weights = {plain: state[name] for plain, name in plain_names(state).items()}
+    given = plain_names(state)
+    weights = {plain: state[name] for plain, name in given.items()}
     if any(name.endswith(ADDER) for name in weights):
         weights = _from_official(network, weights)
     names = plain_names(network.state_dict())
@@ -61,7 +72,31 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise CheckpointError(
                 f"the state is of another network: {name} is {there} there and {here} here"
             )
+    _check_operators(network, names, given, getattr(state, "_metadata", {}))
     network.load_state_dict({names[plain]: value for plain, value in weights.items()})
+
+
+def _check_operators(
+    network: nn.Module, here: Mapping[str, str], there: Mapping[str, str], metadata: Metadata
+) -> None:
+    """Raise unless each layer that the metadata speak of had the operator it has here.
+
+    Args:
+        here, there: names of the tensors of ``network`` and of the state, plain → as given.
+    """
+    said = {_layer(plain): metadata.get(_layer(name)) for plain, name in there.items()}
+    for plain, name in {_layer(plain): _layer(name) for plain, name in here.items()}.items():
+        layer, found = network.get_submodule(name), said.get(plain)
+        if found is not None and found.get(OPERATOR) != operator_of(layer):
+            raise CheckpointError(
+                f"the state is of a network with other operators: {plain} is "
+                f"{found.get(OPERATOR, 'a multiplication')} there and {type(layer).__name__} here; "
+                "load it into a network with its own operators"
+            )
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _from_official(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from torch import fx, nn
 from saa_lite.errors import UsageError
 
 FUSION = "torch.nn.utils.fusion"
+OPERATOR = "operator"  # a key in the metadata of a state dict, by layer
 
 
 def one_node(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,7 +49,16 @@ def _node(layer: nn.Module, tracer: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 class Whole(nn.Module):
-    """A layer whose weight is not, or not as it is, the factor of a multiplication."""
+    """A layer whose weight is not, or not as it is, the factor of a multiplication.
+
+    The names and shapes of its tensors are those of a multiplication, so a state dict says in its
+    metadata, which ``torch.save`` keeps, what used them (:func:`operator_of`).
+    """
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {})
+        metadata.setdefault(prefix[:-1], {})[OPERATOR] = operator_of(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """What copies and files are made from; torch's fusing functions begin with a copy.
@@ -72,6 +82,11 @@ class Whole(nn.Module):
         hooks = self._forward_pre_hooks
         for key in [key for key, hook in hooks.items() if hook is _nothing]:
             del hooks[key]
+
+
+def operator_of(layer: nn.Module) -> str | None:
+    """What the metadata of a state dict says of the layer; None of a multiplication."""
+    return type(layer).__name__ if isinstance(layer, Whole) else None
 
 
 def _nothing(layer: nn.Module, args: tuple[Any, ...]) -> None:
