@@ -143,6 +143,23 @@ def through_a_file(state: State) -> State:
     return torch.load(file, weights_only=True)
 
 
+@pytest.mark.parametrize("inserted", ["_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+def test_names_of_wrappers_around_whole_and_parts_are_left_out(inserted: str) -> None:
+    """As FullyShardedDataParallel names them, which only runs in a process group."""
+    torch.manual_seed(0)
+    saved, net = create_model("resnet8"), create_model("resnet8")
+    state = {
+        f"{inserted}.{name.replace('stage2.0.', f'stage2.{inserted}.0.')}": value
+        for name, value in saved.state_dict().items()
+    }
+    load_weights(net, state)
+    assert torch.equal(net.stage2[0].conv1.weight, saved.stage2[0].conv1.weight)
+    wrapper = nn.Module()
+    wrapper.add_module(inserted, create_model("resnet8"))
+    load_weights(wrapper, saved.state_dict())
+    assert torch.equal(wrapper.get_submodule(inserted).conv1.weight, saved.conv1.weight)
+
+
 OPERATORS = {"conv": "a multiplication", "adder": "AdderConv2d", "binary": "BinaryConv2d"}
 
 
@@ -169,10 +186,12 @@ def test_a_pickled_network_is_no_state() -> None:
     net = create_model("resnet8")
     with pytest.raises(TypeError, match=r"must be a dict of tensors.*; got CifarResNet"):
         load_weights(net, net)  # type: ignore[arg-type]
-    with pytest.raises(
-        TypeError, match=r"must be a dict of tensors.*; got a dict that holds OrderedDict"
-    ):
-        load_weights(net, {"state_dict": net.state_dict()})  # type: ignore[dict-item]
+    checkpoint = {"epoch": 3, "optimizer": {"lr": 0.1}, "net": net.state_dict()}
+    expected = r"tensors.*; got a dict that holds int; give its entry \['net'\]$"
+    with pytest.raises(TypeError, match=expected):
+        load_weights(net, checkpoint)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"; got a dict that holds int$"):
+        load_weights(net, {"epoch": 3})  # type: ignore[dict-item]
 
 
 def partly_compiled(net: nn.Module) -> nn.Module:

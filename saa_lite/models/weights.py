@@ -40,8 +40,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Args:
         model: from :func:`~saa_lite.models.create_model`, or any other network; it may be
             compiled or data-parallel.
-        state: of the same network, with or without the prefixes of ``torch.compile`` and
-            ``DataParallel``; or, for ``create_model("resnet20", conv="adder")``, of AdderNet's
+        state: of the same network, with or without the prefixes of ``torch.compile``,
+            ``DataParallel`` and ``FullyShardedDataParallel``; or, for ``create_model("resnet20", conv="adder")``, of AdderNet's
             official ResNet-20, as ``torch.load(path, weights_only=True)`` reads its released file.
             Without its metadata, as in a plain dict of tensors, it is taken to be of layers with
             the operators that ``model`` has.
@@ -54,9 +54,11 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     is_dict = isinstance(state, Mapping)
     wrong = [v for v in state.values() if not isinstance(v, Tensor)] if is_dict else [state]
     if wrong:
+        inner = [key for key, value in state.items() if _is_state(value)] if is_dict else []
         raise TypeError(
             "state must be a dict of tensors, as network.state_dict() gives it; got "
             f"{'a dict that holds ' if is_dict else ''}{type(wrong[0]).__name__}"
+            f"{f'; give its entry [{inner[0]!r}]' if inner else ''}"
         )
     network = unwrapped(model)
     given = plain_names(state)
@@ -74,6 +76,12 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             )
     _check_operators(network, names, given, getattr(state, "_metadata", {}))
     network.load_state_dict({names[plain]: value for plain, value in weights.items()})
+
+
+def _is_state(value: object) -> bool:
+    """Whether an entry of a training checkpoint is a state dict."""
+    tensors = value.values() if isinstance(value, Mapping) else ()
+    return bool(tensors) and all(isinstance(tensor, Tensor) for tensor in tensors)
 
 
 def _check_operators(

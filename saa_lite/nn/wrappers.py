@@ -1,7 +1,8 @@
 """What torch's wrappers do to the names of a network's tensors.
 
 ``DataParallel`` and ``DistributedDataParallel`` put ``module.`` before all names, ``torch.compile``
-puts ``_orig_mod.`` before those of what it compiled, which may be a part. The tensors are the
+puts ``_orig_mod.`` before those of what it compiled, which may be a part, and so do
+``FullyShardedDataParallel`` and checkpointed activations with names of theirs. The tensors are the
 network's own, so states are compared and loaded by the names that it has without wrappers.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from torch import nn
 
 PARALLEL = "module."
-COMPILED = "_orig_mod"
+INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -18,10 +19,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
-        elif isinstance(inner := model._modules.get(COMPILED), nn.Module):
-            model = inner
-        else:
+            continue
+        inner = next((part for name, part in model._modules.items() if name in INSERTED), None)
+        if inner is None:
             return model
+        model = inner
 
 
 def named_inside(network: nn.Module) -> tuple[nn.Module, str]:
@@ -34,7 +36,7 @@ def named_inside(network: nn.Module) -> tuple[nn.Module, str]:
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Each name without what wrappers added → the name as given, in the order given."""
     given = list(names)
-    plain = [".".join(part for part in n.split(".") if part != COMPILED) for n in given]
+    plain = [".".join(part for part in n.split(".") if part not in INSERTED) for n in given]
     while plain and all(name.startswith(PARALLEL) for name in plain):
         plain = [name.removeprefix(PARALLEL) for name in plain]
     return dict(zip(plain, given, strict=True))
