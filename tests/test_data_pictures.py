@@ -3,7 +3,6 @@
 import colorsys
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
@@ -56,7 +55,8 @@ def tiff(pixels: bytes, width: int, bits: int, order: str = "<", **tags: int) ->
     entries = {"photometric": 1, "kind": 1} | tags
     numbers = [
         (256, width), (257, 1), (258, bits), (259, 1), (262, entries["photometric"]),
-        (273, 8), (277, 1), (278, 1), (279, len(pixels)), (339, entries["kind"]),
+        (273, 8), (277, 1), (278, 1), (279, len(pixels)),
+        *([(281, entries["greatest"])] if "greatest" in entries else []), (339, entries["kind"]),
     ]  # fmt: skip
     where = 8 + len(pixels) + len(pixels) % 2
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", where)
@@ -123,6 +123,27 @@ def test_few_bits_reach_from_black_to_white(bits: int, tmp_path: Path) -> None:
     assert np.array_equal(pixels, grey([eighth(level, 2**bits - 1) for level in levels]))
 
 
+@pytest.mark.parametrize(("bits", "greatest"), [(16, 1023), (16, 32767), (8, 15)])
+def test_a_tiff_with_unused_bits_is_not_brightened_but_named(
+    bits: int, greatest: int, tmp_path: Path
+) -> None:
+    levels = [0, greatest // 2, greatest]
+    content = tiff(np.array(levels, f"<u{bits // 8}").tobytes(), 3, bits, greatest=greatest)
+    white = 2**bits - 1
+    said = rf"ten\.tif: its greatest sample is {greatest}, .* white is taken to be {white}; "
+    with pytest.warns(UserWarning, match=said):
+        pixels = loaded(tmp_path, "ten.tif", content)
+    assert np.array_equal(pixels, grey([eighth(level, white) for level in levels]))
+
+
+@pytest.mark.parametrize(("bits", "greatest"), [(16, 65535), (16, 40000), (8, 128)])
+def test_a_tiff_whose_samples_need_their_bits_is_silent(
+    bits: int, greatest: int, tmp_path: Path
+) -> None:
+    content = tiff(bytes(4), 2, bits, greatest=greatest)
+    assert loaded(tmp_path, "all.tif", content).max() == 0  # a warning would be an error here
+
+
 def test_of_sixteen_bit_colours_the_upper_eight_are_kept(tmp_path: Path) -> None:
     samples = np.array([0x1234, 0xFFFF, 0x80FE, 0, 0x00FF, 0xAB00], ">u2")
     pixels = loaded(tmp_path / "rgb", "rgb.png", png(16, 2, 2, samples))
@@ -133,9 +154,10 @@ def test_of_sixteen_bit_colours_the_upper_eight_are_kept(tmp_path: Path) -> None
 
 REFUSED = {
     "float.tif": (tiff(np.ones(4, "<f4").tobytes(), 4, 32, kind=3), "floating-point numbers"),
-    "signed.tif": (tiff(np.ones(4, "<i2").tobytes(), 4, 16, kind=2), "32-bit integers"),
+    "signed.tif": (tiff(np.ones(4, "<i2").tobytes(), 4, 16, kind=2), "signed integers"),
+    "signed-bytes.tif": (tiff(bytes(4), 4, 8, kind=2), "signed integers"),
     "long.tif": (tiff(np.ones(4, "<u4").tobytes(), 4, 32), "32-bit integers"),
-    "signed-long.tif": (tiff(np.ones(4, ">i4").tobytes(), 4, 32, ">", kind=2), "32-bit integers"),
+    "signed-long.tif": (tiff(np.ones(4, ">i4").tobytes(), 4, 32, ">", kind=2), "signed integers"),
     "float.ppm": (b"Pf\n4 1\n-1.0\n" + np.ones(4, "<f4").tobytes(), "floating-point numbers"),
 }
 
@@ -145,7 +167,8 @@ def test_what_has_no_white_is_refused_by_name(name: str, tmp_path: Path) -> None
     content, kind = REFUSED[name]
     with pytest.raises(DataError, match=f"picture .*{name}: its pixels are {kind}") as caught:
         loaded(tmp_path, name, content)
-    assert str(caught.value).endswith("save it with 8 or 16 bits")
+    advice = "unsigned ones" if "signed" in name else "8 or 16 bits"
+    assert str(caught.value).endswith(f"save it with {advice}")
 
 
 def lab_to_rgb(lightness: float, a: float, b: float) -> list[float]:
@@ -343,7 +366,7 @@ def test_what_pillow_warns_of_names_the_file(tmp_path: Path) -> None:
         loaded(tmp_path, "odd.jpg", bytes(content))
 
 
-def test_bombs_are_refused_and_large_pictures_read(
+def test_bombs_are_refused_and_large_pictures_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = png(8, 0, 1, np.zeros(1, np.uint8))
@@ -353,9 +376,9 @@ def test_bombs_are_refused_and_large_pictures_read(
     with pytest.raises(DataError, match=r"huge\.png has more pixels than the 178,956,970 "):
         loaded(tmp_path / "huge", "huge.png", huge)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UserWarning, match=r"large\.png: Image size \(6 pixels\) exceeds") as caught:
         assert loaded(tmp_path / "large", "large.png", Image.new("L", (3, 2), 7)).max() == 7
+    assert len(caught) == 1
     with pytest.raises(DataError, match=r"raise PIL\.Image\.MAX_IMAGE_PIXELS"):
         loaded(tmp_path / "larger", "larger.png", Image.new("L", (7, 1)))
 

@@ -4,16 +4,20 @@
 - 16-bit grey: round(x / 257), so that 65535 becomes 255; grey of other depths by its own greatest
   value. Of 16-bit colour Pillow keeps the upper eight bits, at most one level less or more.
 - 32-bit integers, signed integers and floats are refused: nothing says which value is white.
+- A TIFF may say that its greatest sample is far below that (10 bits in 16, or a dark picture). Its
+  format forbids to brighten it therefore; a warning says so.
 
 Transparency is dropped as by torchvision's ``ImageFolder``: a transparent pixel has the colour that
 the file holds for it. Pictures stand upright as viewers show them, that is, turned and mirrored as
 their EXIF orientation says (``ImageFolder`` leaves them lying). Of an animation, or of a file with
-several pages, the first picture is taken, and a warning says so.
+several pages, the first picture is taken, and a warning says so. Pillow's own warnings, such as
+that of a very large picture, are passed on with the file's name.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +32,8 @@ GREY = ("1", "L", "LA", "La")
 DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")  # unsigned; Pillow's modes by byte order
 DEEP_FORMATS = ("PNG", "PPM")  # whose 16-bit grey some versions of Pillow hold in mode "I"
 UNBOUNDED = {"I": "32-bit integers", "F": "floating-point numbers"}
-BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and a value of the second
+BITS, PHOTOMETRIC, GREATEST, FORMAT = 258, 262, 281, 339  # tags of TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2  # values of the second and the last
 ORIENTATION = 274  # tag of EXIF
 UPRIGHT = {  # by its value; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -91,11 +96,7 @@ def _read_picture(path: Path, size: int | None, remarks: list[str]) -> np.ndarra
     except Exception as error:  # Pillow reports damaged files in many ways
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"cannot read the picture {path}: {reason}") from error
-    remarks += [
-        f"{path}: {warning.message}"
-        for warning in caught
-        if not issubclass(warning.category, Image.DecompressionBombWarning)
-    ]
+    remarks += dict.fromkeys(f"{path}: {warning.message}" for warning in caught)
     return pixels
 
 
@@ -132,8 +133,18 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
     Raises:
         ValueError: its values have no range that its format defines.
+
+    Warns:
+        UserWarning: the file says that its samples leave the upper bits unused.
     """
     mode = picture.mode
+    tags = getattr(picture, "tag_v2", {})  # of a TIFF
+    if SIGNED in tags.get(FORMAT, ()):
+        raise ValueError(
+            "its pixels are signed integers, of which no format says how large white is; save it "
+            "with unsigned ones"
+        )
+    _warn_of_unused_bits(tags)
     if mode in DEEP_GREY or (mode == "I" and picture.format in DEEP_FORMATS):
         return Image.fromarray(_eight_bits(picture)).convert("RGB")
     if mode in UNBOUNDED:
@@ -146,6 +157,18 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     elif mode == "P" and isinstance(picture.info.get("transparency"), bytes):
         picture = picture.convert("RGBA")  # it warns on the straight way, to the same colours
     return picture.convert("RGB")
+
+
+def _warn_of_unused_bits(tags: Mapping[int, Any]) -> None:
+    """By the tag MaxSampleValue, which "is not to be used to affect the visual appearance"."""
+    bits, greatest = max(tags.get(BITS, (1,))), max(tags.get(GREATEST, (0,)))
+    if 0 < greatest < 2 ** (bits - 1):
+        warnings.warn(
+            f"its greatest sample is {greatest}, it says, and white is taken to be {2**bits - 1}; "
+            "if it is not that dark, scale its samples first",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _eight_bits(picture: Image.Image) -> np.ndarray:
