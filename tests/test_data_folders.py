@@ -51,6 +51,19 @@ def test_nested_folders_other_formats_and_modes(tree):
     assert made.images[made.labels == 2][:, 0].unique().tolist() == [255]
 
 
+def test_hidden_files_and_folders_are_passed_over(tree):
+    (tree / "train" / "red" / "._0.png").write_bytes(b"\0\5\x16\7")  # as macOS leaves them
+    paint(tree / "train" / "blue" / ".thumbnails" / "small.png", size=(2, 2))
+    paint(tree / "train" / ".ipynb_checkpoints" / "0-checkpoint.png")
+    made = load(tree)
+    assert made.class_names == tuple(COLOURS)
+    assert torch.bincount(made.labels).tolist() == [4, 4, 4]
+    for index in range(4):
+        (tree / "train" / "red" / f"{index}.png").unlink()
+    with pytest.raises(DataError, match=r"the class folder .*red has no picture in it"):
+        load(tree)
+
+
 def test_pictures_of_different_sizes_need_size(tree):
     odd = paint(tree / "train" / "blue" / "wide.png", size=(20, 10))
     with pytest.raises(DataError, match=r"wide\.png is 20x10 pixels .* pass size= to scale"):

@@ -40,6 +40,7 @@ def test_properties():
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "got 3 labels for 2 images"),
         ({"labels": torch.tensor([0, 3])}, r"labels must lie in 0\.\.2; got 0\.\.3"),
         ({"labels": torch.tensor([-1, 0])}, r"labels must lie in 0\.\.2; got -1\.\.0"),
+        ({"class_names": ()}, "class_names must name every class; got none"),
         ({"masks": torch.zeros(2, 4, 5, dtype=torch.uint8)}, r"masks must have shape \(2, 4, 4\)"),
         ({"masks": torch.zeros(2, 4, 4)}, "masks must be a 3-dimensional"),
     ],

@@ -15,6 +15,7 @@ from saa_lite.data.pictures import is_grey, to_rgb
 from saa_lite.data.resize import resize_images
 from saa_lite.errors import DataError, UsageError, check_choice
 
+LEVELS = "its picture must be uint8, or float with the levels k / 255 of ToTensor"
 ROUNDING = 0.01  # levels; x / 255 in float32 comes back nearer than that
 
 
@@ -35,7 +36,8 @@ def as_image_set(
         dataset: one of torchvision's or your own, a list, or any iterable of pairs. A picture is a
             PIL image (:mod:`saa_lite.data.pictures` says what becomes of its mode; it is not
             turned), or a tensor or array [C, H, W] or [H, W] with C = 1 or 3, of dtype uint8 or,
-            as ``ToTensor`` makes it, float with levels k / 255. A label is an integer.
+            as ``ToTensor`` makes it, float with levels k / 255. A label is an integer
+            from 0 on.
         split: ``"train"`` or ``"test"``.
         name: of the set; by default that of the class in small letters, so that torchvision's
             ``CIFAR10`` is ``"cifar10"`` and has the published normalisation.
@@ -110,6 +112,8 @@ def _pair(item: Any) -> tuple[Tensor, int]:
         number = operator.index(label)
     except TypeError as error:
         raise TypeError(f"its label must be an integer; got {label!r}") from error
+    if number < 0:
+        raise ValueError(f"its label must be a number from 0 on; got {number}")
     return _picture(picture), number
 
 
@@ -132,7 +136,10 @@ def _picture(picture: Any) -> Tensor:
 
 def _levels(pixels: Tensor) -> Tensor:
     """Levels k / 255 as uint8 k."""
-    levels = pixels.double() * 255
+    if pixels.is_complex() or pixels.is_meta or pixels.layout != torch.strided:
+        raise ValueError(f"{LEVELS}; got {pixels.dtype} on {pixels.device}, {pixels.layout}")
+    values = pixels.double()  # which can be compared, other than unsigned integers
+    levels = values * 255
     rounded = levels.round()
     if (
         not pixels.is_floating_point()
@@ -141,8 +148,8 @@ def _levels(pixels: Tensor) -> Tensor:
         or rounded.max() > 255
     ):
         raise ValueError(
-            f"its picture must be uint8, or float with the levels k / 255 of ToTensor; got "
-            f"{pixels.dtype} from {float(pixels.min()):.4g} to {float(pixels.max()):.4g} (give the "
-            "set without normalisation, and scale pictures before ToTensor)"
+            f"{LEVELS}; got {pixels.dtype} from {float(values.min()):.5g} to "
+            f"{float(values.max()):.5g} (give the set without normalisation, and scale pictures "
+            "before ToTensor)"
         )
     return rounded.byte()

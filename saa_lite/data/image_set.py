@@ -41,6 +41,8 @@ class ImageSet:
                 f"labels must have one entry per image; got {len(self.labels)} labels "
                 f"for {len(self.images)} images"
             )
+        if len(self.labels) and not self.class_names:
+            raise UsageError("class_names must name every class; got none")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise UsageError(
                 f"labels must lie in 0..{self.num_classes - 1}; got "

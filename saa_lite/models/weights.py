@@ -41,8 +41,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         model: from :func:`~saa_lite.models.create_model`, or any other network; it may be
             compiled or data-parallel.
         state: of the same network, with or without the prefixes of ``torch.compile``,
-            ``DataParallel`` and ``FullyShardedDataParallel``; or, for ``create_model("resnet20", conv="adder")``, of AdderNet's
-            official ResNet-20, as ``torch.load(path, weights_only=True)`` reads its released file.
+            ``DataParallel`` and ``FullyShardedDataParallel``; or, for
+            ``create_model("resnet20", conv="adder")``, of AdderNet's official ResNet-20, as
+            ``torch.load(path, weights_only=True)`` reads its released file.
             Without its metadata, as in a plain dict of tensors, it is taken to be of layers with
             the operators that ``model`` has.
 
