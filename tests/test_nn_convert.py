@@ -1,10 +1,13 @@
 """convert(): which layers, which weights, what survives, and what it says."""
 
 import copy
+import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization import quantize_dynamic
 from torch.nn.utils import prune
 
 from saa_lite.errors import UsageError
@@ -13,12 +16,14 @@ from saa_lite.nn import (
     AdderConv2d,
     AdderLinear,
     ShiftConv2d,
+    ShiftLinear,
     adaptive_lr,
     convert,
     make_conv,
     make_linear,
 )
 from saa_lite.nn.convert import KIND_OF
+from saa_lite.quantize import quantize
 
 ALL = {"keep_first": False, "keep_last": False, "keep_depthwise": False}
 
@@ -166,6 +171,55 @@ def test_bare_layer_is_converted() -> None:
 def test_nothing_to_convert_is_said(module: nn.Module, reason: str) -> None:
     with pytest.warns(UserWarning, match=reason):
         convert(module, "shift")
+
+
+def quantized_by_torch(network: nn.Module, names: set[str] | None = None) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its days are numbered
+        return quantize_dynamic(network, names)
+
+
+def exported() -> nn.Module:
+    return torch.export.export(small().eval(), (X,)).module()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (exported, "a graph of torch.export or torch.fx holds calls of operators, not layers"),
+        (
+            lambda: quantized_by_torch(nn.Sequential(nn.Linear(2, 2))),
+            "torch has quantised its layer",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings(r"ignore:convert\(\) leaves as they are:UserWarning")
+def test_networks_that_have_lost_their_layers(make: Callable, reason: str) -> None:
+    network = make()
+    with pytest.warns(UserWarning, match=f"no such layer; {reason}"):
+        convert(network, "shift")
+    with pytest.raises(UsageError, match=f"no nn.Conv2d, .* to quantise; {reason}"):
+        quantize(network, [X], layers="all")
+
+
+def test_layers_that_torch_has_quantised_are_named() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.LSTM(2, 2))
+    network = quantized_by_torch(network, {"1", "2"})
+    with pytest.warns(UserWarning, match="leaves as they are") as said:
+        assert type(convert(network, "shift", keep_last=False, keep_first=False)[0]) is ShiftLinear
+    assert [str(w.message) for w in said] == [
+        "convert() leaves as they are: DynamicQuantizedLinear ('1'), DynamicQuantizedLSTM ('2')"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("treat", [lambda n: convert(n, "shift"), lambda n: quantize(n, [X])])
+def test_scripted_networks_are_refused(treat: Callable[[nn.Module], nn.Module]) -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    with pytest.raises(UsageError, match="exchanges layers; the network is scripted or traced"):
+        treat(scripted)
+    with pytest.raises(UsageError, match="exchanges layers; part '1' is scripted"):
+        treat(nn.Sequential(nn.Linear(2, 2), scripted))
 
 
 def test_shared_layers_and_tied_weights_stay_so() -> None:

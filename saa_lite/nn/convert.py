@@ -7,8 +7,9 @@ geometry) therefore stays as it was.
 **Which layers.** Exactly ``nn.Conv2d``, ``nn.Linear`` and the layers of this folder. Other layers
 that multiply are left alone, and named in a warning: 1-D, 3-D and transposed convolutions,
 ``nn.MultiheadAttention``, recurrent layers, lazily built ones, subclasses written by others. So are
-layers whose weight the network reads itself instead of calling them (:mod:`saa_lite.nn.reads`).
-Where a network cannot be traced, that shows, and is said, in the first pass of the converted one.
+layers whose weight the network reads itself instead of calling them (:mod:`saa_lite.nn.reads`), and
+parameters that are no layer's (:mod:`saa_lite.nn.own_products`). What can only be seen in a pass is
+said after the one over an ``example``, or else in the first pass of the converted network.
 
 **Where multiplication is kept** (as in the papers): in the layers that the network begins and ends
 with, and in depthwise convolutions, unless told otherwise. Which these are is read off a pass over
@@ -34,10 +35,11 @@ import torch
 from torch import nn
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.nn.copying import copy_of
+from saa_lite.nn.copying import check_layers, copy_of
 from saa_lite.nn.ends import PassEnds
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
 from saa_lite.nn.first_pass import Probe, watch_first_pass
+from saa_lite.nn.own_products import OwnProducts, hidden_sentences, own_parameters, own_products
 from saa_lite.nn.placement import rectified_binaries, unnormalised_adders
 from saa_lite.nn.plan import KIND_OF, Change, Keeps, kind_of, layers_of, plan_of
 from saa_lite.nn.plumbing import OptionsLayer, replace_parameters
@@ -49,6 +51,7 @@ from saa_lite.nn.structure import (
     listed,
     listed_by_class,
     other_multiplications,
+    why_no_layers,
 )
 from saa_lite.nn.wrappers import named_inside
 
@@ -85,14 +88,16 @@ def convert(
 
     Raises:
         TypeError: ``module`` is not an ``nn.Module``.
-        UsageError: unknown kind, weights, option or name; an example that reaches no layer; a layer
-            to be converted carries more than weight and bias (``weight_norm``, pruning); a weight
-            to be drawn anew or split is tied to a layer that is not; torch cannot copy the module.
+        UsageError: unknown kind, weights, option or name; an example that reaches no layer; a
+            scripted network; a layer to be converted carries more than weight and bias
+            (``weight_norm``, pruning); a weight to be drawn anew or split is tied to a layer that
+            is not; torch cannot copy the module.
 
     Warns:
-        UserWarning: when nothing could be converted; when layers go on multiplying that
-            :func:`convert` cannot exchange; when no normalisation follows an adder layer or a ReLU
-            stands before a binary one (:mod:`saa_lite.nn.placement`; a bare layer is not judged).
+        UserWarning: when nothing could be converted; when layers, or the network itself, go on
+            multiplying where :func:`convert` cannot exchange it; when no normalisation follows an
+            adder layer or a ReLU stands before a binary one (:mod:`saa_lite.nn.placement`; a bare
+            layer is not judged).
     """
     _check_arguments(module, kind, weights, options)
     named = (keep,) if isinstance(keep, str) else tuple(keep)
@@ -109,9 +114,14 @@ def convert(
         chosen = options if change.kind == kind else {}
         _exchange(converted.get_submodule(name), change, chosen, ties)
     leave_fused_paths(converted)
-    _watch(converted, unproven, keeps if guessed else None)
+    # Those that belong to no layer show in a pass, here or in the first one.
+    own = kind != "conv" and bool(own_parameters(module))
+    _watch(converted, unproven, keeps if guessed else None, own and example is None)
     if kind != "conv":
-        _warn_of_multiplications(converted, read)
+        said = hidden_sentences(module)
+        if own and example is not None:
+            said += own_products(module, example if isinstance(example, tuple) else (example,))
+        _warn_of_multiplications(converted, read, said)
     _warn(converted, kind)
     return converted
 
@@ -119,6 +129,7 @@ def convert(
 def _check_arguments(module: object, kind: str, weights: str, options: dict[str, Any]) -> None:
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
+    check_layers(module, "convert")
     check_choice("kind", kind, KINDS)
     check_choice("weights", weights, WEIGHTS)
     allowed = getattr(CONVS[kind], "OPTIONS", {})
@@ -140,7 +151,7 @@ def _find_reads(module: nn.Module, plan: dict[str, Change]) -> tuple[list[str], 
     return bypassed + read, unproven
 
 
-def _watch(converted: nn.Module, unproven: list[str], guessed: Keeps | None) -> None:
+def _watch(converted: nn.Module, unproven: list[str], guessed: Keeps | None, own: bool) -> None:
     """Have the first pass tell where it is otherwise than assumed."""
     _, prefix = named_inside(converted)
     probes: list[Callable[[nn.Module], Probe]] = []
@@ -150,6 +161,8 @@ def _watch(converted: nn.Module, unproven: list[str], guessed: Keeps | None) -> 
     if guessed is not None:
         layers = [name.removeprefix(prefix) for name, _, _ in layers_of(converted)]
         probes.append(partial(PassEnds, names=layers, first=guessed.first, last=guessed.last))
+    if own:
+        probes.append(OwnProducts)
     if probes:
         watch_first_pass(converted, *probes)
 
@@ -243,21 +256,22 @@ FAULTS = {
 }
 
 
-def _warn_of_multiplications(converted: nn.Module, read: list[str]) -> None:
+def _warn_of_multiplications(converted: nn.Module, read: list[str], said: list[str]) -> None:
     others = other_multiplications(converted, KIND_OF)
     if others:
         message = f"convert() leaves as they are: {listed_by_class(others)}"
         warnings.warn(message, UserWarning, stacklevel=3)
     if read:
-        warnings.warn(
-            f"not converted: {READ.format(listed(read, None))}", UserWarning, stacklevel=3
-        )
+        said = [f"not converted: {READ.format(listed(read, None))}", *said]
+    for sentence in said:
+        warnings.warn(sentence, UserWarning, stacklevel=3)
 
 
 def _warn(converted: nn.Module, kind: str) -> None:
     kinds = [found for _, _, found in layers_of(converted)]
     if kind not in kinds:
         reason = f"its {len(kinds)} layer(s) are all kept" if kinds else "it has no such layer"
+        reason += "" if kinds else why_no_layers(converted)
         message = f"no nn.Conv2d or nn.Linear of the module became {kind!r}: {reason}"
         warnings.warn(message, UserWarning, stacklevel=3)
     if kind not in FAULTS or kind_of(converted) is not None:

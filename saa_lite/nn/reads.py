@@ -99,9 +99,14 @@ def _uses_value(user: fx.Node, weight: fx.Node) -> bool:
     return _is_use(str(getattr(user.target, "__name__", user.target)), position)
 
 
+def is_template(operation: str) -> bool:
+    """Whether an operation takes nothing but shape, dtype and device of a tensor to a new one."""
+    return operation.startswith("new_") or operation.endswith("_like")
+
+
 def _is_use(operation: str, position: int) -> bool:
     """Whether an operation makes something of the values of its argument at ``position``."""
-    if operation in LOOKS or operation.startswith("new_") or operation.endswith("_like"):
+    if operation in LOOKS or is_template(operation):
         return False
     return not (operation in TEMPLATES and position > 0)
 

@@ -5,9 +5,10 @@ multiply with weights of their own, and torch computes some networks in one fuse
 past the layers inside.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
@@ -21,12 +22,31 @@ MULTIPLYING = (
     nn.RNNCellBase,
 )
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+MODULE_ATTRIBUTES = {*vars(nn.Module()), "_former_parameters"}  # the second in replicas
 NAMED = 5  # names in a sentence where the first few do
 
 
 def plain_class(layer: nn.Module) -> type[nn.Module]:
     """The class of a layer; of a parametrised one, what it was before."""
     return type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
+
+
+def multiplies(layer: nn.Module) -> bool:
+    """Whether a layer is of a class that multiplies with weights of its own."""
+    # Layers that torch has quantised have no weight, but this method to unpack it.
+    return isinstance(layer, MULTIPLYING) or hasattr(type(layer), "_weight_bias")
+
+
+def why_no_layers(network: nn.Module) -> str:
+    """What a network without a layer of torch.nn may be, to follow a sentence; empty if unknown."""
+    if any(isinstance(part, fx.GraphModule) for part in network.modules()):
+        return (
+            "; a graph of torch.export or torch.fx holds calls of operators, not layers, so give "
+            "the network from which it was made"
+        )
+    if any(hasattr(type(part), "_weight_bias") for part in network.modules()):
+        return "; torch has quantised its layers, so give the network from before that"
+    return ""
 
 
 def is_unbuilt(layer: nn.Module) -> bool:
@@ -45,10 +65,43 @@ def other_multiplications(
     allowed, inside = set(treated), set[nn.Module]()
     found: dict[str, nn.Module] = {}
     for name, layer in network.named_modules():
-        if layer in inside or not isinstance(layer, MULTIPLYING) or plain_class(layer) in allowed:
+        if layer in inside or not multiplies(layer) or plain_class(layer) in allowed:
             continue
         found[name] = layer
         inside.update(layer.modules())
+    return found
+
+
+def unregistered(part: nn.Module) -> Iterator[tuple[str, object]]:
+    """(name, value) of what a module holds beside parameters, buffers and modules of torch's.
+
+    Of a nest of lists, tuples, sets and dicts the values inside, under names like ``blocks[0]``.
+    """
+    own = {key: value for key, value in vars(part).items() if key not in MODULE_ATTRIBUTES}
+    waiting, seen = deque(own.items()), set[int]()
+    while waiting:
+        name, value = waiting.popleft()
+        if not isinstance(value, (list, tuple, set, dict)):
+            yield name, value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            inside = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{name}[{key!r}]", item) for key, item in inside]
+
+
+def hidden_modules(network: nn.Module) -> dict[str, nn.Module]:
+    """Name → module that some part of ``network`` holds where torch does not look, as in a list."""
+    seen, found = set(network.modules()), dict[str, nn.Module]()
+    waiting = deque(network.named_modules())
+    while waiting:
+        path, part = waiting.popleft()
+        for name, value in unregistered(part):
+            if not isinstance(value, nn.Module) or value in seen:
+                continue
+            seen.update(value.modules())
+            if network not in value.modules():  # else it is the parent
+                found[f"{path}.{name}" if path else name] = value
+                waiting += value.named_modules(prefix=f"{path}.{name}" if path else name)
     return found
 
 
@@ -94,5 +147,5 @@ def listed_by_class(layers: dict[str, nn.Module]) -> str:
     """Classes with the quoted names of all their layers, for a sentence."""
     names: dict[str, list[str]] = {}
     for name, layer in layers.items():
-        names.setdefault(type(layer).__name__, []).append(repr(name))
+        names.setdefault(layer._get_name(), []).append(repr(name))
     return ", ".join(f"{kind} ({', '.join(group)})" for kind, group in names.items())

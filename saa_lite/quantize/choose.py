@@ -9,6 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from saa_lite.errors import UsageError
 from saa_lite.nn.convert import KIND_OF
+from saa_lite.nn.own_products import OwnProducts, hidden_sentences
 from saa_lite.nn.reads import READ, WeightReads
 from saa_lite.nn.structure import (
     WRAPPERS,
@@ -63,11 +64,19 @@ def _check_weight(name: str, layer: nn.Module) -> None:
 
 
 @torch.no_grad()
-def read_past(network: nn.Module, names: Iterable[str], images: Tensor) -> set[str]:
-    """Those of the named layers whose weight the network reads itself, in evaluation mode."""
-    with evaluation_mode(network), WeightReads(network, names) as reads:
+def read_past(
+    network: nn.Module, names: Iterable[str], images: Tensor
+) -> tuple[set[str], list[str]]:
+    """What a network multiplies with itself, past its layers, in evaluation mode.
+
+    Returns:
+        Those of the named layers whose weight it reads, and what to say of parameters that are no
+        layer's, and of layers that torch does not see.
+    """
+    products = OwnProducts(network)
+    with evaluation_mode(network), WeightReads(network, names) as reads, products:
         network(images)
-    return reads.read
+    return reads.read, [*hidden_sentences(network), *products.sentences(None)]
 
 
 def warn_of_others(
@@ -75,8 +84,13 @@ def warn_of_others(
     others: dict[str, nn.Module],
     read: Collection[str],
     idle: Collection[str] = (),
+    said: Iterable[str] = (),
 ) -> None:
-    """Name layers that are not quantised: of other classes, read past, reached by no image."""
+    """Name layers that are not quantised: of other classes, read past, reached by no image.
+
+    Args:
+        said: further sentences, of :func:`read_past`.
+    """
     if others:
         message = f"{function}() leaves as they are: {listed_by_class(others)}"
         warnings.warn(message, UserWarning, stacklevel=3)
@@ -85,6 +99,8 @@ def warn_of_others(
         warnings.warn(message, UserWarning, stacklevel=3)
     if idle:
         message = f"not quantised, as no calibration image reaches them: {listed(idle, None)}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    for message in said:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 

@@ -95,7 +95,8 @@ def quantize_convolution(
     Warns:
         UserWarning: when layers stay as they are: those whose weight the network reads itself,
             instead of calling them, those that no image reaches, 1-D, 3-D and transposed
-            convolutions, ``nn.MultiheadAttention``, recurrent layers, subclasses.
+            convolutions, ``nn.MultiheadAttention``, recurrent layers, subclasses, products with
+            parameters that are no layer's.
     """
     _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
     eager = torch.compiler.set_stance("force_eager")  # hooks are not for compiled passes
@@ -103,11 +104,12 @@ def quantize_convolution(
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
         reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
         names = layers_of(reference, QUANTIZED)
-        read = read_past(reference, names, images[:2])
+        read, own = read_past(reference, names, images[:2])
         calls = [call for call in trace_calls(reference, images[:2]) if call.name not in read]
         layers = ordered_layers(reference, calls)
         idle = [name for name in names if name not in (*layers, *read)]
-        warn_of_others("quantize_convolution", other_layers(reference, QUANTIZED), read, idle)
+        others = other_layers(reference, QUANTIZED)
+        warn_of_others("quantize_convolution", others, read, idle, own)
         recipe = RECIPES[method]
         units = (
             layers

@@ -15,7 +15,7 @@ from saa_lite.nn.adder import AdderLayer
 from saa_lite.nn.copying import copy_of
 from saa_lite.nn.ends import find_ends
 from saa_lite.nn.reads import READ
-from saa_lite.nn.structure import leave_fused_paths, listed
+from saa_lite.nn.structure import leave_fused_paths, listed, why_no_layers
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import nearest
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images
@@ -126,7 +126,7 @@ def quantize(
         UserWarning: when layers stay as they are: those whose weight the network reads itself,
             instead of calling them, subclasses of the layers that are quantised, and with
             ``layers="all"`` 1-D, 3-D and transposed convolutions, ``nn.MultiheadAttention``,
-            recurrent layers.
+            recurrent layers, products with parameters that are no layer's.
     """
     options = Options(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
@@ -139,13 +139,14 @@ def quantize(
         check_images(f"calibration batch {position}", batch)
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         candidates = _candidates(quantized, options.layers)
-        read = read_past(quantized, candidates, batches[0])
+        read, own = read_past(quantized, candidates, batches[0])
         chosen = [name for name in candidates if name not in read]
         if not chosen:
             raise UsageError(
                 f"no layer is left to quantise: {READ.format(listed(candidates, None))}"
             )
-        warn_of_others("quantize", _others(quantized, options.layers), read)
+        others = _others(quantized, options.layers)
+        warn_of_others("quantize", others, read, said=own if options.layers == "all" else ())
         ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
         edge_names = _edges(quantized, chosen, batches[0])
         for name, found in ranges.items():
@@ -186,6 +187,7 @@ def _candidates(model: nn.Module, which: str) -> list[str]:
             "nn.Linear"
             if which == "adder"
             else "the network has no nn.Conv2d, nn.Linear or adder layer to quantise"
+            f"{why_no_layers(model)}"
         )
     return names
 
