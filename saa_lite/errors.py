@@ -27,6 +27,13 @@ class RecordError(SaaLiteError):
     """A record or published table that does not fit its schema."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal other than Ctrl-C's asked to stop; the same command goes on from there.
+
+    Cluster managers send it before they take a machine away.
+    """
+
+
 def reason(error: Exception) -> str:
     """What went wrong, as part of a sentence; foreign errors say little without their class."""
     return str(error) if isinstance(error, SaaLiteError) else f"{type(error).__name__}: {error}"

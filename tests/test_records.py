@@ -12,7 +12,14 @@ import pytest
 from saa_lite import records
 from saa_lite.errors import RecordError, SaaLiteError, UsageError
 from saa_lite.provenance import provenance
-from saa_lite.records import Record, append_record, config_hash, promote, read_records
+from saa_lite.records import (
+    Record,
+    append_record,
+    append_unit_record,
+    config_hash,
+    promote,
+    read_records,
+)
 
 ITEM = "addernet-impacts/fig-loss-cifar10"
 SETTINGS = {"epochs": 2, "train_images": 100}
@@ -188,6 +195,26 @@ def test_a_unit_measured_again_stands_twice_in_a_run_and_never_in_the_tracked_fi
     records.measured_path(ITEM).write_text(run_file().read_text())
     with pytest.raises(RecordError, match="line 2: the same measurement as in line 1"):
         records.measured_records(ITEM)
+
+
+def test_records_of_shared_units_are_read_and_promoted_beside_those_of_a_run() -> None:
+    append_record(run_file(), make(seed=0))
+    paths = [append_unit_record(make(seed=1, method=m)) for m in ("adder", "a/b c", "adder")]
+    digest = config_hash(SETTINGS)[:12]
+    assert sorted({path.relative_to(run_file().parent).as_posix() for path in paths}) == [
+        f"laptop.d/a_b_c-resnet20-cifar10-{digest}-1.jsonl",
+        f"laptop.d/adder-resnet20-cifar10-{digest}-1.jsonl",
+    ]
+    half = paths[0].with_name(f".{paths[0].name}.0.jsonl")
+    half.write_text("what another process is just writing")
+    found = [(r.method, r.seed) for r in records.run_records(ITEM)]
+    assert found == [("adder", 0), ("a/b c", 1), ("adder", 1)]
+    assert records.run_records(ITEM, "laptop") == records.run_records(ITEM)
+    assert records.run_records(ITEM, "smoke") == []
+    assert len(promote(ITEM)) == 3
+    paths[0].write_text(make(profile="full").to_line() + "\n")
+    with pytest.raises(RecordError, match="line 1: profile must be 'laptop' here; got 'full'"):
+        records.run_records(ITEM)
 
 
 @pytest.mark.parametrize("change", [{"value": float("inf")}, {"metric": "acuracy"}])

@@ -14,17 +14,19 @@ from collections.abc import Sequence
 from saa_lite.allocator import restart_keeping_small_blocks
 from saa_lite.cli.output import plain_warnings, printable, sentence
 from saa_lite.cli.parser import build_parser
-from saa_lite.errors import SaaLiteError
+from saa_lite.errors import SaaLiteError, Stopped
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-TRAINING = ("run", "train", "notebooks", "reproduce")  # subcommands that gain by it
+RESUMABLE = 75  # EX_TEMPFAIL: try again, as a cluster's manager does
+TRAINING = ("run", "campaign", "train", "notebooks", "reproduce")  # subcommands that gain by it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status.
 
-    Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130.
+    Errors that a user can mend become one sentence on stderr and status 2, Ctrl-C status 130,
+    SIGTERM and SIGUSR1 in the midst of measuring or training status 75.
     """
     with printable():
         arguments = build_parser().parse_args(argv)
@@ -38,9 +40,9 @@ def _status(arguments: Namespace) -> int:
         with plain_warnings():
             status = _run(arguments)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"saa-lite: stopped; {arguments.resume_hint}", file=sys.stderr)
-        return INTERRUPTED
+        return RESUMABLE if isinstance(stop, Stopped) else INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has gone: nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

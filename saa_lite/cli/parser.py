@@ -7,6 +7,7 @@ from saa_lite import __version__
 from saa_lite.records import PROFILES
 
 Commands = _SubParsersAction
+GOES_ON = "finished parts are kept, and the same command goes on from there"
 
 
 def build_parser() -> ArgumentParser:
@@ -20,6 +21,7 @@ def build_parser() -> ArgumentParser:
     _doctor(commands)
     _items(commands)
     _run(commands)
+    _campaign(commands)
     _record(commands)
     _train(commands)
     _scorecard(commands)
@@ -67,9 +69,16 @@ def _items(commands: "Commands[ArgumentParser]") -> None:
 
 def _run(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "run", "measure items and draw them, under data/runs/")
-    command.set_defaults(
-        resume_hint="finished parts are kept, and the same command goes on from there"
+    command.set_defaults(resume_hint=GOES_ON)
+    _what(command)
+    command.add_argument(
+        "--fresh", action="store_true", help="forget earlier records of this profile first"
     )
+    _where(command)
+
+
+def _what(command: ArgumentParser) -> None:
+    """Items, and the settings to measure them with."""
     command.add_argument("items", nargs="+", metavar="ITEM")
     command.add_argument("--profile", choices=PROFILES, default="laptop")
     command.add_argument(
@@ -80,10 +89,32 @@ def _run(commands: "Commands[ArgumentParser]") -> None:
         metavar="NAME=VALUE",
         help="change a setting of the profile, e.g. --set epochs=15; may be repeated",
     )
-    command.add_argument(
-        "--fresh", action="store_true", help="forget earlier records of this profile first"
+
+
+def _campaign(commands: "Commands[ArgumentParser]") -> None:
+    text = "share the units of an item among processes and machines"
+    actions = commands.add_parser("campaign", help=text, description=text).add_subparsers(
+        title="actions", metavar="ACTION", required=True
     )
-    _where(command)
+    run = _command(
+        actions,
+        "run",
+        "run what nobody else runs until all is done. Every process that shares the data/runs "
+        "folder takes part, on any machine; one that is killed loses only what came after its "
+        "last checkpoint. SIGTERM and SIGUSR1 stop as Ctrl-C does, with exit status 75: start it "
+        "again.",
+    )
+    run.set_defaults(module="campaign", action="run", resume_hint=GOES_ON)
+    _what(run)
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
+    run.add_argument(
+        "--only", metavar="NAME", help="one unit alone, by its name in campaign status --json"
+    )
+    _where(run)
+    status = _command(actions, "status", "what is done, what runs where, how long the rest takes")
+    status.set_defaults(module="campaign", action="status")
+    _what(status)
+    _where(status)
 
 
 def _bench(commands: "Commands[ArgumentParser]") -> None:

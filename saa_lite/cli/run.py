@@ -3,38 +3,48 @@
 import json
 import os
 from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, show_json, stdout_for_json
 from saa_lite.cli.settings import change
 from saa_lite.data.load import data_root
-from saa_lite.errors import UsageError
+from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable
 from saa_lite.items.base import Context, Item
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import check_runnable, run_item
+from saa_lite.items.sharing import claimed
 from saa_lite.locks import RUNNING, locked
 from saa_lite.records import Record, measured_records, run_folder
+from saa_lite.train.interrupt import stop_politely
 
 
 def main(arguments: Namespace) -> int:
     """Run item after item and say what was measured; Ctrl-C keeps what is finished."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
-    chosen_items = _checked(arguments)
-    context = Context(
-        profile=arguments.profile,
-        data_root=arguments.data_root,
-        device=resolve_device(arguments.device),
-        progress=not arguments.quiet,
-        download=arguments.download,
-    )
+
+    def measure(item: Item, chosen: Any, context: Context) -> list[Record]:
+        with alone(item):
+            _refuse_campaign(item)
+            return run_item(item, context, settings=chosen, fresh=arguments.fresh)
+
+    return measure_all(arguments, checked(arguments), measure)
+
+
+def measure_all(
+    arguments: Namespace,
+    chosen_items: Sequence[tuple[Item, Any]],
+    measure: Callable[[Item, Any, Context], list[Record]],
+) -> int:
+    """Measure item after item, and print what was found."""
+    context = context_of(arguments)
     found: list[Record] = []
     for item, chosen in chosen_items:
-        busy = f"another run of {item.id} is going on"
-        alone = locked(run_folder(item.id), purpose=RUNNING, busy=busy)
-        with stdout_for_json(arguments.json), alone:
-            records = run_item(item, context, settings=chosen, fresh=arguments.fresh)
+        with stdout_for_json(arguments.json), stop_politely():
+            records = measure(item, chosen, context)
         found += records
         if not arguments.json:
             print(f"{item.id}, profile {arguments.profile}")
@@ -45,7 +55,33 @@ def main(arguments: Namespace) -> int:
     return 0
 
 
-def _checked(arguments: Namespace) -> list[tuple[Item, Any]]:
+def context_of(arguments: Namespace) -> Context:
+    """How the command line asks to run."""
+    return Context(
+        profile=arguments.profile,
+        data_root=arguments.data_root,
+        device=resolve_device(arguments.device),
+        progress=not arguments.quiet,
+        download=arguments.download,
+    )
+
+
+def alone(item: Item) -> AbstractContextManager[None]:
+    """Inside, no other ``saa-lite run`` of the item goes on."""
+    busy = f"another run of {item.id} is going on"
+    return locked(run_folder(item.id), purpose=RUNNING, busy=busy)
+
+
+def _refuse_campaign(item: Item) -> None:
+    if claims := claimed(item.id):
+        host, pid = claims[0]
+        raise SaaLiteError(
+            f"a campaign of {item.id} is going on (process {pid} on {host}); wait until it is "
+            f"done, or join it: saa-lite campaign run {item.id}"
+        )
+
+
+def checked(arguments: Namespace) -> list[tuple[Item, Any]]:
     """Items and settings; all are checked first, so that a wrong last one costs nothing."""
     items = [get_item(name) for name in arguments.items]
     for item in items:

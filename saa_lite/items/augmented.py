@@ -130,7 +130,7 @@ def finish(unit: Unit, settings: Settings, shared_with: Sequence[str] = ()) -> I
     Raises:
         DivergenceError: after the record that says so.
     """
-    if unit.done(DIVERGED) or unit.done(*wanted(unit.method)):
+    if unit.done(*wanted(unit.method), instead=DIVERGED):
         return
     try:
         yield from borrowed(unit, shared_with) or measure(unit, settings)

@@ -27,20 +27,29 @@ An item's module holds one frozen dataclass of settings and one function that me
     )
 
 Each record is written as soon as it is yielded, so a killed run keeps what it has and the next
-one goes on from there.
+one goes on from there. Where several processes share a campaign, ``done`` claims the unit, and says
+yes of one that another process has claimed; the claim ends when the item asks for the next unit.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from saa_lite.items.memory import peak_memory_mb
 from saa_lite.items.table import Table
+from saa_lite.locks import LEASE
 from saa_lite.published import PublishedNumber
-from saa_lite.records import Record, config_hash, provenance, run_folder
+from saa_lite.records import (
+    Record,
+    config_hash,
+    provenance,
+    read_records,
+    run_folder,
+    unit_folder,
+    unit_name,
+)
 
 if TYPE_CHECKING:  # matplotlib takes half a second, and `saa-lite items` answers without it
     from matplotlib.figure import Figure
@@ -48,6 +57,13 @@ if TYPE_CHECKING:  # matplotlib takes half a second, and `saa-lite items` answer
 Kind = Literal["figure", "table", "equation", "claim"]
 Draw = Callable[[list[Record], list[PublishedNumber]], "Figure | Table"]
 Run = Callable[[Any, "Context"], Iterator[Record]]
+
+
+class Sharing(Protocol):
+    """Who runs which unit of a campaign that many share, see :mod:`saa_lite.items.sharing`."""
+
+    def take(self, unit: "Unit") -> bool:
+        """Whether this process runs the unit, now that it is known not to be finished."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,8 @@ class Item:
 
     ``profiles`` maps smoke, laptop and full to a settings dataclass; ``run`` measures, ``draw``
     pictures, both None until the item is built. ``matches`` tells which records stand beside a
-    published number in the scorecard.
+    published number in the scorecard. ``timed`` items measure times, which other work on the same
+    machine would spoil, so their campaigns are not shared.
     """
 
     id: str
@@ -130,6 +147,7 @@ class Item:
     draw: Draw | None = None
     claims: tuple[Claim, ...] = ()
     matches: Callable[[PublishedNumber, Record], bool] | None = None
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,7 @@ class Context:
     item: str = ""  # filled in by the runner, like everything below
     finished: tuple[Record, ...] = ()
     touched: set[tuple[str, ...]] = field(default_factory=set)
+    sharing: Sharing | None = None
 
     def unit(
         self,
@@ -154,6 +173,7 @@ class Context:
         seed: int,
         settings: Mapping[str, Any],
         epochs: int = 0,
+        together: str = "",
     ) -> "Unit":
         """The smallest piece of work that can be resumed; its clock starts now.
 
@@ -166,9 +186,12 @@ class Context:
                 ``train_images`` and ``test_images``. A timing belongs to a machine: put
                 ``context.device`` in.
             epochs: of training, 0 where nothing is trained.
+            together: what units that differ only in method are claimed as, all at once; by default
+                each is claimed alone. Say it where they share work, such as one trained network.
         """
+        label = dataset_label(dataset)
         unit = Unit(
-            self, method, model, dataset_label(dataset), seed, dict(settings), epochs, _clock()
+            self, method, model, label, seed, dict(settings), epochs, together or method, _clock()
         )
         self.touched.add(unit.key)
         return unit
@@ -185,6 +208,7 @@ class Unit:
     seed: int
     settings: dict[str, Any]
     epochs: int
+    together: str
     started: float
 
     @property
@@ -192,16 +216,44 @@ class Unit:
         """What the records of this unit have in common."""
         return (self.dataset, self.model, self.method, config_hash(self.settings), str(self.seed))
 
-    def done(self, *metrics: str) -> bool:
-        """Whether an earlier run of this profile has recorded all the metrics."""
+    def done(self, *metrics: str, instead: str = "") -> bool:
+        """Whether an earlier run of this profile has recorded all the metrics.
+
+        Where a campaign is shared, also whether another process is at it; if not, this one is now.
+
+        Args:
+            instead: a metric that ends the unit, too, in place of all the others.
+        """
+
+        def complete(known: set[str]) -> bool:
+            return set(metrics) <= known or instead in known
+
         known = {record.metric for record in self.context.finished if unit_key(record) == self.key}
-        return set(metrics) <= known
+        if complete(known) or self.context.sharing is None:
+            return complete(known)
+        if not self.context.sharing.take(self):
+            return True
+        # Others may have finished it since this process read what there is.
+        return complete(known | {record.metric for record in self._shared()})
+
+    def _shared(self) -> list[Record]:
+        """Records that a shared campaign has of this unit."""
+        folder = unit_folder(self.context.item, self.context.profile)
+        found = read_records(folder / f"{self._named(self.method)}.jsonl")
+        return [record for record in found if unit_key(record) == self.key]
 
     @property
     def checkpoint(self) -> Path:
         """Folder for this unit's checkpoints, under the ignored ``data/runs``."""
-        name = "-".join([self.method, self.model, self.dataset, self.key[3][:12], str(self.seed)])
-        return run_folder(self.context.item) / "checkpoints" / re.sub(r"[^\w.-]", "_", name)
+        return checkpoint_folder(self.context.item) / self._named(self.method)
+
+    @property
+    def lease(self) -> Path:
+        """What stands for the claim on this unit, or on those that are claimed with it."""
+        return checkpoint_folder(self.context.item) / (self._named(self.together) + LEASE)
+
+    def _named(self, method: str) -> str:
+        return unit_name(method, self.model, self.dataset, self.key[3], self.seed)
 
     def record(
         self,
@@ -247,6 +299,11 @@ class Unit:
         )
 
 
+def checkpoint_folder(item_id: str) -> Path:
+    """``data/runs/<source>/<item>/checkpoints``: of all units, and the claims on them."""
+    return run_folder(item_id) / "checkpoints"
+
+
 def unit_key(record: Record) -> tuple[str, ...]:
     """The key of the unit that made ``record``."""
     return (
@@ -271,11 +328,19 @@ def built(
     run: Run,
     draw: Draw,
     matches: Callable[[PublishedNumber, Record], bool] | None = None,
+    timed: bool = False,
 ) -> Item:
     """The catalogue's item with its settings, measurement and drawing attached."""
     from saa_lite.items.catalogue import CATALOGUE  # noqa: PLC0415  (catalogue imports Item)
 
-    return replace(CATALOGUE[item_id], profiles=dict(profiles), run=run, draw=draw, matches=matches)
+    return replace(
+        CATALOGUE[item_id],
+        profiles=dict(profiles),
+        run=run,
+        draw=draw,
+        matches=matches,
+        timed=timed,
+    )
 
 
 def _clock() -> float:

@@ -1,5 +1,6 @@
 """Running an item: skip what is done, write each record at once, then draw."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from saa_lite.records import (
     merge,
     profile_path,
     run_records,
+    unit_folder,
 )
 
 
@@ -35,9 +37,9 @@ def run_item(
     """Run an item in the context's profile and draw the result beside its records.
 
     Records go to ``data/runs/<source>/<item>/<profile>.jsonl``, the drawing next to them. Units
-    that an earlier run of the profile has finished, or that tracked records hold, are not repeated:
-    a campaign goes on where the repository left it. ``fresh`` repeats them all and forgets that
-    profile's earlier records first.
+    that an earlier run or a shared campaign of the profile has finished, or that tracked records
+    hold, are not repeated: a campaign goes on where the repository left it. ``fresh`` repeats them
+    all and forgets that profile's earlier records first.
 
     Args:
         settings: instead of the profile's own, e.g. with more seeds; its records say so.
@@ -50,16 +52,30 @@ def run_item(
     path = profile_path(item.id, context.profile)
     if fresh:
         path.unlink(missing_ok=True)
-    tracked = [] if fresh else _tracked(item, context)
-    finished = (*tracked, *run_records(item.id, context.profile))
-    running = replace(context, item=item.id, finished=finished, touched=set())
+        shutil.rmtree(unit_folder(item.id, context.profile), ignore_errors=True)
+    running = prepared(item, context, tracked=not fresh)
     for record in item.run(settings or item.profiles[context.profile], running):
         append_record(path, record)
-    known = [*tracked, *run_records(item.id, context.profile)]
-    records = merge(r for r in known if unit_key(r) in running.touched)
+    return drawn(item, prepared(item, running, tracked=not fresh), running.touched)
+
+
+def prepared(item: Item, context: Context, *, tracked: bool = True) -> Context:
+    """``context`` with everything that is known of the item now, and no unit touched.
+
+    Args:
+        tracked: whether tracked records count, too.
+    """
+    known = _tracked(item, context) if tracked else []
+    finished = (*known, *run_records(item.id, context.profile))
+    return replace(context, item=item.id, finished=finished, touched=set())
+
+
+def drawn(item: Item, known: Context, touched: set[tuple[str, ...]]) -> list[Record]:
+    """The finished records of the units that were touched, drawn beside the profile's records."""
+    records = merge(r for r in known.finished if unit_key(r) in touched)
     if item.draw is not None and records:
         drawing = item.draw(records, load_published(item.id, related=True))
-        save_drawing(drawing, path.with_suffix(""))
+        save_drawing(drawing, profile_path(item.id, known.profile).with_suffix(""))
     return records
 
 

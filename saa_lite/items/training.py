@@ -14,13 +14,14 @@ from saa_lite.train import TrainConfig, train
 
 
 def paired_units(
-    context: Context, settings: Any, model: str, methods: Sequence[str]
+    context: Context, settings: Any, model: str, methods: Sequence[str], together: str = ""
 ) -> Iterator[Unit]:
     """One unit per seed and method, seed by seed, so that an unfinished campaign is balanced.
 
     Args:
         settings: a dataclass with ``dataset``, ``seeds`` and ``epochs``; all of its fields but the
             first two are part of the configuration.
+        together: see :meth:`saa_lite.items.base.Context.unit`.
     """
     recipe = {k: v for k, v in asdict(settings).items() if k not in ("dataset", "seeds")}
     for seed in range(settings.seeds):
@@ -32,6 +33,7 @@ def paired_units(
                 seed=seed,
                 epochs=settings.epochs,
                 settings=recipe,
+                together=together,
             )
 
 

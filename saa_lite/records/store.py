@@ -1,5 +1,10 @@
-"""Files of records: read strictly, appended to safely, promoted to the tracked ones."""
+"""Files of records: read strictly, appended to safely, promoted to the tracked ones.
 
+A run by itself appends to one file per profile. Runs that share a campaign leave one file per unit
+instead, so that none waits for another.
+"""
+
+import re
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
@@ -64,10 +69,21 @@ def append_record(path: Path, record: Record) -> None:
 
     A measurement repeated within the same second replaces the earlier one.
     """
-    check_metric(record)
     with locked(path.parent):
-        known = [other for other in read_records(path) if _moment(other) != _moment(record)]
-        _write(path, [*known, record])
+        _append(path, record)
+
+
+def append_unit_record(record: Record) -> Path:
+    """Add one record to the file of its unit, which only one process at a time writes."""
+    path = unit_path(record)
+    _append(path, record)
+    return path
+
+
+def _append(path: Path, record: Record) -> None:
+    check_metric(record)
+    known = [other for other in read_records(path) if _moment(other) != _moment(record)]
+    _write(path, [*known, record])
 
 
 def _write(path: Path, records: Iterable[Record]) -> None:
@@ -84,15 +100,42 @@ def profile_path(item_id: str, profile: str) -> Path:
     return run_folder(item_id) / f"{profile}.jsonl"
 
 
+def unit_folder(item_id: str, profile: str) -> Path:
+    """``data/runs/<source>/<item>/<profile>.d``: one file per unit of a shared campaign."""
+    return run_folder(item_id) / f"{profile}.d"
+
+
+def unit_path(record: Record) -> Path:
+    """File of the unit that made the record, in a shared campaign."""
+    name = unit_name(record.method, record.model, record.dataset, record.config_hash, record.seed)
+    return unit_folder(record.item, record.profile) / f"{name}.jsonl"
+
+
+def unit_name(method: str, model: str, dataset: str, config_hash: str, seed: int) -> str:
+    """A unit as part of a path: ``aug-shift-resnet8-digits-0123456789ab-0``."""
+    name = "-".join([method, model, dataset, config_hash[:12], str(seed)])
+    return re.sub(r"[^\w.-]", "_", name)
+
+
 def measured_path(item_id: str) -> Path:
     """``data/measured/<source>/<item>.jsonl``."""
     return measured_dir() / f"{item_id}.jsonl"
 
 
 def run_records(item_id: str, profile: str = "*") -> list[Record]:
-    """Untracked records of one profile or of all, files in name order."""
-    paths = sorted(run_folder(item_id).glob(f"{profile}.jsonl"))
-    return [r for path in paths for r in read_records(path, item=item_id, profile=path.stem)]
+    """Untracked records of one profile or of all: those of single runs, then those of units.
+
+    Files come in name order.
+    """
+    folder = run_folder(item_id)
+    places = [(path, path.stem) for path in _files(folder, f"{profile}.jsonl")]
+    places += [(path, path.parent.stem) for path in _files(folder, f"{profile}.d/*.jsonl")]
+    return [r for path, name in places for r in read_records(path, item=item_id, profile=name)]
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """In name order, without those that are just being written."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def measured_records(item_id: str) -> list[Record]:

@@ -1,21 +1,40 @@
-"""Ctrl-C between steps instead of in the middle of one."""
+"""Ctrl-C between steps instead of in the middle of one, and signals that are treated alike.
+
+Whoever lends a machine asks politely before it is taken away: by SIGTERM, or by a signal of the
+user's choice, mostly SIGUSR1. Both stop as Ctrl-C does, but raise
+:class:`~saa_lite.errors.Stopped`.
+"""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from saa_lite.errors import Stopped
+
+# Windows has no SIGUSR1.
+POLITE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopRequest:
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed, or a signal asked for the same."""
 
     requested = False
+    _kind: type[KeyboardInterrupt] = KeyboardInterrupt
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: the first only sets ``requested``, the second interrupts at once."""
+        again, self.requested = self.requested, True
+        self._kind = Stopped if number in POLITE else KeyboardInterrupt
+        if again:
+            raise self._kind
 
     def raise_if_requested(self) -> None:
         """Interrupt now, where nothing is half-done."""
         if self.requested:
-            raise KeyboardInterrupt
+            raise self._kind
 
 
 @contextmanager
@@ -25,17 +44,33 @@ def stop_on_interrupt() -> Iterator[StopRequest]:
     Python lets only the main thread handle signals; elsewhere Ctrl-C acts as usual.
     """
     request = StopRequest()
+    with _handled(dict.fromkeys((signal.SIGINT, *POLITE), request.ask)):
+        yield request
+
+
+@contextmanager
+def stop_politely() -> Iterator[None]:
+    """Inside, SIGTERM and SIGUSR1 raise :class:`~saa_lite.errors.Stopped` wherever they come.
+
+    In a training :func:`stop_on_interrupt` lets them wait for the end of the step.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    with _handled(dict.fromkeys(POLITE, stop)):
+        yield
+
+
+@contextmanager
+def _handled(handlers: Mapping[int, Any]) -> Iterator[None]:
+    """Handle signals so inside, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if request.requested:
-            raise KeyboardInterrupt
-        request.requested = True
-
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield request
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -42,8 +42,10 @@ def metrics_of(bits: Sequence[int]) -> list[str]:
     return [name(b) for b in bits for name in (change_metric, error_metric)]
 
 
-def unit_of(context: Context, settings: Training, method: str, seed: int) -> Unit:
-    """The unit of one row and seed."""
+def unit_of(
+    context: Context, settings: Training, method: str, seed: int, kind: str = "adder"
+) -> Unit:
+    """The unit of one row and seed; all of a seed quantise one trained network of the ``kind``."""
     return context.unit(
         method=method,
         model=settings.model,
@@ -51,6 +53,7 @@ def unit_of(context: Context, settings: Training, method: str, seed: int) -> Uni
         seed=seed,
         epochs=settings.epochs,
         settings=settings.shared(),
+        together=kind,
     )
 
 

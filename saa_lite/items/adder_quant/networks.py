@@ -17,7 +17,7 @@ from saa_lite.errors import CheckpointError
 from saa_lite.files import measured_dir
 from saa_lite.items.base import Context, dataset_label
 from saa_lite.items.training import load_splits
-from saa_lite.locks import locked
+from saa_lite.locks import LEASE, Lease
 from saa_lite.models import create_model
 from saa_lite.quantize import to_integer
 from saa_lite.quantize.adder_layers import QuantizedAdder
@@ -153,7 +153,9 @@ def _train(
     folder: Path,
 ) -> None:
     """A finished training is only loaded; two items never train the same network side by side."""
-    with locked(folder):
+    lease = Lease(folder.with_name(folder.name + LEASE))
+    lease.take(wait=True)
+    try:
         train(
             model,
             train_set,
@@ -163,6 +165,8 @@ def _train(
             checkpoint=folder,
             progress=context.progress,
         )
+    finally:
+        lease.leave()
 
 
 def network_name(settings: Training, kind: str, seed: int) -> str:

@@ -116,6 +116,7 @@ def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
         seed=seed,
         epochs=settings.epochs,
         settings=settings.shared(),
+        together="adder",  # all of a seed quantise one trained network
     )
 
 

@@ -98,14 +98,18 @@ def _quantise_all(
     settings: Settings, context: Context, kind: str, methods: Sequence[str], seed: int
 ) -> Iterator[Record]:
     wanted = metrics_of(settings.bits)
-    full = unit_of(context, settings, FULL[kind], seed)
-    left = [name for name in methods if not unit_of(context, settings, name, seed).done(*wanted)]
+
+    def unit_named(method: str) -> Unit:
+        return unit_of(context, settings, method, seed, kind)
+
+    full = unit_named(FULL[kind])
+    left = [name for name in methods if not unit_named(name).done(*wanted)]
     if not left and full.done("accuracy_reestimated"):
         return
     network = trained_network(settings, context, kind, seed)
     yield from full_precision(full, network, network.calibration(settings))
     for method in left:
-        unit = unit_of(context, settings, method, seed)  # its clock starts now
+        unit = unit_named(method)  # its clock starts now
         yield from _measure(unit, settings, network)
 
 

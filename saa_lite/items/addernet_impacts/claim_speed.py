@@ -120,4 +120,4 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     return latency_figure([r for r in shown if r.device == chosen.device])
 
 
-ITEM = built("addernet-impacts/claim-speed", profiles=PROFILES, run=run, draw=draw)
+ITEM = built("addernet-impacts/claim-speed", profiles=PROFILES, run=run, draw=draw, timed=True)

@@ -84,7 +84,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
             )  # fmt: skip
             if not unit.done("ks_distance"):
                 yield unit.record("ks_distance", ks_distance(method, seed), "probability")
-    for unit in paired_units(context, settings, settings.model, METHODS):
+    for unit in paired_units(context, settings, settings.model, METHODS, together="lender"):
         if not unit.done(ADVANTAGE, "best_accuracy"):
             yield from _measure(unit, settings)
 

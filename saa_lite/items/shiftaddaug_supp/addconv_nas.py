@@ -102,4 +102,4 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     return places_figure(accuracies, setbacks, lost, title)
 
 
-ITEM = built("shiftaddaug-supp/addconv-nas", profiles=PROFILES, run=run, draw=draw)
+ITEM = built("shiftaddaug-supp/addconv-nas", profiles=PROFILES, run=run, draw=draw, timed=True)

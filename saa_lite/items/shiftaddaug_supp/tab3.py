@@ -232,4 +232,6 @@ def matches(number: PublishedNumber, record: Record) -> bool:
     )
 
 
-ITEM = built("shiftaddaug-supp/tab3", profiles=PROFILES, run=run, draw=draw, matches=matches)
+ITEM = built(
+    "shiftaddaug-supp/tab3", profiles=PROFILES, run=run, draw=draw, matches=matches, timed=True
+)

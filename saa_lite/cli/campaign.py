@@ -1,0 +1,102 @@
+"""``saa-lite campaign``: one item's units, shared by processes and machines."""
+
+import os
+from argparse import Namespace
+from dataclasses import asdict
+from typing import Any
+
+from saa_lite.cli.output import show, show_json
+from saa_lite.cli.run import alone, checked, context_of, measure_all
+from saa_lite.cluster.processes import companions
+from saa_lite.errors import UsageError
+from saa_lite.items.base import Context, Item
+from saa_lite.items.progress import Progress, Running, progress
+from saa_lite.items.sharing import check_shareable, share_item
+from saa_lite.records import Record
+from saa_lite.train.interrupt import stop_politely
+
+
+def main(arguments: Namespace) -> int:
+    """Run a campaign, or say how far it is."""
+    return _run(arguments) if arguments.action == "run" else _status(arguments)
+
+
+def _run(arguments: Namespace) -> int:
+    """Be one of the workers, beside those that this process starts."""
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
+    if arguments.workers < 1:
+        raise UsageError(f"--workers must be at least 1; got {arguments.workers}")
+    chosen = _shareable(arguments)
+
+    def measure(item: Item, settings: Any, context: Context) -> list[Record]:
+        return share_item(item, context, settings=settings, only=arguments.only)
+
+    with stop_politely(), companions(worker_arguments(arguments), arguments.workers):
+        return measure_all(arguments, chosen, measure)
+
+
+def _shareable(arguments: Namespace) -> list[tuple[Item, Any]]:
+    """Items and settings, of which no plain run is going on."""
+    chosen = checked(arguments)
+    for item, _ in chosen:
+        check_shareable(item, arguments.profile)
+        with alone(item):
+            pass
+    return chosen
+
+
+def worker_arguments(arguments: Namespace) -> list[str]:
+    """The command that another worker of the same campaign is started with."""
+    words = ["campaign", "run", *arguments.items, "--profile", arguments.profile, "--quiet"]
+    words += [f"--set={change}" for change in arguments.changes]
+    words += ["--device", arguments.device]
+    if arguments.data_root is not None:
+        words += ["--data-root", str(arguments.data_root)]
+    return [*words, "--download"] if arguments.download else words
+
+
+def _status(arguments: Namespace) -> int:
+    context = context_of(arguments)
+    found = {item.id: progress(item, context, chosen) for item, chosen in checked(arguments)}
+    if arguments.json:
+        rows = [{"item": name, **asdict(each), "rest": each.rest} for name, each in found.items()]
+        show_json(rows)
+        return 0
+    show([_row(name, each) for name, each in found.items()], as_json=False)
+    if claims := [(name, claim) for name, each in found.items() for claim in each.running]:
+        print()
+        show([_claim(name, claim) for name, claim in claims], as_json=False)
+    return 0
+
+
+def _row(name: str, found: Progress) -> dict[str, Any]:
+    running = sum(claim.units for claim in found.running)
+    return {
+        "item": name,
+        "units": found.units,
+        "done": found.done,
+        "running": running,
+        "waiting": found.units - found.done - running,
+        "workers": found.workers,
+        "the rest takes": duration(found.rest) if found.left else "nothing is left",
+    }
+
+
+def _claim(name: str, claim: Running) -> dict[str, Any]:
+    return {
+        "item": name,
+        "running": claim.name,
+        "on": claim.host,
+        "process": claim.pid,
+        "last sign of life": f"{duration(claim.silent)} ago",
+    }
+
+
+def duration(seconds: float | None) -> str:
+    """``95 s``, ``12 min``, ``3.4 h`` or ``2.1 days``; "unknown" of None."""
+    if seconds is None:
+        return "unknown"
+    for unit, size, most, digits in (("s", 1, 120, 0), ("min", 60, 120, 0), ("h", 3600, 48, 1)):
+        if seconds < most * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
