@@ -24,7 +24,7 @@ from saa_lite.augment.sort import sort_channels
 from saa_lite.data import Batches
 from saa_lite.data.seeds import generator_for
 from saa_lite.errors import UsageError
-from saa_lite.train import Method, backward_pass, reestimate_batch_norm
+from saa_lite.train import Method, backward_pass, parallel, reestimate_batch_norm
 from saa_lite.train.run import Run
 
 NAME = "AugmentedTraining"
@@ -122,6 +122,7 @@ class AugmentedTraining(Method):
         for shared in chosen:
             shared.begin()
         yield
+        parallel.add_gradients([leaf for part in chosen for leaf in part.to_normalise()])
         for shared in chosen:
             shared.finish(loss_scale)
 

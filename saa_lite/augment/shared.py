@@ -25,6 +25,7 @@ from torch.func import functional_call
 
 from saa_lite.augment.remap import Remap
 from saa_lite.nn.adaptive_lr import BY_OPTIMIZER, adaptive_gradient, adaptive_scale
+from saa_lite.train import parallel
 
 
 class SharedWeight(nn.Module):
@@ -91,15 +92,23 @@ class SharedWeight(nn.Module):
             self._generated = self._generate()
             self._leaf = self._generated.detach().requires_grad_()
 
+    def to_normalise(self) -> list[Tensor]:
+        """R(W) itself, where :meth:`finish` normalises its gradient: that of all processes."""
+        return [self._leaf] if self.normalises and self._leaf is not None else []
+
     def finish(self, loss_scale: float = 1.0) -> None:
-        """Normalise the gradient that R(W) collected and hand it on to W."""
+        """Normalise the gradient that R(W) collected and hand it on to W.
+
+        Where several processes have the same one, each hands on its share of it.
+        """
         leaf, generated = self._leaf, self._generated
         self._leaf = self._generated = None
         if leaf is None or leaf.grad is None or generated is None:
             return
         gradient = leaf.grad
         if self.normalises:
-            gradient = gradient * (adaptive_scale(gradient, self._layer().eta) * loss_scale)
+            scale = adaptive_scale(gradient, self._layer().eta) * loss_scale
+            gradient = gradient * (scale / parallel.count())
         generated.backward(gradient)
 
     def _generate(self) -> Tensor:

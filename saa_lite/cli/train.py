@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,26 @@ from saa_lite.items.base import dataset_label
 from saa_lite.locks import RUNNING, locked
 from saa_lite.models import create_model
 from saa_lite.train import TrainConfig, has_checkpoint, train
+from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.parallel import joined, rank
 
 SMALL = 64  # height up to which a network keeps its resolution: CIFAR's 32, not ImageNet's 224
 
 
 def main(arguments: Namespace) -> int:
-    """Train, print one row per epoch, and leave checkpoints and ``history.json`` in ``--out``."""
+    """Train, print one row per epoch, and leave checkpoints and ``history.json`` in ``--out``.
+
+    Of the processes that torchrun has started the first does all but the training.
+    """
     config = _config(arguments)
-    device = resolve_device(arguments.device)
+    chosen = resolve_device(arguments.device)
     arguments.out = arguments.out or _default_out(arguments)
     _check_out(arguments)
-    with stdout_for_json(arguments.json):
+    with stdout_for_json(arguments.json), stop_politely(), joined(chosen) as device:
         train_set, test_set = _load(arguments, "train"), _load(arguments, "test")
         model = _model(arguments, train_set)
-        with _described(arguments, config):
+        first = rank() == 0
+        with _described(arguments, config) if first else nullcontext():
             history = train(
                 model,
                 train_set,
@@ -38,8 +44,10 @@ def main(arguments: Namespace) -> int:
                 config,
                 device=device,
                 checkpoint=arguments.out,
-                progress=not arguments.quiet,
+                progress=first and not arguments.quiet,
             )
+    if not first:
+        return 0
     write_json(arguments.out / "history.json", history)
     show(history if arguments.json else [_row(epoch) for epoch in history], as_json=arguments.json)
     return 0

@@ -13,28 +13,38 @@ from types import FrameType
 from typing import Any
 
 from saa_lite.errors import Stopped
+from saa_lite.train import parallel
 
 # Windows has no SIGUSR1.
 POLITE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+KINDS = (None, KeyboardInterrupt, Stopped)
 
 
 class StopRequest:
-    """Whether Ctrl-C was pressed, or a signal asked for the same."""
+    """Whether Ctrl-C was pressed, or a signal asked for the same; known after :meth:`agree`."""
 
-    requested = False
-    _kind: type[KeyboardInterrupt] = KeyboardInterrupt
+    _asked, _agreed = 0, 0  # of KINDS
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the first only sets ``requested``, the second interrupts at once."""
-        again, self.requested = self.requested, True
-        self._kind = Stopped if number in POLITE else KeyboardInterrupt
+        """Handle a signal: the first is only noted, the second interrupts at once."""
+        again, self._asked = self._asked, 2 if number in POLITE else 1
         if again:
-            raise self._kind
+            self._agreed = self._asked
+            self.raise_if_requested()
+
+    def agree(self) -> None:
+        """Processes that train together all stop where one does: none waits for its gradients."""
+        self._agreed = parallel.highest(self._asked)
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop, as soon as nothing is half-done."""
+        return self._agreed > 0
 
     def raise_if_requested(self) -> None:
         """Interrupt now, where nothing is half-done."""
-        if self.requested:
-            raise self._kind
+        if kind := KINDS[self._agreed]:
+            raise kind
 
 
 @contextmanager

@@ -4,7 +4,9 @@ Nothing random is carried along from step to step. Order and augmentation are fu
 epoch, step) in :class:`saa_lite.data.Batches`; whatever else draws numbers, such as dropout, finds
 the generator seeded from the same three at the start of each step. So a checkpoint needs no
 generator state, and a resumed run computes the same bits as one that was never stopped (same
-machine, device and thread count; on the CPU, as GPU kernels add in no fixed order).
+machine, device and thread count; on the CPU, as GPU kernels add in no fixed order). Several
+processes do the steps together where torchrun has started them, see
+:mod:`saa_lite.train.parallel`.
 """
 
 import time
@@ -19,6 +21,7 @@ from tqdm.auto import tqdm
 
 from saa_lite.data import ImageSet
 from saa_lite.locks import TRAINING, locked
+from saa_lite.train import parallel
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.interrupt import stop_on_interrupt
 from saa_lite.train.method import Method
@@ -67,14 +70,18 @@ def train(
     run = Run(model, train_set, test_set, config, method=method, device=device, folder=checkpoint)
     with _alone_in(run.folder):
         run.resume()
+        parallel.start_together(model, run.epoch * len(run.batches) + run.step)
         _go_on(run, test_set, checkpoint_every, progress, on_epoch)
     model.eval()
     return run.history
 
 
 def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
-    """Nobody else trains in ``folder``: two would write each other's steps over."""
-    if folder is None:
+    """Nobody else trains in ``folder``: two would write each other's steps over.
+
+    Of processes that train together the first stands for all.
+    """
+    if folder is None or parallel.rank():
         return nullcontext()
     busy = f"another training is going on in {folder}"
     return locked(folder, purpose=TRAINING, busy=busy)
@@ -102,6 +109,7 @@ def _go_on(
             run.model.train()
             for _ in train_steps(run):
                 bar.update()
+                stop.agree()
                 due = checkpoint_every and run.step % checkpoint_every == 0
                 if stop.requested or due:
                     run.save(started)
@@ -111,6 +119,7 @@ def _go_on(
                 bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
             if on_epoch:
                 on_epoch(run.history[-1])
+            stop.agree()
             stop.raise_if_requested()  # pressed while testing: the epoch is finished and saved
 
 
@@ -130,7 +139,8 @@ def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
     if run.config.mixup:
         place = (run.config.seed, run.epoch, run.step)
         images, labels = mixed(images, labels, run.config.mixup, run.num_classes, place)
-    totals = run.method.backward(run, images, labels)
+    totals = parallel.add_up(run.method.backward(run, images, labels))
+    parallel.add_gradients([p for group in run.optimizer.param_groups for p in group["params"]])
     run.scaler.step(run.optimizer)  # adder gradients are normalised in here, once per step
     run.scaler.update()
     return totals

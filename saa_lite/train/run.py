@@ -15,6 +15,7 @@ from saa_lite.errors import UsageError
 from saa_lite.files import check_writable
 from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
+from saa_lite.train import parallel
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saa_lite.train.checks import (
     check_finite,
@@ -88,7 +89,7 @@ class Run:
         return [self.device] if self.device.type == "cuda" else []
 
     def save(self, started: float | None = None) -> None:
-        """Write the checkpoint, if there is a folder.
+        """Write the checkpoint, if there is a folder; of several processes, the first does.
 
         Args:
             started: ``time.perf_counter()`` when this epoch began or was resumed.
@@ -97,6 +98,8 @@ class Run:
             return
         sums: list[float] = self.sums.tolist()
         check_finite(sum(sums), self.epoch + 1, self.config)
+        if parallel.rank():
+            return
         state = {
             "config": self.settings,
             "config_hash": config_hash(self.settings),
