@@ -1,17 +1,22 @@
 """``saa-lite campaign``: one item's units, shared by processes and machines."""
 
+import math
 import os
+import shlex
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from saa_lite.cli.output import show, show_json
 from saa_lite.cli.run import alone, checked, context_of, measure_all
 from saa_lite.cluster.processes import companions
+from saa_lite.cluster.slurm import submit
+from saa_lite.cluster.ssh import send_item
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Item
 from saa_lite.items.progress import Progress, Running, progress
-from saa_lite.items.sharing import check_shareable, share_item
+from saa_lite.items.sharing import OUTLIVE, check_shareable, share_item
 from saa_lite.records import Record
 from saa_lite.train.interrupt import stop_politely
 
@@ -22,17 +27,60 @@ def main(arguments: Namespace) -> int:
 
 
 def _run(arguments: Namespace) -> int:
-    """Be one of the workers, beside those that this process starts."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
     if arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1; got {arguments.workers}")
+    if (arguments.engine == "ssh") != bool(arguments.hosts):
+        raise UsageError("--engine ssh and --hosts go together")
+    return {"here": _here, "slurm": _slurm, "ssh": _ssh}[arguments.engine](arguments)
+
+
+def _here(arguments: Namespace) -> int:
+    """Be one of the workers, beside those that this process starts."""
     chosen = _shareable(arguments)
+    with stop_politely(), companions(worker_arguments(arguments), arguments.workers):
+        return work(arguments, chosen)
+
+
+def _slurm(arguments: Namespace) -> int:
+    """Queue the workers, and say how to see what they do."""
+    _shareable(arguments)
+    jobs = submit(slurm_worker, arguments, arguments.workers, arguments.slurm)
+    shown = [{"job": job} for job in jobs]
+    show(shown, as_json=arguments.json)
+    if not arguments.json:
+        changes = "".join(f" --set {shlex.quote(change)}" for change in arguments.changes)
+        names = " ".join(arguments.items)
+        print(f"How far they are: saa-lite campaign status {names}{changes}")
+    return 0
+
+
+def slurm_worker(arguments: Namespace) -> int:
+    """Be the worker of one job: it waits for others only as long as a dead one's claim lasts."""
+    return work(arguments, checked(arguments), patience=OUTLIVE)
+
+
+def _ssh(arguments: Namespace) -> int:
+    words = worker_arguments(arguments)
 
     def measure(item: Item, settings: Any, context: Context) -> list[Record]:
-        return share_item(item, context, settings=settings, only=arguments.only)
+        one = ["campaign", "run", item.id, *words[2 + len(arguments.items) :]]
+        return send_item(
+            item, context, one, arguments.hosts, settings=settings, python=arguments.python
+        )
 
-    with stop_politely(), companions(worker_arguments(arguments), arguments.workers):
-        return measure_all(arguments, chosen, measure)
+    return measure_all(arguments, _shareable(arguments), measure)
+
+
+def work(
+    arguments: Namespace, chosen: Sequence[tuple[Item, Any]], patience: float = math.inf
+) -> int:
+    """Be one worker."""
+
+    def measure(item: Item, settings: Any, context: Context) -> list[Record]:
+        return share_item(item, context, settings=settings, patience=patience, only=arguments.only)
+
+    return measure_all(arguments, chosen, measure)
 
 
 def _shareable(arguments: Namespace) -> list[tuple[Item, Any]]:

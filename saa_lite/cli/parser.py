@@ -106,10 +106,25 @@ def _campaign(commands: "Commands[ArgumentParser]") -> None:
     )
     run.set_defaults(module="campaign", action="run", resume_hint=GOES_ON)
     _what(run)
-    run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
-    run.add_argument(
-        "--only", metavar="NAME", help="one unit alone, by its name in campaign status --json"
+    add = run.add_argument
+    add("--workers", type=int, default=1, metavar="N", help="processes, or SLURM jobs (default 1)")
+    add(
+        "--engine",
+        choices=("here", "slurm", "ssh"),
+        default="here",
+        help="where they run: as processes of this machine, as an array of SLURM jobs, or on "
+        "--hosts that share no disk with this one",
     )
+    add(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of submitit's, e.g. --slurm timeout_min=60 --slurm slurm_partition=gpu",
+    )
+    add("--hosts", nargs="+", default=[], metavar="HOST", help="for ssh; twice for two at a time")
+    add("--python", metavar="PATH", help="interpreter on the hosts (default: as here)")
+    add("--only", metavar="NAME", help="one unit alone, by its name in campaign status --json")
     _where(run)
     status = _command(actions, "status", "what is done, what runs where, how long the rest takes")
     status.set_defaults(module="campaign", action="status")

@@ -161,7 +161,7 @@ class Context:
     download: bool = False
     item: str = ""  # filled in by the runner, like everything below
     finished: tuple[Record, ...] = ()
-    touched: set[tuple[str, ...]] = field(default_factory=set)
+    touched: dict[tuple[str, ...], str] = field(default_factory=dict)  # key → its claim's name
     sharing: Sharing | None = None
 
     def unit(
@@ -193,7 +193,7 @@ class Context:
         unit = Unit(
             self, method, model, label, seed, dict(settings), epochs, together or method, _clock()
         )
-        self.touched.add(unit.key)
+        self.touched[unit.key] = unit.lease.stem
         return unit
 
 

@@ -87,7 +87,7 @@ def progress(item: Item, context: Context, settings: Any = None) -> Progress:
     for unit in listing.units.values():
         claims[unit.lease].append(unit)
     running = tuple(found for path, units in claims.items() if (found := _running(path, units)))
-    finished = asked.touched - set(listing.units)
+    finished = asked.touched.keys() - listing.units.keys()
     mine = [record for record in asked.finished if unit_key(record) in finished]
     done = len(set(map(unit_key, mine)))
     return Progress(

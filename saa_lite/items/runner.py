@@ -1,7 +1,7 @@
 """Running an item: skip what is done, write each record at once, then draw."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,10 +67,10 @@ def prepared(item: Item, context: Context, *, tracked: bool = True) -> Context:
     """
     known = _tracked(item, context) if tracked else []
     finished = (*known, *run_records(item.id, context.profile))
-    return replace(context, item=item.id, finished=finished, touched=set())
+    return replace(context, item=item.id, finished=finished, touched={})
 
 
-def drawn(item: Item, known: Context, touched: set[tuple[str, ...]]) -> list[Record]:
+def drawn(item: Item, known: Context, touched: Container[tuple[str, ...]]) -> list[Record]:
     """The finished records of the units that were touched, drawn beside the profile's records."""
     records = merge(r for r in known.finished if unit_key(r) in touched)
     if item.draw is not None and records:

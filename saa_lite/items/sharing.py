@@ -22,7 +22,7 @@ from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Item, Unit, checkpoint_folder, unit_key
 from saa_lite.items.runner import check_runnable, drawn, prepared
 from saa_lite.locks import HEARTBEAT_SECONDS, LEASE, LEASE_SECONDS, Lease
-from saa_lite.records import Record, append_unit_record
+from saa_lite.records import Record, append_unit_record, merge
 from saa_lite.train import DivergenceError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds between two looks at what others run
@@ -116,10 +116,10 @@ def share_item(
         only: one unit or group, see :class:`Claims`; nothing is drawn.
 
     Returns:
-        The records of all units that are finished, whoever ran them.
+        The records of all these units that are finished, whoever ran them.
     """
     check_shareable(item, context.profile)
-    claims, touched = Claims(only), set[tuple[str, ...]]()
+    claims, touched = Claims(only), dict[tuple[str, ...], str]()
     pause, waited = FIRST_PAUSE, 0.0
     while True:
         running = replace(prepared(item, context), sharing=claims)
@@ -135,7 +135,8 @@ def share_item(
         waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE)
     known = prepared(item, context)
     if claims.elsewhere or only is not None:
-        return [record for record in known.finished if unit_key(record) in touched]
+        mine = {key for key, name in touched.items() if only in (None, name)}
+        return merge(record for record in known.finished if unit_key(record) in mine)
     return drawn(item, known, touched)
 
 
