@@ -18,7 +18,7 @@ from train_samples import make_set
 
 from saa_lite.augment import AugmentedTraining
 from saa_lite.data import ImageSet
-from saa_lite.errors import Stopped
+from saa_lite.errors import SaaLiteError, Stopped
 from saa_lite.nn import make_conv
 from saa_lite.train import Method, TrainConfig, parallel, train
 
@@ -83,6 +83,8 @@ def second(store: Path, case: str, folder: Path) -> subprocess.Popen[bytes]:
 if __name__ == "__main__":
     join(Path(sys.argv[1]), 1)
     assert (parallel.rank(), parallel.count()) == (1, 2)
+    with suppress(SaaLiteError):
+        parallel.start_together(plain(0), updates=8)
     for case in sys.argv[2].split():
         with suppress(Stopped):
             run(case, Path(sys.argv[3]) / case, accumulate=1, seed=9)  # the first gives its weights

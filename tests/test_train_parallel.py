@@ -1,5 +1,6 @@
 """Two processes that train together do what one does that accumulates two micro-batches."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch.distributed as dist
 from parallel_samples import CONFIG, join, plain, run, second, sets
 from torch import Tensor
 
-from saa_lite.errors import Stopped
+from saa_lite.errors import SaaLiteError, Stopped, UsageError
+from saa_lite.train import parallel
 from saa_lite.train.run import Run
 
 CASES = ("plain", "augmented", "stopped")
@@ -24,6 +26,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     with second(folder / "store", " ".join(CASES), folder) as other:
         join(folder / "store", 0)
         try:
+            with pytest.raises(SaaLiteError, match="process 0 found a checkpoint after 4 updates"):
+                parallel.start_together(plain(0), updates=4)
             for case in CASES[:2]:
                 found[case] = run(case, folder / case, accumulate=1)
             with pytest.raises(Stopped):  # the other was asked, and both stop
@@ -73,3 +77,20 @@ def test_a_signal_to_one_process_stops_all_after_the_same_update(together, tmp_p
     assert (found.epoch, found.step) == (1, 1)
     _, history = run("stopped", together["folder"] / "stopped", accumulate=1)
     assert [row["epoch"] for row in history] == [1, 2]
+
+
+def test_processes_join_where_torchrun_has_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with parallel.joined("cuda:1") as device:
+        assert (device, dist.is_initialized()) == ("cuda:1", False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    for name, value in (told | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}).items():
+        monkeypatch.setenv(name, value)
+    with parallel.joined("cpu") as device:
+        assert (device, dist.is_initialized()) == ("cpu", True)
+        assert (parallel.rank(), parallel.count()) == (0, 1)
+    assert not dist.is_initialized()
+    with pytest.raises(UsageError, match="say cuda instead of cuda:1"), parallel.joined("cuda:1"):
+        pass
