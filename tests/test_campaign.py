@@ -60,7 +60,7 @@ def test_two_workers_killed_at_random_lose_nothing_and_repeat_nothing(
     assert len(expected) == 12
     monkeypatch.setenv("SAA_HOME", str(tmp_path / "shared"))
     delays = [random.uniform(0.2, 0.9) for _ in range(2)]
-    workers = [worker(tmp_path / "shared", pause=0.1) for _ in delays]
+    workers = [worker(tmp_path / "shared", pause=0.15) for _ in delays]
     for process in workers:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
