@@ -29,7 +29,8 @@ def records() -> list:
 
 
 def test_pairs_name_arms_that_exist() -> None:
-    pairs = [*fig4.PARTS.values(), *fig4.SORTING.values(), *fig4.QUESTIONS.values()]
+    pairs = [pair for asked in fig4.QUESTIONS.values() for pair in asked]
+    assert len(set(pairs)) == len(pairs)
     assert {method for pair in pairs for method in pair} <= set(fig4.METHODS) <= set(RECIPES)
     assert len(set(fig4.METHODS)) == len(fig4.METHODS)
     assert set(fig4.METHODS) == {method for pair in pairs for method in pair}
@@ -57,13 +58,23 @@ def test_arms_run_and_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_differences_are_paired_by_seed() -> None:
     figure = fig4.draw(records(), [])
     assert isinstance(figure, Figure)
-    parts, _sorting, questions = figure.axes
+    assert [axis.get_title(loc="left") for axis in figure.axes] == list(fig4.QUESTIONS)
+    parts, _raw, remapping, *_ = figure.axes
     shown = [text.get_text() for text in parts.texts]
-    assert shown.count("+4.0") == 1
-    assert shown.count("not run") == len(fig4.PARTS) - 1
-    assert "-1.0" not in [text.get_text() for text in questions.texts]  # −1 + 1.07 = +0.1
-    assert "+0.1" in [text.get_text() for text in questions.texts]
-    assert [text.get_text() for text in parts.get_yticklabels()] == list(fig4.PARTS)
+    assert (shown.count("+4.0"), shown.count("+1.0")) == (1, 1)
+    assert shown.count("not run") == len(fig4.QUESTIONS[parts.get_title(loc="left")]) - 2
+    assert "-1.0" not in [text.get_text() for text in remapping.texts]  # −1 + 1.07 = +0.1
+    assert "+0.1" in [text.get_text() for text in remapping.texts]
+    labels = [text.get_text() for text in remapping.get_yticklabels()]
+    assert labels[:2] == ["Shift, remapped − Shift", "AugShift − AugShift, not remapped"]
+
+
+def test_one_question_can_be_drawn_alone() -> None:
+    asked = "Must the surroundings multiply?"
+    (axis,) = fig4.draw(records(), [], [asked]).axes
+    assert axis.get_title(loc="left") == asked
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels == ["AugShift − AugShift, nothing multiplies"]
 
 
 def test_nothing_to_compare_is_refused() -> None:

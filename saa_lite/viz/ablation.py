@@ -22,17 +22,17 @@ class Difference:
 
 
 @styled
-def difference_figure(columns: Sequence[Mapping[str, Sequence[Difference]]], title: str) -> Figure:
-    """One panel per group, in columns; right of 0 the first arm of the pair is better."""
-    rows = [[len(group) + 2 for group in column.values()] for column in columns]  # and a title
-    figure = Figure(figsize=(WIDTH, 0.5 + 0.38 * max(map(sum, rows))), layout="constrained")
-    grid = figure.add_gridspec(1, len(columns))
-    for i, column in enumerate(columns):
-        inner = grid[i].subgridspec(len(column), 1, height_ratios=rows[i])
-        for j, (name, group) in enumerate(column.items()):
-            axis = figure.add_subplot(inner[j])
-            draw_rows(axis, group)
-            axis.set_title(name, fontsize=10)
+def difference_figure(groups: Mapping[str, Sequence[Difference]], title: str) -> Figure:
+    """One panel per question, below each other on one scale; right of 0 the first arm is better."""
+    rows = [len(group) + 1.6 for group in groups.values()]  # with the question above
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.3 * sum(rows)), layout="constrained")
+    axes = figure.subplots(
+        len(groups), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": rows}
+    )[:, 0]
+    for axis, (question, group) in zip(axes, groups.items(), strict=True):
+        draw_rows(axis, group)
+        axis.set_title(question, fontsize=10)
+    axes[-1].set_xlabel("difference in points of test accuracy: right of 0, the first is better")
     headline(figure, title)
     return figure
 
@@ -53,7 +53,6 @@ def draw_rows(axis: Axes, group: Sequence[Difference]) -> None:
         axis.plot(found.mean, row, "D", color=colour, markersize=5)
         axis.annotate(f"{found.mean:+.1f}", (1.02, row), xycoords=("axes fraction", "data"),
                       va="center", fontsize=8, color=colour, annotation_clip=False)  # fmt: skip
-    axis.set_yticks(range(len(group)), [found.label for found in group], fontsize=8)
-    axis.set_ylim(len(group) - 0.4, -0.7)
-    axis.set_xlabel("points of accuracy")
-    axis.margins(x=0.12)
+    axis.set_yticks(range(len(group)), [found.label for found in group], fontsize=9)
+    axis.set_ylim(len(group) - 0.4, -0.6)
+    axis.margins(x=0.05)

@@ -17,7 +17,19 @@ NAMES = {
     "shift": "Shift", "conv": "Mult", "adder": "Add", "shift-add3": "Shift, first 3 Add",
     "adder-calm-depthwise": "… depthwise too", "adder-calm-stem": "… stem too",
     "adder-calm-classifier": "… classifier too", "adder-wide": "Add, wider weights alone",
-    "adder-silent": "Add, silent branches alone",
+    "adder-silent": "Add, silent branches alone", "adder-frozen": "Add, frozen",
+    "adder-calm-frozen": "Add, calm start, frozen", "signs-frozen": "Add, signs alone, frozen",
+    "adder-rectified": "Add, ReLU before", "adder-annealed": "Add, squares first",
+    "adder-normalised": "Add, as wide as inputs", "remap-shift": "Shift, remapped",
+    "remap-adder": "Add, remapped", "remap-adder-affine": "Add, affine map",
+    "remap-adder-calm": "Add, calm, remapped", "aug-shift-width": "AugShift, width alone",
+    "aug-shift-expand": "AugShift, expansion alone", "aug-shift-depth": "AugShift, depth alone",
+    "aug-shift-mutation": "AugShift, blocks mutate", "aug-shift-all": "AugShift, all four",
+    "aug-shift-free": "AugShift, nothing multiplies", "aug-shift-affine": "AugShift, affine map",
+    "aug-adder-affine": "AugAdd, affine map", "aug-adder-raw": "AugAdd, not remapped",
+    "aug-adder-pass": "AugAdd, rate per pass",
+    "aug-adder-raw-pass": "AugAdd, not remapped, rate per pass",
+    "aug-adder-raw-unsorted": "AugAdd, not remapped, unsorted",
 }  # fmt: skip
 
 STYLES = {"-unsorted": "--", "-raw": ":"}  # of curves, by the end of a method's name
