@@ -20,7 +20,7 @@ from saa_lite.items.shiftaddaug.regimes import ITEM_ID
 from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.protocols.load import Protocol, parse
 from saa_lite.records import Record, config_hash
-from saa_lite.viz.regimes import Response
+from saa_lite.viz.regimes import Response, accounts_figure
 
 TINY = b"""
 question = "?"
@@ -206,3 +206,13 @@ def test_the_slope_is_that_of_all_seeds_and_waits_for_three_in_two_regimes() -> 
     assert regimes.slope_of([under, few]) is None
     assert regimes.slope_said([over]) == ""
     assert regimes.slope_said([under, over]).startswith(f"{slope:+.3f} [")
+
+
+def test_the_sketch_of_two_accounts_has_opposite_slopes() -> None:
+    (axis,) = accounts_figure().axes
+    slopes = {
+        str(line.get_label()).partition("'")[0]: line.get_ydata()[1] - line.get_ydata()[0]
+        for line in axis.lines
+        if len(line.get_xdata()) == 2 and not str(line.get_label()).startswith("_")
+    }
+    assert slopes["NetAug"] < 0 < slopes["a regulariser"]

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from saa_lite.viz.style import COLOURS, WIDTH, headline, styled
+from saa_lite.viz.style import COLOURS, CYCLE, WIDTH, headline, legend_below, panels, styled
 
 LABELS = {"netaug": "NetAug − CNN (positive control)", "aug-shift": "AugShift − Shift"}
 MARKERS = {"netaug": "s", "aug-shift": "o"}
@@ -77,4 +77,29 @@ def response_figure(
         axis.annotate("no seed of a regime has both arms of a pair yet", (0.5, 0.5), ha="center",
                       xycoords="axes fraction", color=COLOURS["published"])  # fmt: skip
     headline(figure, title)
+    return figure
+
+
+@styled
+def accounts_figure() -> Figure:
+    """What two accounts of the gain predict, and what no effect looks like: a sketch, no data."""
+    figure, (axis,) = panels(1, 1, height=3.0)
+    axis.axhline(0, color="#333333", linewidth=1)
+    accounts = {
+        "NetAug's: more supervision, which helps where a network underfits": (1, -1, CYCLE[0]),
+        "a regulariser's: it helps where a network learns by heart": (-1, 1, CYCLE[3]),
+        "neither: nothing happens anywhere": (0.03, 0.03, "#777777"),
+    }
+    for text, (left, right, colour) in accounts.items():
+        axis.plot((0, 1), (left, right), color=colour, linewidth=3, label=text)
+    for place, letter in enumerate("UMO"):
+        axis.annotate(letter, (place / 2, -1.35), ha="center", fontsize=12)
+    axis.set_xlim(-0.1, 1.1)
+    axis.set_ylim(-1.5, 1.3)
+    axis.set_xticks((0, 1), ("underfits: no gap", "learns by heart: wide gap"))
+    axis.set_yticks((-1, 0, 1), ("harms", "0", "helps"))
+    axis.set_xlabel("generalisation gap of the network alone")
+    axis.set_ylabel("augmented − alone")
+    legend_below(figure, [axis])
+    figure.legends[0].set_ncols(1)
     return figure

@@ -1,0 +1,80 @@
+"""Protocols as a reader meets them: their gates, asked and measured, and their verdicts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from saa_lite.items.contrasts import Trainings
+from saa_lite.protocols import Gate, Protocol, list_protocols, load_protocol
+from saa_lite.records import Record
+from saa_lite.report.protocols import RUNNING, judge_item
+
+
+def tests_of(item_id: str) -> list[Protocol]:
+    """The item's protocols that judge, the others left out."""
+    protocols = [load_protocol(name) for name in list_protocols(item_id)]
+    return [protocol for protocol in protocols if protocol.role == "test"]
+
+
+def gate_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row per gate: what was asked, what was measured so far, and whether it is met."""
+    known = list(records)
+    rows = []
+    for protocol in tests_of(item_id):
+        trainings = Trainings(protocol, known)
+        for gate in protocol.gates:
+            result = trainings.gate(gate)
+            nothing = result.value is None
+            rows.append(
+                {
+                    "protocol": protocol.name,
+                    "gate": gate.name,
+                    "asked": asked(gate),
+                    "measured": None if nothing else f"{result.value:.2f}",
+                    "met?": "not measured yet" if nothing else ("yes" if result.met else "**no**"),
+                }
+            )
+    return rows
+
+
+def asked(gate: Gate) -> str:
+    """The gate's bounds, in points."""
+    least = [] if gate.least is None else [f"at least {gate.least:g}"]
+    most = [] if gate.most is None else [f"at most {gate.most:g}"]
+    return " and ".join(least + most)
+
+
+def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row per contrast; while its protocol runs it has no number, only how far it is."""
+    rows = []
+    for judged in judge_item(item_id, records):
+        running = judged.testable == RUNNING
+        values = judged.difference.values
+        hull = judged.hull
+        known = not running and hull is not None
+        mean = f"{sum(values) / len(values):+.2f} [{hull[0]:+.2f}, {hull[1]:+.2f}]" if known else ""
+        published = judged.contrast.published
+        rows.append(
+            {
+                "protocol": judged.protocol.name,
+                "first − second": judged.contrast.name.replace(" - ", " − "),
+                "published": None if published is None else f"{published:+.2f}",
+                "measured, points": mean,
+                "testable here?": judged.testable,
+                "verdict": judged.verdict,
+            }
+        )
+    return rows
+
+
+def said(item_id: str, records: Iterable[Record]) -> str:
+    """What the item's protocols let one say now, a sentence per contrast."""
+    found = judge_item(item_id, records)
+    if not found:
+        return "No protocol compares these yet: what is drawn is an exploration."
+    lines = []
+    for judged in found:
+        name = f"{judged.contrast.name.replace(' - ', ' − ')} ({judged.protocol.name})"
+        why = f" ({judged.why})" if judged.why else ""
+        text = judged.verdict if judged.testable in (RUNNING, "yes") else judged.testable
+        lines.append(f"* {name}: **{text}**{why}")
+    return "\n".join(lines)

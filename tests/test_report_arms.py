@@ -1,0 +1,89 @@
+"""Tables that define arms, gates and verdicts are read off recipes, protocols and records."""
+
+from dataclasses import replace
+
+import pytest
+from test_item_regimes import TINY
+
+from saa_lite.items.fairness import FAIR
+from saa_lite.items.recipes import RECIPES
+from saa_lite.protocols.load import parse
+from saa_lite.records import Record, config_hash
+from saa_lite.report import arms, gates
+
+
+def test_every_recipe_has_its_own_row() -> None:
+    """Two arms that differ have rows that differ: the table leaves nothing out."""
+    rows = [start | around for start, around in zip(
+        arms.start_rows(RECIPES), arms.around_rows(RECIPES), strict=True
+    )]  # fmt: skip
+    kept = [
+        {k: v for k, v in row.items() if k not in ("arm", "in the records")}
+        for row, method in zip(rows, RECIPES, strict=True)
+        if not method.startswith("aug-shift-") or method.count("-") == 2
+    ]
+    assert len({tuple(row.items()) for row in kept}) == len(kept)
+    assert len({row["arm"] for row in rows if "aug-shift-" not in row["arm"]}) == len(rows) - sum(
+        "aug-shift-" in row["arm"] for row in rows
+    )
+
+
+def test_a_row_says_what_the_recipe_is() -> None:
+    (around,) = arms.around_rows(["aug-adder-calm-unsorted"])
+    assert around["the target"] == "adds, from a calm start"
+    assert around["around it"] == "width and expansion, multiplying"
+    assert (around["remapped?"], around["sorted?"]) == ("yes", "no")
+    (alone,) = arms.around_rows(["remap-adder"])
+    assert (alone["around it"], alone["remapped?"], alone["sorted?"]) == ("nothing", "yes", "")
+    (frozen,) = arms.start_rows(["adder-calm-frozen"])
+    assert frozen["adder weights start as"] == "6 times as wide"
+    assert frozen["what is different"] == "residual branches start at 0; adder weights never learn"
+
+
+PROTOCOL = parse("tiny", TINY)
+
+
+def measured(method: str, seed: int, value: float) -> Record:
+    settings = {"protocol": PROTOCOL.label, "epochs": 1}
+    return Record(
+        item=PROTOCOL.item, metric="accuracy" if method == "netaug" else FAIR, value=value,
+        unit="%", method=method, model="resnet8", dataset="digits", seed=seed, profile="laptop",
+        epochs=1, device="a CPU", versions={}, config_hash=config_hash(settings),
+        commit="unknown", seconds=1.0, peak_memory_mb=1.0, settings=settings,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def one_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("gates", "protocols"):
+        monkeypatch.setattr(f"saa_lite.report.{module}.list_protocols", lambda item: ["tiny"])
+        monkeypatch.setattr(f"saa_lite.report.{module}.load_protocol", lambda name: PROTOCOL)
+
+
+@pytest.mark.usefixtures("one_protocol")
+def test_an_unfinished_protocol_shows_how_far_it_is_and_no_number() -> None:
+    records = [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)]
+    (row, *_) = gates.verdict_rows(PROTOCOL.item, records)
+    assert row["testable here?"] == "running"
+    assert row["verdict"] == "running: 1 of 2 seeds"
+    assert row["measured, points"] == ""
+    assert "running: 1 of 2 seeds" in gates.said(PROTOCOL.item, records)
+
+
+@pytest.mark.usefixtures("one_protocol")
+def test_gates_say_what_was_asked_and_found() -> None:
+    rows = gates.gate_rows(PROTOCOL.item, [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)])
+    assert [row["gate"] for row in rows] == [gate.name for gate in PROTOCOL.gates]
+    assert {row["met?"] for row in rows} <= {"yes", "**no**", "not measured yet"}
+    empty = gates.gate_rows(PROTOCOL.item, [])
+    assert {row["met?"] for row in empty} == {"not measured yet"}
+    assert {row["measured"] for row in empty} == {None}
+
+
+def test_a_bound_is_said_in_words() -> None:
+    gate = replace(PROTOCOL.gates[0], least=1.0, most=2.5)
+    assert gates.asked(gate) == "at least 1 and at most 2.5"
+
+
+def test_without_a_protocol_the_sentence_says_so() -> None:
+    assert "exploration" in gates.said("shiftaddaug/fig4", [])
