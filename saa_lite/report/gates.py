@@ -47,11 +47,10 @@ def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]
     """One row per contrast; while its protocol runs it has no number, only how far it is."""
     rows = []
     for judged in judge_item(item_id, records):
-        running = judged.testable == RUNNING
-        values = judged.difference.values
-        hull = judged.hull
-        known = not running and hull is not None
-        mean = f"{sum(values) / len(values):+.2f} [{hull[0]:+.2f}, {hull[1]:+.2f}]" if known else ""
+        values, mean = judged.difference.values, None
+        if judged.testable != RUNNING and judged.hull is not None:
+            low, high = judged.hull
+            mean = f"{sum(values) / len(values):+.2f} [{low:+.2f}, {high:+.2f}]"
         published = judged.contrast.published
         rows.append(
             {

@@ -33,7 +33,7 @@ def bends_figure(spread: float) -> Figure:
     left.set_title("−|x − w| of nine weights, each moved to its middle", fontsize=10)
     left.legend(loc="lower center", fontsize=9)
     slopes = np.abs(straightness(spread))
-    right.hist(slopes, bins=np.linspace(0, 1, 21), weights=np.full(len(slopes), 100 / len(slopes)),
+    right.hist(slopes, bins=20, range=(0, 1), weights=np.full(len(slopes), 100 / len(slopes)),
                color=CYCLE[7])  # fmt: skip
     right.set_title("how straight the terms are", fontsize=10)
     right.set_xlabel("correlation of |x − w| with x, without its sign")
