@@ -1,5 +1,6 @@
 """The sweep over steps of adder weights: what is drawn is what was recorded."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,3 +59,46 @@ def test_the_figure_has_the_sweep_and_nothing_else() -> None:
 def test_without_accuracies_the_sentence_says_so() -> None:
     with pytest.raises(UsageError, match="no training has ended with an accuracy"):
         adders.draw([], [])
+
+
+def steps() -> list[Record]:
+    return [
+        trained(arm, seed, value + seed, eta, "steps-digits 1")
+        for seed in range(3)
+        for arm, value, eta in (
+            ("adder", 50.0, None),
+            ("adder", 80.0, 2.4),
+            ("adder", 40.0, 4.8),
+            ("aug-adder-raw", 60.0, 2.4),
+        )
+    ]
+
+
+def test_every_arm_of_the_choice_of_steps_is_drawn_in_its_panel() -> None:
+    alone, inside = adders.draw_arms([*RECORDS, *steps()]).axes
+    curve = next(line for line in alone.get_lines() if line.get_marker() == "o")
+    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([0.2, 2.4, 4.8], [51, 81, 41])
+    assert next(list(line.get_ydata()) for line in inside.get_lines()) == [61.0]
+    with pytest.raises(UsageError, match="no training of steps-digits"):
+        adders.draw_arms(RECORDS)
+
+
+def test_the_table_of_best_steps() -> None:
+    add, inside = adders.best_rows([*RECORDS, *steps()])
+    assert (add["best step"], add["η = 0.2"]) == ("81.0 % (η = 2.4)", "51.0 %")
+    assert (add["worst step"], add["seeds"]) == ("41.0 % (η = 4.8)", "3")
+    assert (inside["arm"], inside["η = 0.2"]) == ("AugAdd, not remapped", "")
+    assert adders.best_rows(RECORDS) == []
+
+
+def test_the_table_of_lengths() -> None:
+    longer = [replace(r, epochs=20, value=r.value + 4) for r in RECORDS]
+    short, long = adders.length_rows([*RECORDS, *longer, *steps()])
+    assert (short["trained for"], long["trained for"]) == ("9 epochs", "20 epochs")
+    assert short["Add, η = 0.2"] == "51.0 %"
+    assert long["Add, best η"] == "86.0 % (η = 2.4)"
+    assert (long["Mult"], long["Add, frozen"], long["Add, calm start, best η"]) == (
+        "96.0 %",
+        "",
+        "",
+    )

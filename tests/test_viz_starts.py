@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saa_lite.viz.bends import bends_figure, bends_numbers, straightness
-from saa_lite.viz.travel import Travel, travel_figure
+from saa_lite.viz.travel import Travel, learning_figure, travel_figure
 
 
 def test_a_number_line_per_training_with_its_distance() -> None:
@@ -52,3 +52,11 @@ def test_a_term_is_straight_in_the_colour_of_its_weight() -> None:
     assert kinds == {"straight": 6, "bent": 3}
     assert colours["straight"].isdisjoint(colours["bent"])
     assert sum(bar.get_height() for bar in shares.patches) == pytest.approx(100)
+
+
+def test_the_chosen_training_stands_out() -> None:
+    (axis,) = learning_figure(("chosen", [10.0, 50.0]), {"other": ("conv", [20.0, 30.0])}, 7).axes
+    chosen, other = axis.lines
+    assert (chosen.get_label(), list(chosen.get_ydata())) == ("chosen", [10.0, 50.0])
+    assert list(other.get_xdata()) == [7, 14]
+    assert chosen.get_linewidth() > other.get_linewidth()

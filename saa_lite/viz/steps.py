@@ -74,6 +74,7 @@ def steps_figure(
         axis.set_title(heading, fontsize=10)
     axes[0].set_ylabel(f"accuracy on {tested}, %")
     legend_below(figure, axes)
+    figure.legends[0].set_ncols(3)  # more would not fit into the width
     headline(figure, title)
     return figure
 

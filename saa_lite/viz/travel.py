@@ -1,6 +1,6 @@
 """How far the weights of a layer get in a training, on the line on which they started."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,3 +59,29 @@ def _draw(axis: Axes, travel: Travel, inputs: tuple[float, float], reach: float)
     axis.set_yticks([])
     axis.set_ylabel(travel.label, rotation=0, ha="right", va="center", fontsize=10)
     axis.grid(visible=False)
+
+
+@styled
+def learning_figure(
+    chosen: tuple[str, Sequence[float]],
+    others: Mapping[str, tuple[str, Sequence[float]]],
+    updates: int,
+) -> Figure:
+    """Accuracy on training batches per epoch, the chosen training thick and black.
+
+    Args:
+        chosen: its label, and accuracy in % of every epoch.
+        others: label → the method whose colour it takes, and the same.
+        updates: of an epoch.
+    """
+    figure, (axis,) = panels(1, 1, height=3.3)
+    lines = {chosen[0]: ("black", 3.0, chosen[1])}
+    lines |= {label: (COLOURS[method], 1.5, values) for label, (method, values) in others.items()}
+    for label, (colour, width, values) in lines.items():
+        places = [updates * (epoch + 1) for epoch in range(len(values))]
+        axis.plot(places, values, marker="o", color=colour, linewidth=width, label=label)
+    axis.set_ylim(0, 100)
+    axis.set_xlabel("updates")
+    axis.set_ylabel("accuracy on\ntraining batches, %")
+    legend_below(figure, [axis])
+    return figure

@@ -23,9 +23,18 @@ from saa_lite.items.interval import t_interval
 from saa_lite.items.settings import LATER
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
+from saa_lite.viz.augmented import name_of
 from saa_lite.viz.steps import Sweep, steps_figure
+from saa_lite.viz.style import counted
 
 ITEM_ID = "shiftaddaug/adders"
+STEPS = "steps-digits"  # the protocol that chooses a step for every arm
+GROUPS = {
+    "trained alone": ("adder", "adder-calm", "adder-annealed", "adder-normalised"),
+    "inside an augmented network": (
+        "aug-adder", "aug-adder-raw", "aug-adder-raw-pass", "aug-adder-calm-raw",
+    ),
+}  # fmt: skip
 TRAVELLED = "travel-"  # how the names of the protocols begin whose records the picture shows
 SWEPT = ("adder", "adder-calm")
 CONTROLS = ("conv", "signs-frozen", "adder-calm-frozen", "adder-frozen")
@@ -52,6 +61,63 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     title = f"{first.model} of {first.settings['net_width']} channels on {first.dataset}"
     tested = "test images" if first.settings["test_images"] else "validation images"
     return steps_figure(sweeps, f"{title}: mean and 95 % interval over seeds", tested, levels)
+
+
+def draw_arms(records: Sequence[Record]) -> Figure:
+    """Accuracy against η of every arm that ``steps-digits`` sweeps, alone and augmented.
+
+    Raises:
+        UsageError: it has no record yet.
+    """
+    chosen = [r for r in fair(records) if protocol_of(r) == STEPS]
+    if not chosen:
+        raise UsageError(f"{ITEM_ID}: no training of {STEPS} has ended with an accuracy")
+    first = chosen[0]
+    title = f"{first.model} of {first.settings['net_width']} channels on {first.dataset}"
+    sweeps = {heading: sweeps_of(chosen, arms) for heading, arms in GROUPS.items()}
+    return steps_figure(sweeps, f"{title}, {first.epochs} epochs", "validation images")
+
+
+def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Per arm that ``steps-digits`` sweeps: the best step, AdderNet's, and the worst."""
+    chosen = [r for r in fair(records) if protocol_of(r) == STEPS]
+    own, rows = LATER["eta"], []
+    for sweep in sweeps_of(chosen, [arm for arms in GROUPS.values() for arm in arms]):
+        means = mean_per_step(sweep)
+        best, worst = (choose(means, key=lambda eta: means[eta]) for choose in (max, min))
+        rows.append(
+            {
+                "arm": name_of(sweep.arm),
+                "seeds": str(max(map(len, sweep.values))),
+                "best step": f"{means[best]:.1f} % (η = {best:g})",
+                f"η = {own:g}": f"{means[own]:.1f} %" if own in means else "",
+                "worst step": f"{means[worst]:.1f} % (η = {worst:g})",
+            }
+        )
+    return rows
+
+
+def length_rows(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Per length of training, mean accuracies of both starts at their best step and of controls."""
+    chosen = [r for r in fair(records) if protocol_of(r).startswith(TRAVELLED)]
+    own, rows = LATER["eta"], []
+    for epochs in sorted({record.epochs for record in chosen}):
+        found = [record for record in chosen if record.epochs == epochs]
+        row = {"trained for": counted(epochs, "epoch")}
+        for arm in SWEPT:
+            means = {k: v for s in sweeps_of(found, (arm,)) for k, v in mean_per_step(s).items()}
+            best = max(means, key=lambda eta: means[eta], default=0.0)
+            row[f"{name_of(arm)}, η = {own:g}"] = f"{means[own]:.1f} %" if own in means else ""
+            row[f"{name_of(arm)}, best η"] = f"{means[best]:.1f} % (η = {best:g})" if means else ""
+        levels = means_of(found, CONTROLS)
+        row |= {name_of(arm): f"{levels[arm]:.1f} %" if arm in levels else "" for arm in CONTROLS}
+        rows.append(row)
+    return rows
+
+
+def mean_per_step(sweep: Sweep) -> dict[float, float]:
+    """η → mean accuracy over seeds, in %."""
+    return dict(zip(sweep.etas, map(fmean, sweep.values), strict=True))
 
 
 def updates_per_epoch(record: Record) -> int:
