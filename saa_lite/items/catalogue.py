@@ -8,8 +8,8 @@ FEATURES = "02_what_adder_layers_see.ipynb"
 DISTRIBUTIONS = "03_weight_distributions.ipynb"
 REMAPPING = "04_weight_remapping.ipynb"
 AUGMENTATION = "05_hybrid_augmentation.ipynb"
-STARTING = "06_augmentation_on_data.ipynb"
-ON_DATA = "06_augmentation_on_data.ipynb"
+STARTING = "06a_how_an_adder_network_starts.ipynb"
+ON_DATA = "06b_does_augmentation_help.ipynb"
 DISTILLATION = "08_distillation.ipynb"
 ENERGY = "10_operations_and_energy.ipynb"
 QUANTISATION = "11_adder_quantisation.ipynb"
@@ -36,7 +36,7 @@ _ITEMS = (
     _item("shiftaddaug-supp/tab1", "table", DISTILLATION, "In-place distillation"),
     _item("shiftaddaug-supp/tab2", "table", ON_DATA, "AddConv on four data sets"),
     _item("shiftaddaug-supp/tab3", "table", ON_DATA, "Training speed and memory"),
-    _item("shiftaddaug-supp/addconv-nas", "claim", ON_DATA, "First three convolutions AddConv"),
+    _item("shiftaddaug-supp/addconv-nas", "claim", STARTING, "First three convolutions AddConv"),
     _item("addernet-impacts/eq-gradients", "equation", GRADIENTS, "AdderConv and its gradients"),
     _item("addernet-impacts/fig-features", "figure", FEATURES, "Feature clouds of LeNet++"),
     _item("addernet-impacts/fig-kernels", "figure", FEATURES, "First-layer kernels"),

@@ -6,13 +6,13 @@ from typing import Any
 from saa_lite.items.contrasts import Trainings
 from saa_lite.protocols import Gate, Protocol, list_protocols, load_protocol
 from saa_lite.records import Record
-from saa_lite.report.protocols import RUNNING, judge_item
+from saa_lite.report.protocols import RUNNING, Judged, judge_item
 
 
 def tests_of(item_id: str) -> list[Protocol]:
-    """The item's protocols that judge, the others left out."""
+    """The item's protocols that judge, those with primary contrasts first."""
     protocols = [load_protocol(name) for name in list_protocols(item_id)]
-    return [protocol for protocol in protocols if protocol.role == "test"]
+    return sorted((p for p in protocols if p.role == "test"), key=_primary_first)
 
 
 def gate_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def asked(gate: Gate) -> str:
 def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
     """One row per contrast; while its protocol runs it has no number, only how far it is."""
     rows = []
-    for judged in judge_item(item_id, records):
+    for judged in _judged(item_id, records):
         values, mean = judged.difference.values, None
         if judged.testable != RUNNING and judged.hull is not None:
             low, high = judged.hull
@@ -67,7 +67,7 @@ def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]
 
 def said(item_id: str, records: Iterable[Record]) -> str:
     """What the item's protocols let one say now, a sentence per contrast."""
-    found = judge_item(item_id, records)
+    found = _judged(item_id, records)
     if not found:
         return "No protocol compares these yet: what is drawn is an exploration."
     lines = []
@@ -77,3 +77,12 @@ def said(item_id: str, records: Iterable[Record]) -> str:
         text = judged.verdict if judged.testable in (RUNNING, "yes") else judged.testable
         lines.append(f"* {name}: **{text}**{why}")
     return "\n".join(lines)
+
+
+def _judged(item_id: str, records: Iterable[Record]) -> list[Judged]:
+    """All contrasts, in the order of :func:`tests_of`; they are corrected together."""
+    return sorted(judge_item(item_id, records), key=lambda judged: _primary_first(judged.protocol))
+
+
+def _primary_first(protocol: Protocol) -> bool:
+    return not any(contrast.primary for contrast in protocol.contrasts)

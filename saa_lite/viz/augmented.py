@@ -32,8 +32,6 @@ NAMES = {
     "aug-adder-raw-unsorted": "AugAdd, not remapped, unsorted",
 }  # fmt: skip
 
-STYLES = {"-unsorted": "--", "-raw": ":"}  # of curves, by the end of a method's name
-
 
 def name_of(method: str) -> str:
     """A method as ShiftAddAug calls it."""
@@ -44,31 +42,17 @@ def name_of(method: str) -> str:
 def gain_figure(
     records: Sequence[Record], published: Mapping[str, float], title: str, methods: Sequence[str]
 ) -> Figure:
-    """Final accuracy, published accuracies in a panel of their own, mean accuracy per epoch.
-
-    Curves are of the tests during training, in the colours of the rows; dashed: channels unsorted,
-    dotted: weights not remapped.
+    """Final accuracies, and in a panel of their own the published ones.
 
     Args:
-        records: metric "accuracy" with a log per epoch, of one configuration.
+        records: accuracies that may be compared, of one configuration.
         published: method → printed accuracy in %; may be empty.
         methods: order from the top.
     """
-    figure, axes = panels(1, 3, height=0.8 + 0.34 * len(methods), width_ratios=[1.3, 1.0, 1.3])
-    measured, printed, curves = axes
-    for method in methods:
-        logs = [record.log for record in records if record.method == method and record.log]
-        if logs:
-            means = np.mean(
-                [[100 * float(row["test_accuracy"] or 0) for row in log] for log in logs], 0
-            )
-            style = next((s for end, s in STYLES.items() if method.endswith(end)), "-")
-            curves.plot(range(1, len(means) + 1), means, style, color=COLOURS[method], linewidth=2)
+    figure, axes = panels(1, 2, height=0.8 + 0.34 * len(methods), width_ratios=[1.3, 1.0])
+    measured, printed = axes
     values = {m: [r.value for r in records if r.method == m] for m in methods}
     draw_accuracies(measured, values, "measured: accuracy (%)", solid=True)
-    curves.set_xlabel("epoch")
-    curves.set_title("tests in training, means (%)", fontsize=10)
-    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     shown = {method: [published[method]] if method in published else [] for method in methods}
     draw_accuracies(printed, shown, "published (%)", solid=False)
     printed.tick_params(labelleft=False)  # the rows are those of its neighbour

@@ -100,6 +100,5 @@ def accounts_figure() -> Figure:
     axis.set_yticks((-1, 0, 1), ("harms", "0", "helps"))
     axis.set_xlabel("generalisation gap of the network alone")
     axis.set_ylabel("augmented − alone")
-    legend_below(figure, [axis])
-    figure.legends[0].set_ncols(1)
+    legend_below(figure, [axis], columns=1)
     return figure

@@ -73,8 +73,7 @@ def steps_figure(
         axis.set_xlabel("η, step of an adder weight")
         axis.set_title(heading, fontsize=10)
     axes[0].set_ylabel(f"accuracy on {tested}, %")
-    legend_below(figure, axes)
-    figure.legends[0].set_ncols(3)  # more would not fit into the width
+    legend_below(figure, axes, columns=3)
     headline(figure, title)
     return figure
 

@@ -95,14 +95,19 @@ def legend_below(
     figure: Figure,
     axes: Sequence[Axes],
     where: Literal["outside lower center", "outside lower right"] = "outside lower center",
+    columns: int = 0,
 ) -> None:
-    """One legend for ``axes``, each label once, under all panels: there it covers no line."""
+    """One legend for ``axes``, each label once, under all panels: there it covers no line.
+
+    Args:
+        columns: 0, all labels in one row.
+    """
     found = {
         label: handle
         for axis in axes
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(list(found.values()), list(found), loc=where, ncols=len(found))
+    figure.legend(list(found.values()), list(found), loc=where, ncols=columns or len(found))
 
 
 def panels(
