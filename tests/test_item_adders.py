@@ -102,3 +102,15 @@ def test_the_table_of_lengths() -> None:
         "",
         "",
     )
+
+
+def test_what_step_and_operator_are_worth_is_paired_over_seeds() -> None:
+    """50, 51, 52 at AdderNet's step, 80, 82, 84 at the best; convolutions: 90, 94, 95."""
+    (short,) = adders.worth_rows(RECORDS)
+    assert short["operator: convolution − N(0, 1) at best"] == ""  # two seeds
+    (row,) = adders.worth_rows([*RECORDS, trained("conv", 2, 95.0, None), *steps()])
+    half = 4.302653 / 3**0.5  # of differences 30, 31, 32
+    assert row["step: best − η = 0.2"] == f"+31.0 [{31 - half:+.1f}, {31 + half:+.1f}]"
+    assert row["operator: convolution − N(0, 1) at best"].startswith("+11.0 [")
+    assert row["start: calm − N(0, 1), both at best"] == ""
+    assert adders.worth_rows(steps()) == []

@@ -10,7 +10,7 @@ much of its accuracy they earned. What is compared is fixed in :mod:`saa_lite.pr
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from matplotlib.figure import Figure
@@ -20,7 +20,8 @@ from saa_lite.items import campaign
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
-from saa_lite.items.settings import LATER
+from saa_lite.items.select import ENOUGH
+from saa_lite.items.settings import Settings
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.augmented import name_of
@@ -28,6 +29,7 @@ from saa_lite.viz.steps import Sweep, steps_figure
 from saa_lite.viz.style import counted
 
 ITEM_ID = "shiftaddaug/adders"
+OWN = Settings.eta  # AdderNet's step
 STEPS = "steps-digits"  # the protocol that chooses a step for every arm
 GROUPS = {
     "trained alone": ("adder", "adder-calm", "adder-annealed", "adder-normalised"),
@@ -81,7 +83,7 @@ def draw_arms(records: Sequence[Record]) -> Figure:
 def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     """Per arm that ``steps-digits`` sweeps: the best step, AdderNet's, and the worst."""
     chosen = [r for r in fair(records) if protocol_of(r) == STEPS]
-    own, rows = LATER["eta"], []
+    rows = []
     for sweep in sweeps_of(chosen, [arm for arms in GROUPS.values() for arm in arms]):
         means = mean_per_step(sweep)
         best, worst = (choose(means, key=lambda eta: means[eta]) for choose in (max, min))
@@ -90,7 +92,7 @@ def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
                 "arm": name_of(sweep.arm),
                 "seeds": str(max(map(len, sweep.values))),
                 "best step": f"{means[best]:.1f} % (η = {best:g})",
-                f"η = {own:g}": f"{means[own]:.1f} %" if own in means else "",
+                f"η = {OWN:g}": f"{means[OWN]:.1f} %" if OWN in means else "",
                 "worst step": f"{means[worst]:.1f} % (η = {worst:g})",
             }
         )
@@ -100,19 +102,61 @@ def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 def length_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     """Per length of training, mean accuracies of both starts at their best step and of controls."""
     chosen = [r for r in fair(records) if protocol_of(r).startswith(TRAVELLED)]
-    own, rows = LATER["eta"], []
+    rows = []
     for epochs in sorted({record.epochs for record in chosen}):
         found = [record for record in chosen if record.epochs == epochs]
         row = {"trained for": counted(epochs, "epoch")}
         for arm in SWEPT:
             means = {k: v for s in sweeps_of(found, (arm,)) for k, v in mean_per_step(s).items()}
             best = max(means, key=lambda eta: means[eta], default=0.0)
-            row[f"{name_of(arm)}, η = {own:g}"] = f"{means[own]:.1f} %" if own in means else ""
+            row[f"{name_of(arm)}, η = {OWN:g}"] = f"{means[OWN]:.1f} %" if OWN in means else ""
             row[f"{name_of(arm)}, best η"] = f"{means[best]:.1f} % (η = {best:g})" if means else ""
         levels = means_of(found, CONTROLS)
         row |= {name_of(arm): f"{levels[arm]:.1f} %" if arm in levels else "" for arm in CONTROLS}
         rows.append(row)
     return rows
+
+
+def worth_rows(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Per length of training, what step, start, operator and learning are worth, in points.
+
+    Paired over seeds. *Best* is the step with the highest mean among the very same records, so
+    what a best step is worth is a little overstated.
+    """
+    chosen = [r for r in fair(records) if protocol_of(r).startswith(TRAVELLED)]
+    rows = []
+    for epochs in sorted({record.epochs for record in chosen}):
+        found = [record for record in chosen if record.epochs == epochs]
+        runs: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
+        for record in found:
+            runs[record.method, eta_of(record)][record.seed] = record.value
+        best = {
+            arm: runs[arm, max(means, key=lambda eta: means[eta])]
+            for arm in SWEPT
+            for means in [{k: fmean(v.values()) for (name, k), v in runs.items() if name == arm}]
+            if means
+        }
+        add, calm = (best.get(arm, {}) for arm in SWEPT)
+        conv, frozen = (runs.get((arm, OWN), {}) for arm in ("conv", "adder-calm-frozen"))
+        rows.append(
+            {
+                "trained for": counted(epochs, "epoch"),
+                f"step: best − η = {OWN:g}": _paired(add, runs.get(("adder", OWN), {})),
+                "start: calm − N(0, 1), both at best": _paired(calm, add),
+                "operator: convolution − N(0, 1) at best": _paired(conv, add),
+                "learning: calm at best − its frozen twin": _paired(calm, frozen),
+            }
+        )
+    return rows
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> str:
+    """Mean difference over common seeds with its interval; nothing below three."""
+    values = tuple(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
+    if len(values) < ENOUGH:
+        return ""
+    low, high = t_interval(values)
+    return f"{fmean(values):+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def mean_per_step(sweep: Sweep) -> dict[float, float]:
@@ -151,7 +195,7 @@ def sweeps_of(records: Sequence[Record], arms: Sequence[str]) -> list[Sweep]:
 
 def eta_of(record: Record) -> float:
     """The step that the record's training took."""
-    return float(record.settings.get("eta", LATER["eta"]))
+    return float(record.settings.get("eta", OWN))
 
 
 def protocol_of(record: Record) -> str:
