@@ -31,6 +31,7 @@ OFFICIAL = (
     (r"^bn2\.", "classifier.bn."),
 )
 
+EARLIER = " (a state of these very operators that names none was saved earlier: give dict(state))"
 Metadata = Mapping[str, Mapping[str, object]]  # of a state dict, by layer
 
 
@@ -101,6 +102,7 @@ def _check_operators(
                 f"the state is of a network with other operators: {plain} is "
                 f"{found.get(OPERATOR, 'a multiplication')} there and {type(layer).__name__} here; "
                 "load it into a network with its own operators"
+                f"{EARLIER if OPERATOR not in found else ''}"
             )
 
 
