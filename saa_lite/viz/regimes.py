@@ -74,6 +74,7 @@ def response_figure(
     if responses:
         axis.legend(loc="best")
     else:
+        axis.set(xlim=(0, 60), ylim=(-3, 3))  # what the regimes are expected to span
         axis.annotate("no seed of a regime has both arms of a pair yet", (0.5, 0.5), ha="center",
                       xycoords="axes fraction", color=COLOURS["published"])  # fmt: skip
     headline(figure, title)
