@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from saa_lite.data import ImageSet
+from saa_lite.errors import Stopped
 from saa_lite.items.base import Context, Item, Unit, built
 from saa_lite.items.sharing import share_item
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record
 from saa_lite.train import DivergenceError, TrainConfig, train
+from saa_lite.train.interrupt import stop_politely
 
 ITEM = "addernet-impacts/eq-gradients"  # has the metric; everything else is made up here
 FIRST, LAST = "relative_error", "sign_cosine_slope"
@@ -87,16 +90,18 @@ def campaign(settings: Settings | None = None) -> Item:
 
 
 def worker(home: Path, pause: float) -> subprocess.Popen[str]:
-    """Another process that takes part, in a session of its own."""
+    """Another process that takes part, in a session of its own, once it is told a line."""
     paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
     return subprocess.Popen(
         [sys.executable, __file__, str(pause)],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "SAA_HOME": str(home)},
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
     print("ready", flush=True)
-    share_item(campaign(Settings(pause=float(sys.argv[1]))), Context("laptop", progress=False))
+    sys.stdin.readline()
+    with suppress(Stopped), stop_politely():
+        share_item(campaign(Settings(pause=float(sys.argv[1]))), Context("laptop", progress=False))

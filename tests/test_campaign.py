@@ -64,6 +64,10 @@ def test_two_workers_killed_at_random_lose_nothing_and_repeat_nothing(
     for process in workers:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+    for process in workers:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     for process, delay in zip(workers, delays, strict=True):
         time.sleep(delay)
         process.kill()
