@@ -87,9 +87,9 @@ def test_linear_layers_go_the_same_way() -> None:
 
 def test_half_precision_does_not_cancel() -> None:
     x, w = random(1, 4, 5, 5).detach() + 100, random(2, 4, 3, 3).detach() + 100
-    expected = squared_distance(x, w, 1, 1, 1, 1)
+    expected = squared_distance(x, w, (1, 1), (1, 1), (1, 1), 1)
     with torch.autocast("cpu", torch.bfloat16):
-        found = squared_distance(x.float(), w.float(), 1, 1, 1, 1)
+        found = squared_distance(x.float(), w.float(), (1, 1), (1, 1), (1, 1), 1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-1)
 

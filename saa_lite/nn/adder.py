@@ -83,7 +83,7 @@ class AdderLayer(OptionsLayer):
         return weight
 
     def _distance(
-        self, input: Tensor, weight: Tensor, geometry: tuple[Any, ...] = (1, 0, 1, 1)
+        self, input: Tensor, weight: Tensor, geometry: tuple[Any, ...] = ((1, 1), (0, 0), (1, 1), 1)
     ) -> Tensor:
         """Minus the distance of every window to every filter: [N,C,H,W] → [N,T,H',W']."""
         if self.squared == 1:
@@ -198,9 +198,10 @@ def squared_distance(
 ) -> Tensor:
     """−½Σ(x − w)² over every window, its derivatives true: [N,C,H,W] → [N,T,H',W'].
 
-    Arguments as :func:`torch.nn.functional.conv2d`'s, whose output sizes it has. As there, padded
-    taps are 0: each contributes −½w². Three sums that nearly cancel are no matter for half
-    precision: under autocast, too, they are float32 at least.
+    Stride, padding and dilation are pairs, or a string as padding. Output sizes are those of
+    :func:`torch.nn.functional.conv2d`, and as there, padded taps are 0: each contributes −½w².
+    Three sums that nearly cancel are no matter for half precision: under autocast, too, they are
+    float32 at least.
     """
     geometry = (stride, padding, dilation)
     input, weight = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (input, weight))
