@@ -20,7 +20,7 @@ from saa_lite.augment import AugmentedTraining
 from saa_lite.data import ImageSet
 from saa_lite.errors import SaaLiteError, Stopped
 from saa_lite.nn import make_conv
-from saa_lite.train import Method, TrainConfig, parallel, train
+from saa_lite.train import Distillation, Method, TrainConfig, parallel, train
 
 IMAGES = 27  # batches of 8, 8, 8 and 3: the last is one micro-batch, and the first process idle
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.05, crop_padding=1, nesterov=False)
@@ -41,7 +41,9 @@ def plain(seed: int) -> nn.Module:
 
 
 def run(case: str, folder: Path, accumulate: int, seed: int = 0) -> tuple[nn.Module, list[Any]]:
-    """``case``: "plain", "augmented", or "stopped" by a signal to the second process."""
+    """``case``: "plain", "augmented", the same "distilled" in place by a teacher that is detached
+    or "attached", or "stopped" by a signal to the second process.
+    """
     config = replace(CONFIG, accumulate=accumulate)
     method: Method | None = None
     model = plain(seed)
@@ -51,6 +53,11 @@ def run(case: str, folder: Path, accumulate: int, seed: int = 0) -> tuple[nn.Mod
             AugmentedTraining(batch_norm_images=16),
             augment_samples.model("adder", seed),
         )
+    if case in ("distilled", "attached"):
+        config = replace(config, batch_size=14)
+        distillation = Distillation(0.5, detach=case == "distilled")
+        method = AugmentedTraining(batch_norm_images=16, distillation=distillation)
+        model = augment_samples.model("conv", seed)
     if case == "stopped" and seed:
         method = Stopping()
     return model, train(model, *sets(), config, method=method, checkpoint=folder, progress=False)

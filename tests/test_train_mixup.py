@@ -94,9 +94,9 @@ def test_both_passes_of_a_step_have_the_same_mixture(monkeypatch: pytest.MonkeyP
     seen: list[tuple[Tensor, Tensor]] = []
     original = backward.backward_pass
 
-    def spy(run, images, labels, weight=1.0):
+    def spy(run, images, labels, weight=1.0, **options):
         seen.append((images, labels))
-        return original(run, images, labels, weight)
+        return original(run, images, labels, weight, **options)
 
     monkeypatch.setattr("saa_lite.augment.method.backward_pass", spy)
     sets = make_set("train"), make_set("test", 1)

@@ -2,7 +2,13 @@
 
 After NetAug's official code: the target's pass, then that of a drawn configuration, each with its
 own backward pass, so that only one graph is held at a time; then one optimiser step. Labels are
-the only teacher of both.
+the only teacher of both, unless there is *in-place distillation*:
+
+    L = (1 − w)·CE(target, y) + w·D(augmented ‖ target) + α·CE(augmented, y).
+
+Then the augmented pass comes first, and of it no more is kept than its logits until the target's
+pass has learned from them. A teacher that is not detached takes one graph for both passes: the
+activations of both are held at once, where otherwise those of the larger one are.
 
 For adder targets NetAug's loop leaves open where AdderNet's adaptive rate acts; it is an option of
 the target's layers. ``adaptive_lr="step"`` normalises the sum of both gradients,
@@ -24,7 +30,15 @@ from saa_lite.augment.sort import sort_channels
 from saa_lite.data import Batches
 from saa_lite.data.seeds import generator_for
 from saa_lite.errors import UsageError
-from saa_lite.train import Method, backward_pass, parallel, reestimate_batch_norm
+from saa_lite.train import (
+    Distillation,
+    Method,
+    backward_pass,
+    parallel,
+    reestimate_batch_norm,
+)
+from saa_lite.train.backward import backward_in_pieces, label_loss, outcome, weighted
+from saa_lite.train.distillation import Teacher, distilled_pass
 from saa_lite.train.run import Run
 
 NAME = "AugmentedTraining"
@@ -45,13 +59,17 @@ class AugmentedTraining(Method):
             first included, as NetAug's code does: there that is a random permutation.
         batch_norm_images: training images, at most, that re-estimate the target's statistics
             before each test; 16,000 in NetAug's code, 0 leaves the shared ones.
+        distillation: what the target learns from the augmented pass, or from a trained network,
+            beside the labels. None, or a weight of 0: nothing. Losses in the history stay those
+            against the labels.
 
     The configuration of a step is a function of (seed, epoch, step), like everything random here:
     a checkpoint holds the three and so the generator.
 
     Raises:
-        UsageError: a value outside its range; in training, another model, or a mutation that does
-            not end before the last epoch.
+        UsageError: a value outside its range, or an augmented pass that is to teach and is
+            skipped; in training, another model, a mutation that does not end before the last epoch,
+            or gradients that are normalised pass by pass where both passes have one graph.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class AugmentedTraining(Method):
         sort: bool = False,
         sort_every: int = 0,
         batch_norm_images: int = 16_000,
+        distillation: Distillation | None = None,
     ) -> None:
         if not _is_number(alpha) or not 0 <= alpha < float("inf"):
             raise UsageError(f"alpha must be a finite number of at least 0; got {alpha!r}")
@@ -73,6 +92,11 @@ class AugmentedTraining(Method):
         for name, count in counts.items():
             if type(count) is not int or count < 0:
                 raise UsageError(f"{name} must be an integer of at least 0; got {count!r}")
+        if not isinstance(distillation, Distillation | None):
+            raise UsageError(f"distillation must be a Distillation or None; got {distillation!r}")
+        if distillation and distillation.weight and distillation.teacher is None and not alpha:
+            raise UsageError("the augmented pass teaches only where it is run; got alpha=0")
+        self.distillation = distillation if distillation and distillation.weight else None
         self.alpha, self.width_epochs, self.sort = alpha, width_epochs, sort
         self.sort_every, self.batch_norm_images = sort_every, batch_norm_images
         self.passes = ("train", "augmented") if alpha else ("train",)
@@ -83,12 +107,21 @@ class AugmentedTraining(Method):
         own = {name: getattr(self, name) for name in names}
         if self.sort_every:  # added later: older checkpoints go on
             own["sort_every"] = self.sort_every
+        if self.distillation:
+            own["distillation"] = self.distillation.as_settings()
         return {"augmentation": own | check_augmented(model, NAME).config.as_settings()}
 
     def begin_epoch(self, run: Run) -> None:
         model = _model(run)
         check_mutation(model, run.config.epochs)
         self._shared = [part for part in model.modules() if isinstance(part, SharedWeight)]
+        if self._one_graph and any(part.normalised == "pass" for part in self._shared):
+            raise UsageError(
+                "a teacher that is not detached has one graph with its student, so adaptive_lr "
+                "must not be 'pass'"
+            )
+        if self.distillation:
+            self.distillation.make_ready(run)
         model.set_epoch(run.epoch)
         if not self.sort_every and run.step == 0:
             self._sort(run)
@@ -103,13 +136,58 @@ class AugmentedTraining(Method):
             self._sort(run)
         scale = float(run.scaler.get_scale()) if run.scaler.is_enabled() else 1.0
         with self._generated(False, scale):
-            with self._generated(True, scale):
-                totals = backward_pass(run, images, labels)
+            if self._one_graph:
+                return self._both(run, images, labels)
+            if self.distillation and not self.distillation.teacher:
+                kept: list[Tensor] = []
+                augmented = self._augmented(run, images, labels, scale, kept)
+                logits = iter(kept)
+                totals = self._target(run, images, labels, scale, lambda _: next(logits))
+                return torch.cat([totals, augmented])
+            teacher = self.distillation.answer if self.distillation else None
+            totals = self._target(run, images, labels, scale, teacher)
             if self.alpha:
-                with _model(run).configured(self.configuration(run)), self._generated(True, scale):
-                    augmented = backward_pass(run, images, labels, self.alpha)
-                totals = torch.cat([totals, augmented])
+                totals = torch.cat([totals, self._augmented(run, images, labels, scale)])
         return totals
+
+    @property
+    def _one_graph(self) -> bool:
+        return self.distillation is not None and not self.distillation.detach
+
+    def _target(
+        self, run: Run, images: Tensor, labels: Tensor, scale: float, teacher: Teacher | None
+    ) -> Tensor:
+        with self._generated(True, scale):
+            if self.distillation and teacher:
+                return distilled_pass(run, images, labels, self.distillation, teacher)
+            return backward_pass(run, images, labels)
+
+    def _augmented(
+        self,
+        run: Run,
+        images: Tensor,
+        labels: Tensor,
+        scale: float,
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        with _model(run).configured(self.configuration(run)), self._generated(True, scale):
+            return backward_pass(run, images, labels, self.alpha, kept=kept)
+
+    def _both(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        """Both passes of a micro-batch, then their common graph backwards."""
+        model, configuration, distillation = _model(run), self.configuration(run), self.distillation
+        assert distillation is not None
+
+        def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            with model.configured(configuration):
+                wide = model(x)
+            logits = model(x)
+            wide_loss, labelled = (label_loss(run, given, y) for given in (wide, logits))
+            loss = distillation.loss(logits, wide, labelled, len(labels))
+            loss = loss + weighted(wide_loss, self.alpha, len(labels))
+            return loss, torch.cat([outcome(logits, labelled, y), outcome(wide, wide_loss, y)])
+
+        return backward_in_pieces(run, images, labels, compute, passes=2)
 
     @contextmanager
     def _generated(self, by_pass: bool, loss_scale: float) -> Iterator[None]:

@@ -6,6 +6,7 @@ from saa_lite.train.batch_norm import reestimate_batch_norm
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saa_lite.train.checks import DivergenceError
 from saa_lite.train.config import TrainConfig
+from saa_lite.train.distillation import Distillation, DistilledTraining
 from saa_lite.train.evaluate import evaluate, evaluation_mode, per_image
 from saa_lite.train.loop import train
 from saa_lite.train.method import Method
@@ -13,6 +14,8 @@ from saa_lite.train.schedule import learning_rate
 
 __all__ = [
     "Annealing",
+    "Distillation",
+    "DistilledTraining",
     "DivergenceError",
     "Method",
     "TrainConfig",
