@@ -202,7 +202,7 @@ def test_every_recipe_is_what_it_says() -> None:
         built[method] = build(method, TINY, train_set, seed=0)
         is_augmented = isinstance(built[method], AugmentedNet)
         assert is_augmented == (recipe.augmentation is not None)
-        training = training_method(method, TINY)
+        training = training_method(method, TINY, nn.Identity())
         assert isinstance(training, AugmentedTraining) == is_augmented
     adders = {method: _adders(net) for method, net in built.items()}
     assert adders["adder-calm-depthwise"] > adders["adder-calm"] == adders["adder"]

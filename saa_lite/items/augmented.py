@@ -6,7 +6,7 @@ weights, except that remapped weights start as a convolution's.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -22,6 +22,7 @@ from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.settings import Settings, recipe_settings
 from saa_lite.items.targets import build, check_recipes, train_config, training_method
+from saa_lite.items.teachers import trained_teacher
 from saa_lite.items.training import load_splits
 from saa_lite.records import Record, measured_records, pack_hits, run_records
 from saa_lite.train import (
@@ -84,6 +85,7 @@ def run(
     methods: Sequence[str] = METHODS,
     shared_with: Sequence[str] = (),
     known: Sequence[str] = (),
+    further: "Further | None" = None,
 ) -> Iterator[Record]:
     """Train what no record holds yet.
 
@@ -94,6 +96,7 @@ def run(
     Args:
         shared_with: items whose finished runs of the same units count for this one too.
         known: see :func:`units`.
+        further: what is measured of every finished training beside :func:`measure`'s own.
 
     Raises:
         UsageError: ``settings.methods`` names another method, or a value is outside its range.
@@ -101,12 +104,16 @@ def run(
             record of a divergence raises nothing.
     """
     yield from finish_each(
-        ((unit, settings) for unit in units(context, settings, methods, known)), shared_with
+        ((unit, settings) for unit in units(context, settings, methods, known)),
+        shared_with,
+        further,
     )
 
 
 def finish_each(
-    asked: Iterable[tuple[Unit, Settings]], shared_with: Sequence[str] = ()
+    asked: Iterable[tuple[Unit, Settings]],
+    shared_with: Sequence[str] = (),
+    further: "Further | None" = None,
 ) -> Iterator[Record]:
     """:func:`finish` one unit after the other, past those that diverge.
 
@@ -116,7 +123,7 @@ def finish_each(
     diverged: list[tuple[str, DivergenceError]] = []
     for unit, settings in asked:
         try:
-            yield from finish(unit, settings, shared_with)
+            yield from finish(unit, settings, shared_with, further)
         except DivergenceError as error:
             diverged.append((f"{unit.method}, seed {unit.seed}: {error}", error))
     if diverged:
@@ -124,7 +131,12 @@ def finish_each(
         raise DivergenceError("; ".join(texts), errors[0].epoch)
 
 
-def finish(unit: Unit, settings: Settings, shared_with: Sequence[str] = ()) -> Iterator[Record]:
+def finish(
+    unit: Unit,
+    settings: Settings,
+    shared_with: Sequence[str] = (),
+    further: "Further | None" = None,
+) -> Iterator[Record]:
     """Train one unit unless records hold it; see :func:`run`.
 
     Raises:
@@ -133,7 +145,7 @@ def finish(unit: Unit, settings: Settings, shared_with: Sequence[str] = ()) -> I
     if unit.done(*wanted(unit.method), instead=DIVERGED):
         return
     try:
-        yield from borrowed(unit, shared_with) or measure(unit, settings)
+        yield from borrowed(unit, shared_with) or measure(unit, settings, further)
     except DivergenceError as error:
         yield unit.record(DIVERGED, error.epoch, "epoch")
         raise
@@ -156,7 +168,7 @@ def borrowed(unit: Unit, items: Sequence[str]) -> list[Record]:
     return []
 
 
-def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
+def measure(unit: Unit, settings: Settings, further: "Further | None" = None) -> Iterator[Record]:
     """Train one unit and record the target; of an augmented run also what was around it.
 
     The lead is how many points the augmented pass is ahead of its target in training accuracy:
@@ -189,6 +201,8 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     if behind:
         right = 100 * fair.double().mean().item()
         yield unit.record(FAIR, right, "%", hits=pack_hits(fair.tolist()))
+    if further is not None:
+        yield from further(unit, settings, run)
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,10 @@ class Trained:
     train_set: ImageSet
     test_set: ImageSet
     config: TrainConfig
+    teacher: nn.Module | None = None
+
+
+Further = Callable[[Unit, Settings, Trained], Iterator[Record]]
 
 
 def trained(unit: Unit, settings: Settings) -> Trained:
@@ -207,17 +225,18 @@ def trained(unit: Unit, settings: Settings) -> Trained:
     train_set, test_set = image_sets(unit, settings)
     model = build(unit.method, settings, train_set, unit.seed)
     config = train_config(settings, unit.method, unit.seed)
+    teacher = trained_teacher(unit, settings, train_set, test_set)
     history = train(
         model,
         train_set,
         test_set,
         config,
-        method=training_method(unit.method, settings),
+        method=training_method(unit.method, settings, teacher),
         device=unit.context.device,
         checkpoint=unit.checkpoint,
         progress=unit.context.progress,
     )
-    return Trained(model, history, train_set, test_set, config)
+    return Trained(model, history, train_set, test_set, config, teacher)
 
 
 def image_sets(unit: Unit, settings: Settings) -> tuple[ImageSet, ImageSet]:

@@ -43,26 +43,36 @@ def profiles_of(item_id: str) -> dict[str, Settings]:
     return {"smoke": Settings(), "laptop": campaign, "full": campaign}
 
 
-def run(settings: Settings, context: Context, tried: Sequence[str]) -> Iterator[Record]:
+def run(
+    settings: Settings,
+    context: Context,
+    tried: Sequence[str],
+    further: augmented.Further | None = None,
+) -> Iterator[Record]:
     """Units seed by seed, so that an unfinished campaign is balanced.
 
     Args:
         tried: methods of the tiny training.
+        further: see :func:`saa_lite.items.augmented.run`.
 
     Raises:
         UsageError: an arm or a seed that no protocol of the run has.
         DivergenceError: some training diverged and says so in its record; the others are done.
     """
     if not settings.protocols:
-        yield from augmented.run(TRIED, context, tried)
+        yield from augmented.run(TRIED, context, tried, further=further)
         return
     chosen = [load_protocol(name) for name in settings.protocols]
     _check_chosen(settings, chosen)
     yield from augmented.finish_each(
-        (unit_of(protocol, context, arm, seed, training), training)
-        for protocol in chosen
-        for seed, arm, training in trainings(protocol)
-        if arm in (settings.arms or protocol.arms) and seed in (settings.seeds or protocol.seeds)
+        (
+            (unit_of(protocol, context, arm, seed, training), training)
+            for protocol in chosen
+            for seed, arm, training in trainings(protocol)
+            if arm in (settings.arms or protocol.arms)
+            and seed in (settings.seeds or protocol.seeds)
+        ),
+        further=further,
     )
 
 

@@ -35,11 +35,14 @@ remap-adder-calm          remap-adder from such a start
 shift-add3                Shift with adder layers in the first three places that may have them
 shiftadd                  ShiftAddNet's layer, target alone
 aug-shift-M-A             AugShift with multiple M of width and expansion and α = A, see GRID
+…-kl-W, …-ce-W            in-place distillation of weight W, see :mod:`saa_lite.train.distillation`
+…-attached, …-mean        its teacher not detached; its D a mean over classes, too
+…-external-W              the teacher is a multiplicative network, wider, trained by itself before
 ========================= ========================================================================
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # claims read the recipes, and `saa-lite items` answers without torch
@@ -80,6 +83,10 @@ class Recipe:
         annealed: share of the updates in which squared distances give way to absolute ones, see
             :class:`saa_lite.train.Annealing`; 0 has absolute ones from the start.
         adaptive_lr: of the target's adder layers, see :mod:`saa_lite.nn.adaptive_lr`.
+        distillation: options of :class:`saa_lite.train.Distillation`; empty, labels are the only
+            teacher.
+        teacher: where it is not the augmented pass, how many times as wide as the target the
+            multiplicative network is that is trained before it; 0, it is that pass.
     """
 
     operator: str
@@ -94,6 +101,8 @@ class Recipe:
     normalised: bool = False
     annealed: float = 0.0
     adaptive_lr: str = "step"
+    distillation: Mapping[str, Any] = field(default_factory=dict)
+    teacher: int = 0
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -158,6 +167,31 @@ RECIPES |= {
     name: Recipe("shift", {**REMAPPED, "width": (1.0, m), "expand": (1.0, m)}, {"alpha": a})
     for (m, a), name in GRID.items()
 }
+
+IN_PLACE: dict[str, Mapping[str, Any]] = {
+    "kl-0.3": {"weight": 0.3},
+    "kl-0.9": {"weight": 0.9},
+    "kl-1": {"weight": 1.0},
+    "ce-0.3": {"weight": 0.3, "criterion": "ce"},
+    "ce-0.9": {"weight": 0.9, "criterion": "ce"},
+    "kl-0.9-attached": {"weight": 0.9, "detach": False},
+    "ce-0.9-attached": {"weight": 0.9, "criterion": "ce", "detach": False},
+    "kl-0.9-mean": {"weight": 0.9, "reduction": "mean"},
+}
+EXTERNAL = {"external-0.3": {"weight": 0.3}, "external-0.9": {"weight": 0.9}}
+TEACHER_WIDTH = 3  # about what is around a target whose multiples end at 2.6 and 2.8
+DISTILLED = {f"{base}-{how}": base for base in ("aug-shift", "netaug") for how in IN_PLACE}
+"""Methods with a teacher → the same without; first those that are taught in place."""
+RECIPES |= {
+    name: replace(RECIPES[base], distillation=IN_PLACE[name.removeprefix(f"{base}-")])
+    for name, base in DISTILLED.items()
+}
+for _base in ("shift", "aug-shift", "conv", "netaug"):
+    for _how, _options in EXTERNAL.items():
+        DISTILLED[f"{_base}-{_how}"] = _base
+        RECIPES[f"{_base}-{_how}"] = replace(
+            RECIPES[_base], distillation=_options, teacher=TEACHER_WIDTH
+        )
 
 
 def mutation_for(epochs: int) -> "Mutation":

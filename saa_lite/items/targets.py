@@ -9,13 +9,14 @@ from torch import nn
 
 from saa_lite.augment import AugmentConfig, AugmentedTraining, augment
 from saa_lite.data import ImageSet
+from saa_lite.errors import UsageError
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.settings import Settings
 from saa_lite.models import calm_start, create_model, describe, rectify_bottlenecks
 from saa_lite.nn import ShiftConv2d, convert, normalise_weights
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
-from saa_lite.train import Annealing, Method, TrainConfig
+from saa_lite.train import Annealing, Distillation, DistilledTraining, Method, TrainConfig
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -91,7 +92,11 @@ def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
     for method in methods:
         train_config(settings, method, seed=0)
         augmentation(RECIPES[method], settings)
-        training_method(method, settings)
+        if RECIPES[method].teacher and not describe(settings.network).width:
+            raise UsageError(
+                f"{method} needs a wider teacher, but the width of {settings.network} is fixed"
+            )
+        training_method(method, settings, nn.Identity())  # values are checked, nothing is trained
 
 
 def all_converted(target: nn.Module, recipe: Recipe) -> nn.Module:
@@ -110,14 +115,30 @@ def exchange_first(target: nn.Module, count: int) -> None:
         target.set_submodule(name, convert(target.get_submodule(name), "adder"))
 
 
-def training_method(method: str, settings: Settings) -> Method:
-    """Plain training, or the two passes of augmented training; either from squared distances."""
+def training_method(method: str, settings: Settings, teacher: nn.Module | None = None) -> Method:
+    """Plain training, or the two passes of augmented training; either from squared distances.
+
+    Args:
+        teacher: a trained network, for recipes that have one; others do without.
+
+    Raises:
+        UsageError: it is missing.
+    """
     recipe = RECIPES[method]
+    if recipe.teacher and teacher is None:
+        raise UsageError(f"{method} learns from a trained network; got teacher=None")
+    distillation = None
+    if recipe.distillation:
+        taught_by = teacher if recipe.teacher else None
+        distillation = Distillation(**recipe.distillation, teacher=taught_by)
     inner = Method()
     if recipe.augmentation is not None:
         names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
         options = {name: getattr(settings, name) for name in names}
+        options["distillation"] = distillation
         inner = AugmentedTraining(**{**options, **recipe.training})
+    elif distillation:
+        inner = DistilledTraining(distillation)
     return Annealing(inner, recipe.annealed) if recipe.annealed else inner
 
 

@@ -16,11 +16,13 @@ AUGMENTED = (
     "export_difference",
     "diverged_epoch",
 )
+LIKENESS = ("wide_accuracy", "wide_shared_errors", "teacher_accuracy", "teacher_shared_errors")
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug/regimes": AUGMENTED,
     "shiftaddaug/adders": AUGMENTED,
     "shiftaddaug-supp/fig1": AUGMENTED,
+    "shiftaddaug-supp/tab1": (*AUGMENTED, *LIKENESS),
     "shiftaddaug-supp/tab2": AUGMENTED,
     "shiftaddaug-supp/addconv-nas": (
         "accuracy",

@@ -70,8 +70,23 @@ def _changes(recipe: Recipe) -> list[str]:
         "squared distances give way to absolute ones" if recipe.annealed else "",
         f"adder layers in the first {recipe.first_adders} places" if recipe.first_adders else "",
         *(PLACES[place] for place in recipe.converts),
+        *_lessons(recipe),
     ]
     return [text for text in found if text]
+
+
+def _lessons(recipe: Recipe) -> list[str]:
+    """What is learned beside the labels, and how."""
+    if not recipe.distillation:
+        return []
+    options = {"criterion": "kl", "detach": True, "reduction": "batchmean", **recipe.distillation}
+    wider = f"a network {recipe.teacher} times as wide, trained before"
+    return [
+        f"learns from {wider if recipe.teacher else 'the augmented pass'}",
+        f"{options['criterion'].upper()} of weight {options['weight']:g}",
+        "" if options["detach"] else "the teacher is not detached",
+        "mean over classes, too" if options["reduction"] == "mean" else "",
+    ]
 
 
 def _target(recipe: Recipe) -> str:

@@ -31,10 +31,15 @@ NAMES = {
     "aug-adder-raw-pass": "AugAdd, not remapped, rate per pass",
     "aug-adder-raw-unsorted": "AugAdd, not remapped, unsorted",
 }  # fmt: skip
+TAUGHT = {"kl": "KL", "ce": "CE", "external": "external teacher"}
 
 
 def name_of(method: str) -> str:
     """A method as ShiftAddAug calls it."""
+    for key, said in TAUGHT.items():
+        base, found, how = method.partition(f"-{key}-")
+        if found:
+            return f"{name_of(base)}, {said} {how.replace('-', ', ')}"
     return NAMES.get(method, LABELS.get(method, method))
 
 
