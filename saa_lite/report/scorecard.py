@@ -118,7 +118,11 @@ def summary(found: Tables | None = None) -> str:
         f"Statements of the sources: {len(firsts)}; contrasts of protocols that test them: "
         f"{len(tested)}{f' ({_counted(verdicts)})' if tested else ''}; "
         f"not tested here: {not_yet.total()} ({_counted(not_yet)}).",
-        *([f"Contrasts of protocols beside them: {len(ours)}."] if ours else []),
+        *(
+            [f"Contrasts of protocols beside them: {len(ours)}, the primary ones here."]
+            if ours
+            else []
+        ),
         f"Exact checks: {held} hold, {checked - held} fail.",
         f"Explorations without a verdict: {len(found[EXPLORATION])}.",
     ]
@@ -183,15 +187,15 @@ def item_tables(item_id: str, records: list[Record] | None = None) -> str:
 
 
 def short(found: Tables) -> dict[str, Rows]:
-    """Rows of the short tables; of the explorations only the chosen ones."""
+    """Rows of the short tables: of explorations, and of contrasts beside the statements, some."""
     return {
-        table: [
-            CELLS[table](row)
-            for row in rows
-            if table != EXPLORATION or (row.claim and row.claim.key)
-        ]
+        table: [CELLS[table](row) for row in rows if _is_key(row, table)]
         for table, rows in found.items()
     }
+
+
+def _is_key(row: Judgement, table: str) -> bool:
+    return row.key and (table != EXPLORATION or bool(row.claim and row.claim.key))
 
 
 def machines(found: Tables) -> str:

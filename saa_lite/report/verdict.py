@@ -52,6 +52,7 @@ class Judgement:
         why: more about a "no", or about what fails.
         needed: seeds that would settle an open question.
         estimate: None for an exact check, and while a protocol is running.
+        key: whether the row stands in the short tables, and not only on its source's page.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Judgement:
     budget: str = ""
     devices: tuple[str, ...] = ()
     at_published: bool = False
+    key: bool = True
 
     @property
     def said(self) -> str:
@@ -125,6 +127,7 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
         judged.testable,
         judged.verdict,
         judged.why,
+        key=claim is not None or contrast.primary,
     )
     if judged.testable == RUNNING or not difference.values:
         return row
