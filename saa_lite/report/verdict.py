@@ -114,15 +114,21 @@ def judge(claim: Claim, records: list[Record]) -> Judgement:
 
 
 def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
-    """The row of a contrast; while its protocol is running, no number is shown."""
+    """The row of a contrast; while its protocol is running, no number is shown.
+
+    Where a protocol names no published size, since its setting is far from the source's, none is
+    shown beside it.
+    """
     contrast, difference = judged.contrast, judged.difference
     text = f"{contrast.first} − {contrast.second}" if claim is None else claim.text
     published = "" if contrast.published is None else f"{contrast.published:+.2f} points"
+    if claim and (contrast.published is not None or claim.size is None):
+        published = claim.published
     row = Judgement(
         f"{judged.protocol.name}:{contrast.name}",
         f"{text} ({judged.protocol.name})",
         claim,
-        published if claim is None else claim.published,
+        published,
         contrast.published,
         judged.testable,
         judged.verdict,
