@@ -131,7 +131,7 @@ def test_a_divergence_stops_no_other_method(
 
     tried: list[int] = []
 
-    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings, further: None) -> Iterator[Record]:
         if unit.method == "adder":
             tried.append(unit.seed)
             raise DivergenceError("the loss is nan", 3)
@@ -155,7 +155,7 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     trained: list[str] = []
 
-    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings, further: None) -> Iterator[Record]:
         trained.append(unit.method)
         for metric in ("accuracy", FAIR, "test_loss", "train_accuracy"):
             yield unit.record(metric, 1.0, "")
@@ -185,7 +185,7 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
 def test_a_value_out_of_range_is_refused_before_anything_is_trained(
     changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
+    def measure(unit: Unit, settings: Settings, further: None) -> Iterator[Record]:
         pytest.fail(f"{unit.method} was trained")
 
     monkeypatch.setattr(augmented, "measure", measure)
@@ -336,7 +336,7 @@ def test_a_run_that_was_killed_between_its_records_is_measured_again(
     """Of a target alone, too: no record that the others are compared with may be missing."""
     monkeypatch.setenv("SAA_HOME", str(home))
     asked = []
-    monkeypatch.setattr(augmented, "measure", lambda unit, _: asked.append(unit.method) or [])
+    monkeypatch.setattr(augmented, "measure", lambda unit, *_: asked.append(unit.method) or [])
     for missing in ("test_loss", "train_accuracy", FAIR):
         kept = tuple(r for r in records if (r.method, r.metric) != ("shift", missing))
         context = Context("smoke", progress=False, item=GAIN, finished=kept)
