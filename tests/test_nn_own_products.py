@@ -86,6 +86,10 @@ USES: dict[str, tuple[Callable[[Own, Tensor], Tensor], list[str]]] = {
         lambda m, x: torch.einsum("bchw,cd->bdhw", x, m.matrices[0]),
         ["matrices.0"],
     ),
+    "of linear algebra": (
+        lambda m, x: back(torch.linalg.matmul(channels_last(x), m.matrices[0])),
+        ["matrices.0"],
+    ),
     "of words": (lambda m, x: back(channels_last(x) @ m.words.weight.T), ["words.weight"]),
     "unseen": (lambda m, x: back(channels_last(x) @ m.unseen[0]), ["unseen[0]"]),
     "sum": (lambda m, x: m.norm(x + m.bias.view(1, 4, 1, 1)) * m.weight[0], []),

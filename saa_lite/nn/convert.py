@@ -9,7 +9,8 @@ that multiply are left alone, and named in a warning: 1-D, 3-D and transposed co
 ``nn.MultiheadAttention``, recurrent layers, lazily built ones, subclasses written by others. So are
 layers whose weight the network reads itself instead of calling them (:mod:`saa_lite.nn.reads`), and
 parameters that are no layer's (:mod:`saa_lite.nn.own_products`). What can only be seen in a pass is
-said after the one over an ``example``, or else in the first pass of the converted network.
+said after the one over an ``example``, or else in the first pass of the converted network; a
+network that only ever runs compiled has no such pass, so give an ``example``.
 
 **Where multiplication is kept** (as in the papers): in the layers that the network begins and ends
 with, and in depthwise convolutions, unless told otherwise. Which these are is read off a pass over

@@ -23,7 +23,9 @@ from saa_lite.nn.reads import is_template
 from saa_lite.nn.structure import hidden_modules, listed, multiplies, unregistered
 from saa_lite.nn.whole import Whole
 
-PRODUCTS = {"linear", "bilinear", "matmul", "mm", "bmm", "mv", "dot", "inner", "tensordot"}
+PRODUCTS = {
+    "linear", "bilinear", "matmul", "mm", "bmm", "mv", "dot", "inner", "tensordot", "vecdot",
+}  # fmt: skip
 WITH_ADDEND = {"addmm", "addbmm", "baddbmm", "addmv"}  # which comes before the factors
 BY_NAME = {"einsum", "multi_dot", "chain_matmul"}  # any number of factors
 SCALING = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
@@ -99,6 +101,7 @@ def _is_fixed(operation: str, known: list[Any]) -> bool:
 
 def _factors(operation: str) -> slice:
     """Where the factors of an operation are among its arguments."""
+    operation = operation.removeprefix("linalg_")
     if operation in WITH_ADDEND:
         return slice(1, 3)
     if operation in BY_NAME:
