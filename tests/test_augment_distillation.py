@@ -10,12 +10,12 @@ from augment_samples import CONFIG, model, small_target, train
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
-from train_samples import StoppedError, assert_same_run, make_set
+from train_samples import assert_same_run, make_set, stopped_in_step
 
 from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment
 from saa_lite.errors import CheckpointError, UsageError
 from saa_lite.nn import AdderConv2d
-from saa_lite.train import Distillation, loop
+from saa_lite.train import Distillation
 from saa_lite.train.run import Run
 
 ALPHA, WEIGHT = 0.6, 0.3
@@ -149,19 +149,9 @@ def test_killed_and_resumed_gives_the_same_bits(case: str, tmp_path: Path, monke
         method = AugmentedTraining(sort=True, batch_norm_images=16, distillation=cases()[name])
         return net, train(net, method, CONFIG, folder, checkpoint_every=1)
 
-    whole, step, steps = run(0, None), loop.train_step, 0
-
-    def stop_in_second_epoch(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            raise StoppedError
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stop_in_second_epoch)
-        with pytest.raises(StoppedError):
-            run(0, tmp_path)
+    whole = run(0, None)
+    with stopped_in_step(3, monkeypatch):
+        run(0, tmp_path)
     with pytest.raises(CheckpointError, match=r"augmentation\.distillation\.criterion is"):
         run(0, tmp_path, "attached ce" if case == "attached kl" else "ce")
     assert_same_run(whole, run(9, tmp_path))

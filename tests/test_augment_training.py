@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from augment_samples import CONFIG, images, model, small_target, train
-from train_samples import StoppedError, assert_same_run
+from train_samples import StoppedError, assert_same_run, stopped_in_step
 
 from saa_lite.augment import AugmentedTraining, Mutation, export, method
 from saa_lite.errors import CheckpointError, UsageError
@@ -79,19 +79,8 @@ def test_killed_and_resumed_gives_the_same_bits(case: str, tmp_path: Path, monke
         return net, train(net, AugmentedTraining(**settings), config, folder, checkpoint_every=1)
 
     whole = run(0, None)
-    original, steps = loop.train_step, 0
-
-    def stop_in_second_epoch(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 4:
-            raise StoppedError
-        return original(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stop_in_second_epoch)
-        with pytest.raises(StoppedError):
-            run(0, tmp_path)
+    with stopped_in_step(4, monkeypatch):
+        run(0, tmp_path)
     resumed = run(9, tmp_path)  # other weights: everything comes from the checkpoint
     assert_same_run(whole, resumed)
     with torch.no_grad():

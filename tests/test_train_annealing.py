@@ -8,7 +8,7 @@ import torch
 from augment_samples import model as augmented_model
 from torch import Tensor
 from torch.nn import functional as F
-from train_samples import CONFIG, StoppedError, assert_same_run, make_model, make_set, train
+from train_samples import CONFIG, assert_same_run, make_model, make_set, stopped_in_step, train
 
 from saa_lite.augment import AugmentedTraining, export
 from saa_lite.errors import UsageError
@@ -134,19 +134,8 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path, monkeypatch) -> 
         return net, fit(net, *sets, CONFIG, method=Annealing(share=0.9), **options)
 
     whole = run(0, None)
-    step, count = loop.train_step, 0
-
-    def stop_in_second_epoch(*arguments):
-        nonlocal count
-        count += 1
-        if count == 6:
-            raise StoppedError
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stop_in_second_epoch)
-        with pytest.raises(StoppedError):
-            run(0, tmp_path)
+    with stopped_in_step(6, monkeypatch):
+        run(0, tmp_path)
     assert_same_run(whole, run(9, tmp_path))
 
 

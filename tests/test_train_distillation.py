@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from train_samples import CONFIG, StoppedError, assert_same_run, make_model, make_set
+from train_samples import CONFIG, assert_same_run, make_model, make_set, stopped_in_step
 
 from saa_lite.errors import CheckpointError, UsageError
-from saa_lite.train import Distillation, DistilledTraining, loop
+from saa_lite.train import Distillation, DistilledTraining
 from saa_lite.train import train as fit
 
 CRITERIA = ("kl", "ce")
@@ -125,19 +125,8 @@ def test_killed_and_resumed_gives_the_same_bits_with_the_same_teacher_only(
         return Distillation(0.7, teacher=make_model(seed=seed))
 
     whole = taught(distillation())
-    step, count = loop.train_step, 0
-
-    def stop_in_second_epoch(*arguments):
-        nonlocal count
-        count += 1
-        if count == 6:
-            raise StoppedError
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stop_in_second_epoch)
-        with pytest.raises(StoppedError):
-            taught(distillation(), tmp_path)
+    with stopped_in_step(6, monkeypatch):
+        taught(distillation(), tmp_path)
     with pytest.raises(CheckpointError, match=r"distillation\.teacher is '.*' there and '.*' here"):
         taught(distillation(5), tmp_path)
     assert_same_run(whole, taught(distillation(), tmp_path, seed=9))

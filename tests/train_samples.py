@@ -1,5 +1,7 @@
 """A small run that carries every kind of state, for the checkpoint tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 
 from saa_lite.data import ImageSet
 from saa_lite.nn import make_conv
-from saa_lite.train import TrainConfig
+from saa_lite.train import TrainConfig, loop
 from saa_lite.train import train as fit
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, lr=0.05, crop_padding=1, warmup_epochs=0.5)
@@ -63,3 +65,21 @@ def stop_after(epochs: int, folder: Path, config: TrainConfig = CONFIG, **option
 
     with pytest.raises(StoppedError):
         train(folder, config, on_epoch=stop, **options)
+
+
+@contextmanager
+def stopped_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inside, the training's step of this number, from 1, does not come any more."""
+    step, steps = loop.train_step, 0
+
+    def stop(*arguments):
+        nonlocal steps
+        steps += 1
+        if steps == number:
+            raise StoppedError
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stop)
+        with pytest.raises(StoppedError):
+            yield
