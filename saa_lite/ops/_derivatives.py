@@ -4,7 +4,8 @@
 ``torch.func`` cannot use it, and forward mode takes the derivative for 0, without a word. Torch's
 way for both is an ``autograd.Function`` with ``setup_context`` and ``jvp``; but that costs more in
 each call, and the compiler cannot trace it. So everything here has both, and a call takes the
-second only where something transforms it.
+second only where something transforms it. Straight-through operators have a third for plain eager
+calls, past the dispatcher, which takes longer than a small layer's weights do.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saa_lite.ops._eager import is_transformed
+from saa_lite.ops._eager import is_plain, is_transformed
 
 Rule = Callable[..., Any]
 OUTSIDE = "saa_lite's derivatives under torch.func and in forward mode are not traced"
@@ -47,13 +48,18 @@ def transformable(
 
 
 def straight_through(
-    operator: Any, rule: Rule, setup_context: Rule | None = None, vmap: Rule | None = None
+    compute: Callable[..., Tensor],
+    operator: Any,
+    rule: Rule,
+    setup_context: Rule | None = None,
+    vmap: Rule | None = None,
 ) -> Callable[..., Tensor]:
     """A registered operator with derivatives that are one factor per element.
 
     Forward and reverse mode multiply by the same factors, hence one rule.
 
     Args:
+        compute: what the operator does, for plain eager calls.
         rule: ``(ctx, numbers)`` → for each argument of the operator, numbers times its factors;
             None for arguments that are no tensors.
         setup_context: keeps what the rule needs, see :func:`save`.
@@ -72,7 +78,22 @@ def straight_through(
     remember = setup_context or _nothing
     operator.register_autograd(rule, setup_context=remember)
     operator.register_vmap(vmap or elementwise)
-    return transformable(operator, setup_context=remember, backward=rule, jvp=jvp)
+    registered = transformable(operator, setup_context=remember, backward=rule, jvp=jvp)
+
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        """Context and computation in one: torch looks up signatures of forward without ctx."""
+        output = compute(*args)
+        remember(ctx, args, output)
+        return output
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(rule)}
+    eager: Any = type("Eager", (torch.autograd.Function,), members)
+
+    def call(*args: Any) -> Tensor:
+        plain = is_plain(*(arg for arg in args if isinstance(arg, Tensor)))
+        return eager.apply(*args) if plain else registered(*args)
+
+    return call
 
 
 def save(ctx: Any, *tensors: Tensor) -> None:

@@ -37,14 +37,13 @@ def _questions() -> tuple[Callable[[], Any], ...] | None:
 _QUESTIONS = _questions()
 
 
-def is_plain(input: Tensor, weight: Tensor) -> bool:
+def is_plain(*tensors: Tensor) -> bool:
     """Whether a call with these tensors may go to the kernels directly."""
     return (
         not torch.compiler.is_compiling()
         and _QUESTIONS is not None
-        and type(input) in PLAIN
-        and type(weight) in PLAIN
-        and input.device.type in ("cpu", "cuda")
+        and all(type(tensor) in PLAIN for tensor in tensors)
+        and tensors[0].device.type in ("cpu", "cuda")
         and not any(question() for question in _QUESTIONS)
     )
 

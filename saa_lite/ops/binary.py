@@ -59,9 +59,7 @@ def _sign(x: Tensor) -> Tensor:
     return torch.where(x.isnan(), x, torch.where(x < 0, -1.0, 1.0).to(x.dtype))
 
 
-@torch.library.custom_op("saa_lite::binary_sign", mutates_args=())
-def _binary_sign(x: Tensor) -> Tensor:
-    return _sign(x)
+_binary_sign = torch.library.custom_op("saa_lite::binary_sign", _sign, mutates_args=())
 
 
 @_binary_sign.register_fake
@@ -80,15 +78,17 @@ def _along_sign(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple
     return (grad.masked_fill(x.abs() > 1, 0),)
 
 
-_signs = straight_through(_binary_sign, _along_sign, _save_input)
+_signs = straight_through(_sign, _binary_sign, _along_sign, _save_input)
 
 
-@torch.library.custom_op("saa_lite::binary_weight", mutates_args=())
-def _binary_weight(weight: Tensor) -> Tensor:
+def _scaled(weight: Tensor) -> Tensor:
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
     # contiguous: one order of summation, so the layout of a weight never changes its bits
     scale = wide.abs().contiguous().mean(dim=tuple(range(1, weight.dim())), keepdim=True)
     return (_sign(wide) * scale).to(weight.dtype)
+
+
+_binary_weight = torch.library.custom_op("saa_lite::binary_weight", _scaled, mutates_args=())
 
 
 @_binary_weight.register_fake
@@ -117,4 +117,6 @@ def _filters_of_all(
     return _binary_weight(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]), 0
 
 
-_scaled_signs = straight_through(_binary_weight, _along_weight, _save_both, _filters_of_all)
+_scaled_signs = straight_through(
+    _scaled, _binary_weight, _along_weight, _save_both, _filters_of_all
+)

@@ -179,17 +179,22 @@ def _power_of_two(exponent: Tensor) -> Tensor:
 
 def _round_to_grid(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     bound = 2.0 ** (integer_bits - 1)
-    # Scaling by a power of two is exact, so floor is the only rounding.
-    return ((x * 2.0**fraction_bits).floor() * 2.0**-fraction_bits).clamp(-bound, bound - 1)
+    # Scaling by a power of two is exact, so floor is the only rounding. In place after the first
+    # step: a map of activations is then written over in the cache, not four times anew.
+    scaled = x * 2.0**fraction_bits
+    return scaled.floor_().mul_(2.0**-fraction_bits).clamp_(-bound, bound - 1)
 
 
-@torch.library.custom_op("saa_lite::shift_quantize", mutates_args=())
-def _shift_quantize(weight: Tensor, smallest: int) -> Tensor:
+def _quantize(weight: Tensor, smallest: int) -> Tensor:
     wide = _widen(weight)
-    mantissa, exponent = torch.frexp(wide.abs().clamp(2.0**smallest, 1.0))
-    power = exponent - (mantissa < SWITCH[wide.dtype]).to(torch.int32)
+    magnitude = wide.abs()
+    mantissa, exponent = torch.frexp(magnitude.clamp(2.0**smallest, 1.0))
+    power = exponent.sub_((mantissa < SWITCH[wide.dtype]).to(torch.int32))
     rounded = _power_of_two(power).to(weight.dtype).copysign(weight)
-    return torch.where((weight == 0) | weight.isnan(), weight, rounded)
+    return torch.where(magnitude > 0, rounded, weight)  # 0 and NaN stay
+
+
+_shift_quantize = torch.library.custom_op("saa_lite::shift_quantize", _quantize, mutates_args=())
 
 
 @_shift_quantize.register_fake
@@ -197,14 +202,16 @@ def _(weight: Tensor, smallest: int) -> Tensor:
     return torch.empty_like(weight)
 
 
-_quantized = straight_through(_shift_quantize, lambda ctx, grad: (grad, None))
+_quantized = straight_through(_quantize, _shift_quantize, lambda ctx, grad: (grad, None))
 
 
-@torch.library.custom_op("saa_lite::shift_power", mutates_args=())
-def _shift_power(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
+def _power_with_sign(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
     power = _power_of_two(shift.clamp(smallest, 0).round()).to(shift.dtype)
     digit = sign.round().sign()  # sgn(NaN) is 0 in torch, hence the next line
     return torch.where(shift.isnan() | sign.isnan(), math.nan, power * digit)
+
+
+_shift_power = torch.library.custom_op("saa_lite::shift_power", _power_with_sign, mutates_args=())
 
 
 @_shift_power.register_fake
@@ -225,12 +232,14 @@ def _along_power(
     return grad * weight * math.log(2.0), grad, None
 
 
-_power = straight_through(_shift_power, _along_power, _save_weight)
+_power = straight_through(_power_with_sign, _shift_power, _along_power, _save_weight)
 
 
-@torch.library.custom_op("saa_lite::fixed_point", mutates_args=())
-def _fixed_point(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
+def _fix(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return _round_to_grid(_widen(x), fraction_bits, integer_bits).to(x.dtype)
+
+
+_fixed_point = torch.library.custom_op("saa_lite::fixed_point", _fix, mutates_args=())
 
 
 @_fixed_point.register_fake
@@ -238,4 +247,4 @@ def _(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return torch.empty_like(x)
 
 
-_fixed = straight_through(_fixed_point, lambda ctx, grad: (grad, None, None))
+_fixed = straight_through(_fix, _fixed_point, lambda ctx, grad: (grad, None, None))
