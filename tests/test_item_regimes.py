@@ -188,6 +188,8 @@ def test_the_response_is_the_paired_difference_at_the_gap_of_the_network_alone()
     assert (under.regime, under.gap, under.values) == ("U", 1.0, (2.0, 3.0, 4.0))
     assert under.interval == pytest.approx((3 - 4.302653 / 3**0.5, 3 + 4.302653 / 3**0.5))
     assert (over.regime, over.gap, over.values, over.interval) == ("O", 50.0, (-1.0,), None)
+    assert (under.named, over.named) == ("U, 3 of 6 seeds", "O, 1 of 3 seeds")
+    assert replace(over, values=(-1.0, 1.0, 2.0)).named == "O"
     assert isinstance(regimes.draw(records, []), Figure)
     unfinished = regimes.draw(measured("rates-u 3", "netaug", 0, 90.0, 80.0), [])
     (axis,) = unfinished.axes
@@ -205,7 +207,11 @@ def test_the_slope_is_that_of_all_seeds_and_waits_for_three_in_two_regimes() -> 
     assert -3.0 / 37 * 2 < low < slope < high < 0
     assert regimes.slope_of([under, few]) is None
     assert regimes.slope_said([over]) == ""
-    assert regimes.slope_said([under, over]).startswith(f"{slope:+.3f} [")
+    said = regimes.slope_said([under, over])
+    assert said.startswith(f"{slope:+.3f} [")
+    assert said.endswith("] per point of gap")
+    unfinished = [replace(under, asked=6), replace(few, asked=3), replace(over, asked=3)]
+    assert regimes.slope_said(unfinished) == f"{said}, 6 of 9 seeds"
 
 
 def test_the_sketch_of_two_accounts_has_opposite_slopes() -> None:

@@ -1,6 +1,7 @@
 """The README quotes the records as they are, and names files and commands that exist."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ import pytest
 from saa_lite.errors import UsageError
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import SOURCES
+from saa_lite.protocols import list_protocols
 from saa_lite.report.pages import scorecard_file, source_file
 from saa_lite.report.readme import BLOCKS, HEADLINES, marks, updated
-from saa_lite.report.scorecard import scorecard_text
+from saa_lite.report.scorecard import (
+    CONTRAST,
+    SOURCE,
+    TITLES,
+    scorecard_markdown,
+    scorecard_text,
+    summary,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +76,50 @@ def test_the_scorecard_is_that_of_the_tracked_records_and_fits_a_screen_or_three
     assert page == scorecard_file(), "run: saa-lite figures"
     assert len(page.splitlines()) < 130
     assert len(scorecard_text().splitlines()) < 120
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The cells of a page's tables, by heading."""
+    found = {}
+    for part in f"\n{page}".split("\n## ")[1:]:
+        lines = [line for line in part.splitlines() if line.startswith("| ")][2:]
+        found[part.partition("\n")[0]] = [
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines
+        ]
+    return found
+
+
+def test_every_count_of_the_summary_can_be_counted_on_the_page() -> None:
+    statements, contrasts, checks, explorations = tables(scorecard_markdown()).values()
+    protocol = re.compile(rf" \(({'|'.join(list_protocols())})\)$")
+    named = {protocol.sub("", row[0]) for row in statements}
+    testable = Counter(row[3].removeprefix("no: ") for row in statements)
+    tested = testable.pop("yes", 0)
+    verdicts = Counter(row[-1] for row in checks)
+    said = summary()
+    assert f"it: {len(named)} statements, {len(statements)} rows, {tested} tested" in said
+    assert f" {len(statements) - tested} not (" in said
+    assert all(f"{name} {count}" in said for name, count in testable.items())
+    assert f", {len(contrasts)} of them primary and on the scorecard." in said
+    assert f"{verdicts['holds']} hold, {verdicts['fails']} fail." in said
+    assert f", {len(explorations)} on the scorecard." in said
+    assert sum(verdicts.values()) == len(checks)
+
+
+def test_a_row_under_the_statements_has_something_published() -> None:
+    found = tables(scorecard_markdown())
+    assert all(row[1] not in ("", "—") for row in found[TITLES[SOURCE]])
+    pages = [tables(source_file(source)) for source in SOURCES]
+    long = [row for page in pages for row in page.get(TITLES[CONTRAST], ())]
+    names = {row[0] for row in long}
+    assert {"regime-u:NetAug - CNN", "regime-d:AugShift - Shift"} <= names
+    assert f"no source states: {len(long)}, " in summary()
+
+
+def test_rows_read_alone() -> None:
+    texts = [row[0] for rows in tables(scorecard_markdown()).values() for row in rows]
+    assert [text for text in texts if text.startswith("…")] == []
+    assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("source", SOURCES)

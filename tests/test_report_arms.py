@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from test_item_regimes import TINY
 
+from saa_lite.items.contrasts import TRAINED
 from saa_lite.items.fairness import FAIR
 from saa_lite.items.recipes import RECIPES
-from saa_lite.protocols.load import parse
+from saa_lite.protocols.load import Gate, parse
 from saa_lite.records import Record, config_hash
 from saa_lite.report import arms, gates
 
@@ -43,8 +44,8 @@ def test_a_row_says_what_the_recipe_is() -> None:
 PROTOCOL = parse("tiny", TINY)
 
 
-def measured(method: str, seed: int, value: float) -> Record:
-    settings = {"protocol": PROTOCOL.label, "epochs": 1}
+def measured(method: str, seed: int, value: float, **own: str) -> Record:
+    settings = {"protocol": PROTOCOL.label, "epochs": 1, **own}
     return Record(
         item=PROTOCOL.item, metric="accuracy" if method == "netaug" else FAIR, value=value,
         unit="%", method=method, model="resnet8", dataset="digits", seed=seed, profile="laptop",
@@ -64,7 +65,7 @@ def one_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unfinished_protocol_shows_how_far_it_is_and_no_number() -> None:
     records = [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)]
     (row, *_) = gates.verdict_rows(PROTOCOL.item, records)
-    assert row["testable here?"] == "running"
+    assert row["testable here?"] == "not yet"
     assert row["verdict"] == "running: 1 of 2 seeds"
     assert row["measured, points"] is None
     assert "running: 1 of 2 seeds" in gates.said(PROTOCOL.item, records)
@@ -74,15 +75,25 @@ def test_an_unfinished_protocol_shows_how_far_it_is_and_no_number() -> None:
 def test_gates_say_what_was_asked_and_found() -> None:
     rows = gates.gate_rows(PROTOCOL.item, [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)])
     assert [row["gate"] for row in rows] == [gate.name for gate in PROTOCOL.gates]
-    assert {row["met?"] for row in rows} <= {"yes", "**no**", "not measured yet"}
+    assert {row["met?"] for row in rows} == {"not measured yet"}  # of the longer training nothing
+    both = [measured("conv", 5, 50.0), measured("conv", 5, 50.5, arm="conv-long")]
+    (row,) = gates.gate_rows(PROTOCOL.item, both)
+    assert (row["asked"], row["measured"], row["met?"]) == ("at most 1", "0.50", "yes")
     empty = gates.gate_rows(PROTOCOL.item, [])
     assert {row["met?"] for row in empty} == {"not measured yet"}
     assert {row["measured"] for row in empty} == {None}
 
 
-def test_a_bound_is_said_in_words() -> None:
-    gate = replace(PROTOCOL.gates[0], least=1.0, most=2.5)
-    assert gates.asked(gate) == "at least 1 and at most 2.5"
+@pytest.mark.parametrize(("trained", "met"), [(50.5, "yes, so far"), (60.0, "**no**, so far")])
+def test_a_gate_that_lacks_a_seed_says_so(
+    trained: float, met: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = Gate("hardly a gap", "gap", "conv", most=2.5, least=0.0)
+    monkeypatch.setattr(gates, "tests_of", lambda item: [replace(PROTOCOL, gates=(gap,))])
+    known = [measured("conv", 3, 50.0), replace(measured("conv", 3, trained), metric=TRAINED)]
+    (row,) = gates.gate_rows(PROTOCOL.item, known)
+    assert row["asked"] == "at least 0 and at most 2.5"
+    assert (row["measured"], row["met?"]) == (f"{trained - 50:.2f} (1 of 2 seeds)", met)
 
 
 def test_without_a_protocol_the_sentence_says_so() -> None:

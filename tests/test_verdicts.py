@@ -15,10 +15,11 @@ from saa_lite.records import Record, config_hash, measured_records, pack_hits
 from saa_lite.report.protocols import (
     NO_VERDICT,
     NONE,
+    NOT_BEGUN,
+    NOT_YET,
     OPEN,
     OPPOSITE,
     POWER,
-    RUNNING,
     SMALLER,
     SMALLER_YET,
     SUPPORTED,
@@ -125,12 +126,68 @@ def test_a_published_loss_is_supported_by_a_loss() -> None:
 
 def test_before_the_last_seed_there_is_neither_number_nor_verdict() -> None:
     (one,) = judged(pairs([2.0, 3.0, 2.5]))
-    assert (one.testable, one.verdict) == (RUNNING, "running: 3 of 4 seeds")
+    assert (one.testable, one.verdict) == (NOT_YET, "running: 3 of 4 seeds")
     assert judge_contrast(one, None).measured == NO_VERDICT
     (other,) = judged(
         [r for r in pairs([2.0, 3.0, 2.5, 2.5]) if (r.method, r.seed) != ("shift", 0)]
     )
     assert other.verdict == "running: 3 of 4 seeds"
+    (alone,) = judged(accuracies("shift", [30.0]))
+    assert (alone.testable, alone.verdict) == (NOT_YET, "running: 0 of 4 seeds")
+
+
+def test_a_contrast_counts_its_own_arms_and_says_whether_they_have_begun() -> None:
+    """Width has two of the four seeds, depth none of its trainings, the control is complete."""
+    parts = [
+        Contrast(f"{part} alone", f"aug-shift-{part}", "shift", primary=False, matters=0.5)
+        for part in ("width", "depth")
+    ]
+    variants = {c.first: {"method": c.first, "seeds": [1, 3]} for c in parts}
+    asked = protocol([CONTROL, *parts], variants=variants)
+    records = [
+        *(r for m in ("netaug", "conv", "shift") for r in accuracies(m, [40.0] * 4)),
+        replace(accuracies("aug-shift-width", [41.0])[0], metric="accuracy", seed=3),
+    ]
+    control, width, depth = judged(records, asked)
+    assert width.verdict == "running: 1 of 2 seeds"
+    assert depth.verdict == "running: 0 of 2 seeds"  # the network alone is trained
+    assert control.verdict == "finished: 4 of 4 seeds, waits for other arms"
+    assert {one.testable for one in (control, width, depth)} == {NOT_YET}
+    assert control.adjusted is None
+    (nothing, *_) = judged([], asked)
+    assert (nothing.testable, nothing.verdict) == (NOT_YET, NOT_BEGUN)
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (LONGER, "longer: 1.50 (1 of 2 seeds), at most 1 asked"),
+        (replace(LONGER, quantity="accuracy", arm="aug-shift", versus="shift"),
+         "longer: 2.67 (3 of 4 seeds), at most 1 asked"),
+        (replace(LONGER, quantity="diverged", arm="shift", versus=""),
+         "longer: 0.00 (3 of 4 seeds), at most 1 asked"),
+        (replace(LONGER, quantity="diverged", arm="shift-long", versus=""),
+         "longer: 0.00 (1 of 2 seeds), at most 1 asked"),
+        (AHEAD, "the wide network is ahead: not measured, at least 1 asked"),
+    ],
+)  # fmt: skip
+def test_a_gate_says_over_how_many_of_its_seeds_it_was_measured(gate: Gate, said: str) -> None:
+    asked = protocol(
+        arms=("aug-shift", "shift", "shift-long"), gates=(gate,),
+        variants={"shift-long": {"method": "shift", "seeds": [2, 3]}},
+    )  # fmt: skip
+    long = replace(accuracies("shift", [33.5], settings={"arm": "shift-long"})[0], seed=2)
+    found = Trainings(asked, [*pairs([2.0, 3.5, 2.5]), long]).gate(gate)
+    assert str(found) == said
+
+
+def test_a_gate_over_all_seeds_says_no_count() -> None:
+    found = Trainings(protocol(), pairs([2.0, 3.0, 2.5, 2.5])).gate(
+        Gate("control", "accuracy", "aug-shift", versus="shift", least=2.0)
+    )
+    assert (str(found), found.met) == ("control: 2.50, at least 2 asked", True)
+    empty = Trainings(protocol(), []).gate(Gate("stands", "diverged", "shift", most=0))
+    assert (empty.value, empty.met) == (None, False)  # nobody knows yet
 
 
 def test_only_the_protocol_s_own_records_count() -> None:
@@ -154,7 +211,7 @@ def test_a_variant_is_told_by_its_settings() -> None:
     gain = [replace(r, value=r.value + 1) for r in longer]
     (one,) = judged([*pairs([2.0, 3.0, 2.5, 2.5]), *gain], asked)
     assert (one.testable, one.verdict) == ("no: not converged", NO_VERDICT)
-    assert one.why == "longer: 1.5, at most 1 asked"
+    assert one.why == "longer: 1.50, at most 1 asked"
 
 
 def test_a_variant_may_have_fewer_seeds() -> None:
@@ -166,7 +223,7 @@ def test_a_variant_may_have_fewer_seeds() -> None:
     (one,) = judged([*pairs([2.0, 3.0, 2.5, 2.5]), *long[1:3]], asked)
     assert (one.testable, len(one.difference.values)) == (YES, 4)
     (one,) = judged([*pairs([2.0, 3.0, 2.5, 2.5]), long[1]], asked)
-    assert one.verdict == "running: 3 of 4 seeds"
+    assert one.verdict == "finished: 4 of 4 seeds, waits for other arms"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +304,7 @@ def test_declared_contrasts_count_before_they_have_a_p() -> None:
     waiting = protocol([CONTROL], name="m", sha="6" * 64)
     found = judge_protocols([protocol(), waiting], pairs([2.0, 3.0, 2.5, 2.5]))
     assert found[0].adjusted == pytest.approx(2 * P, rel=1e-4)
-    assert found[1].testable == RUNNING
+    assert found[1].testable == NOT_YET
 
 
 def with_hits(method: str, right: np.ndarray) -> list[Record]:

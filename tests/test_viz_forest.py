@@ -7,7 +7,7 @@ from saa_lite.errors import UsageError
 from saa_lite.items.base import Claim
 from saa_lite.records import measured_records
 from saa_lite.report import forest as made_forest
-from saa_lite.report.protocols import NO_VERDICT, RUNNING, VERDICTS, YES
+from saa_lite.report.protocols import NO_VERDICT, NOT_YET, VERDICTS, YES
 from saa_lite.report.scorecard import item_judgements, item_tables
 from saa_lite.report.verdict import Estimate, Judgement
 from saa_lite.viz.forest import LOOKS, Line, forest_figure
@@ -86,7 +86,9 @@ def test_what_was_measured_before_a_protocol_stays_without_a_verdict() -> None:
     found = item_judgements("shiftaddaug/claim-cifar100")
     gain = "shiftaddaug/claim-cifar100:gain"
     tested = [row for row in found["source"] if row.claim and row.claim.id == gain]
-    assert [row.id for row in tested] == [f"regime-{letter}:AugShift - Shift" for letter in "dmou"]
+    assert [row.id for row in tested] == [f"regime-{letter}:AugShift - Shift" for letter in "mou"]
+    (far,) = (row for row in found["contrast"] if row.claim and row.claim.id == gain)
+    assert (far.text, far.published, far.key) == ("AugShift − Shift (regime-d)", "", False)
     (earlier,) = (row for row in found["exploration"] if row.id == gain)
     assert (earlier.testable, earlier.verdict) == ("no: control failed", NO_VERDICT)
     assert earlier.estimate is not None
@@ -111,7 +113,7 @@ def row(testable: str, verdict: str, table: str = "source", **changes: object) -
         (row(YES, "open", needed=30), "open", "n = 4"),
         (row("no: power", "open"), "not testable here", "n = 4, power"),
         (row("no: control failed", NO_VERDICT), "not testable here", "n = 4, control failed"),
-        (row(RUNNING, "running: 2 of 8 seeds", estimate=None, seeds=0), "not testable here",
+        (row(NOT_YET, "running: 2 of 8 seeds", estimate=None, seeds=0), "not testable here",
          "running: 2 of 8 seeds"),
         (row(NO_VERDICT, NO_VERDICT, "exploration"), "exploration, no verdict", "n = 4"),
     ],

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from saa_lite.errors import RecordError
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.recipes import RECIPES
+from saa_lite.items.select import of_seeds
 from saa_lite.protocols import Contrast, Gate, Protocol
 from saa_lite.records import Record, unpack_hits
 
@@ -26,10 +27,17 @@ CLASSES = {"digits": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "shapes": 
 
 @dataclass(frozen=True)
 class GateResult:
-    """A gate with its mean over seeds; ``value`` is None where nothing was measured for it."""
+    """A gate and what was measured for it so far.
+
+    Attributes:
+        value: mean over the seeds that have it, or how many of them diverged; None without any.
+        seeds, asked: how many seeds that is, and of how many.
+    """
 
     gate: Gate
     value: float | None
+    seeds: int
+    asked: int
 
     @property
     def met(self) -> bool:
@@ -39,12 +47,24 @@ class GateResult:
         least, most = self.gate.least, self.gate.most
         return (least is None or self.value >= least) and (most is None or self.value <= most)
 
+    @property
+    def bounds(self) -> str:
+        """What was asked, in points."""
+        least, most = self.gate.least, self.gate.most
+        found = [] if least is None else [f"at least {least:g}"]
+        return " and ".join(found + ([] if most is None else [f"at most {most:g}"]))
+
+    @property
+    def measured(self) -> str:
+        """What was found, and over how many of the seeds as long as some are missing."""
+        if self.value is None:
+            return ""
+        part = of_seeds([self.seeds], self.asked)
+        return f"{self.value:.2f}{f' ({part})' if part else ''}"
+
     def __str__(self) -> str:
         """What was asked and what was found."""
-        asked = [f"at least {self.gate.least:g}"] if self.gate.least is not None else []
-        asked += [f"at most {self.gate.most:g}"] if self.gate.most is not None else []
-        found = "not measured" if self.value is None else f"{self.value:.3g}"
-        return f"{self.gate.name}: {found}, {' and '.join(asked)} asked"
+        return f"{self.gate.name}: {self.measured or 'not measured'}, {self.bounds} asked"
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,15 @@ class Trainings:
             return replace(lost, metric=FAIR, value=chance, unit="%", hits=None)
         return self._found.get((metric, arm, seed))
 
+    def seeds(self, *arms: str) -> list[int]:
+        """The seeds that the protocol gives to all these arms."""
+        own = [self.protocol.seeds_of(arm) for arm in arms]
+        return [seed for seed in self.protocol.seeds if all(seed in seeds for seeds in own)]
+
+    def begun(self, *arms: str) -> bool:
+        """Whether a training of one of the arms is recorded."""
+        return any(self.record(FAIR, arm, seed) for arm in arms for seed in self.seeds(arm))
+
     @property
     def finished_seeds(self) -> list[int]:
         """Seeds of which every arm that has them is trained to its end or its divergence."""
@@ -105,41 +134,42 @@ class Trainings:
         return len(self.finished_seeds) == len(self.protocol.seeds)
 
     def difference(self, contrast: Contrast) -> Difference:
-        """The contrast over all seeds that have both arms."""
+        """The contrast over all its seeds that have both arms."""
+        arms = contrast.first, contrast.second
         pairs = []
-        for seed in self.protocol.seeds:
-            first, second = (
-                self.record(FAIR, arm, seed) for arm in (contrast.first, contrast.second)
-            )
+        for seed in self.seeds(*arms):
+            first, second = (self.record(FAIR, arm, seed) for arm in arms)
             if first and second:
                 pairs.append((first, second))
         lost = sum(
-            (DIVERGED, arm, seed) in self._found
-            for arm in (contrast.first, contrast.second)
-            for seed in self.protocol.seeds
+            (DIVERGED, arm, seed) in self._found for arm in arms for seed in self.seeds(*arms)
         )
         values = tuple(first.value - second.value for first, second in pairs)
         used = tuple(record for pair in pairs for record in pair)
         return Difference(contrast, values, _hits(pairs), lost, used)
 
     def gate(self, gate: Gate) -> GateResult:
-        """A gate's quantity, averaged over the seeds that have it."""
-        if gate.quantity == "diverged":
-            lost = [(DIVERGED, gate.arm, seed) in self._found for seed in self.protocol.seeds]
-            return GateResult(gate, float(sum(lost)))
+        """A gate's quantity, averaged over the seeds that have it; divergences are counted."""
         terms: list[tuple[int, str, str]] = [(1, gate.quantity, gate.arm)]
-        if gate.quantity == "gap":
+        if gate.quantity == "diverged":
+            terms = [(1, FAIR, gate.arm)]
+        elif gate.quantity == "gap":
             terms = [(1, TRAINED, gate.arm), (-1, FAIR, gate.arm)]
         elif gate.quantity == "longer":
             terms = [(1, FAIR, gate.versus), (-1, FAIR, gate.arm)]
         elif gate.versus:
             terms.append((-1, gate.quantity, gate.versus))
-        values = []
-        for seed in self.protocol.seeds:
+        asked = self.seeds(*(arm for _, _, arm in terms))
+        whole: dict[int, float] = {}
+        for seed in asked:
             found = [(sign, self.record(_fair(metric), arm, seed)) for sign, metric, arm in terms]
-            values.append([sign * r.value for sign, r in found if r is not None])
-        whole = [math.fsum(row) for row in values if len(row) == len(terms)]
-        return GateResult(gate, math.fsum(whole) / len(whole) if whole else None)
+            values = [sign * r.value for sign, r in found if r is not None]
+            if len(values) == len(terms):
+                whole[seed] = math.fsum(values)
+        value = math.fsum(whole.values()) / len(whole) if whole else None
+        if whole and gate.quantity == "diverged":
+            value = float(sum((DIVERGED, gate.arm, seed) in self._found for seed in whole))
+        return GateResult(gate, value, len(whole), len(asked))
 
     def unmet(self, contrast: Contrast) -> list[GateResult]:
         """Gates that stand for the contrast and are not met."""

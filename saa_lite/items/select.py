@@ -5,7 +5,7 @@ same seed differ in the method alone.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from saa_lite.errors import UsageError
@@ -106,6 +106,21 @@ def budget(records: Sequence[Record]) -> str:
     if "train_images" in first.settings:
         parts.append(f"{train_images(first):,} images")
     return ", ".join([*parts, first.dataset, first.model])
+
+
+def of_seeds(counts: Collection[int], asked: int) -> str:
+    """ "2 of 3 seeds", "0 to 2 of 3 seeds": said beside means while some seed is missing.
+
+    Args:
+        counts: seeds behind each of the means; ``asked``: how many there are to be.
+
+    Returns:
+        Nothing where all are there.
+    """
+    least, most = min(counts, default=0), max(counts, default=0)
+    if least >= asked:
+        return ""
+    return f"{least} of {asked} seeds" if least == most else f"{least} to {most} of {asked} seeds"
 
 
 Term = tuple[float, str, str]

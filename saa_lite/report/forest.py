@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from saa_lite.items.registry import find_item
 from saa_lite.records import Record
-from saa_lite.report.protocols import RUNNING, YES
-from saa_lite.report.scorecard import EXPLORATION, SOURCE, item_judgements, judgements
+from saa_lite.report.protocols import NOT_YET, YES
+from saa_lite.report.scorecard import CONTRAST, EXPLORATION, SOURCE, item_judgements, judgements
 from saa_lite.report.verdict import Judgement
 
 if TYPE_CHECKING:  # matplotlib takes half a second
@@ -30,7 +30,7 @@ def forest(item_id: str, records: list[Record] | None = None) -> "Figure":
         UsageError: no such item, or it has no such number.
     """
     found = item_judgements(item_id, records)
-    rows = [row for table in (SOURCE, EXPLORATION) for row in found.get(table, ())]
+    rows = [row for table in (SOURCE, CONTRAST, EXPLORATION) for row in found.get(table, ())]
     return _drawn(rows, f"{find_item(item_id).title} ({item_id})")
 
 
@@ -78,7 +78,7 @@ def _state(row: Judgement) -> str:
 def _note(row: Judgement) -> str:
     """Seeds, and why there is no verdict."""
     seeds = f"n = {row.seeds}" if row.seeds else ""
-    if row.testable == RUNNING:
+    if row.testable == NOT_YET:
         return row.verdict
     no = row.testable.removeprefix("no: ") if row.testable.startswith("no") else ""
     return ", ".join(filter(None, (seeds, no)))

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from saa_lite.items.contrasts import Trainings
-from saa_lite.protocols import Gate, Protocol, list_protocols, load_protocol
+from saa_lite.items.contrasts import GateResult, Trainings
+from saa_lite.protocols import Protocol, list_protocols, load_protocol
 from saa_lite.records import Record
-from saa_lite.report.protocols import RUNNING, Judged, judge_item
+from saa_lite.report.protocols import NOT_YET, YES, Judged, judge_item
 
 
 def tests_of(item_id: str) -> list[Protocol]:
@@ -16,39 +16,37 @@ def tests_of(item_id: str) -> list[Protocol]:
 
 
 def gate_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One row per gate: what was asked, what was measured so far, and whether it is met."""
+    """One row per gate: what was asked, what was measured over how many seeds, and is it met."""
     known = list(records)
     rows = []
     for protocol in tests_of(item_id):
         trainings = Trainings(protocol, known)
         for gate in protocol.gates:
             result = trainings.gate(gate)
-            nothing = result.value is None
             rows.append(
                 {
                     "protocol": protocol.name,
                     "gate": gate.name,
-                    "asked": asked(gate),
-                    "measured": None if nothing else f"{result.value:.2f}",
-                    "met?": "not measured yet" if nothing else ("yes" if result.met else "**no**"),
+                    "asked": result.bounds,
+                    "measured": result.measured or None,
+                    "met?": _met(result),
                 }
             )
     return rows
 
 
-def asked(gate: Gate) -> str:
-    """The gate's bounds, in points."""
-    least = [] if gate.least is None else [f"at least {gate.least:g}"]
-    most = [] if gate.most is None else [f"at most {gate.most:g}"]
-    return " and ".join(least + most)
+def _met(result: GateResult) -> str:
+    if result.value is None:
+        return "not measured yet"
+    return ("yes" if result.met else "**no**") + (", so far" if result.seeds < result.asked else "")
 
 
 def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One row per contrast; while its protocol runs it has no number, only how far it is."""
+    """One row per contrast; while its protocol is unfinished, only how far it is, no number."""
     rows = []
     for judged in _judged(item_id, records):
         values, mean = judged.difference.values, None
-        if judged.testable != RUNNING and judged.hull is not None:
+        if judged.testable != NOT_YET and judged.hull is not None:
             low, high = judged.hull
             mean = f"{sum(values) / len(values):+.2f} [{low:+.2f}, {high:+.2f}]"
         published = judged.contrast.published
@@ -74,7 +72,7 @@ def said(item_id: str, records: Iterable[Record]) -> str:
     for judged in found:
         name = f"{judged.contrast.name.replace(' - ', ' − ')} ({judged.protocol.name})"
         why = f" ({judged.why})" if judged.why else ""
-        text = judged.verdict if judged.testable in (RUNNING, "yes") else judged.testable
+        text = judged.verdict if judged.testable in (NOT_YET, YES) else judged.testable
         lines.append(f"* {name}: **{text}**{why}")
     return "\n".join(lines)
 

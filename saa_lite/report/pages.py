@@ -13,6 +13,7 @@ from saa_lite.published import PublishedNumber, load_published
 from saa_lite.records import Record, measured_records
 from saa_lite.report.scorecard import (
     CHECK,
+    CONTRAST,
     EXPLORATION,
     SOURCE,
     TITLES,
@@ -41,7 +42,7 @@ def source_file(source: str) -> str:
              "[scorecard.md](../scorecard.md).\n"]  # fmt: skip
     if any(row.estimate for row in found[SOURCE]):
         parts.append("![Statements and what was measured](forest.png)\n")
-    for table, rows in found.items():
+    for table, rows in ((table, rows) for table, rows in found.items() if rows):
         shown = markdown_table([_long(row, table) for row in rows])
         parts.append(f"## {TITLES[table]}\n\n{_folded(shown, table == EXPLORATION)}")
     numbers = markdown_table(number_rows([source]))
@@ -74,6 +75,8 @@ def _long(row: Judgement, table: str) -> dict[str, Any]:
     if table == EXPLORATION:
         for name in ("testable here?", "verdict"):
             del cells[name]
+    if table == CONTRAST:
+        del cells["published"]
     if table == CHECK:
         del cells["budget here"]
         cells["details"] = row.why

@@ -2,7 +2,9 @@
 
 *Testable here?* comes first:
 
-* a seed of a protocol is missing: *running: k of n seeds*;
+* a training of its protocol is missing: *not yet*. In place of the verdict stands how far the
+  contrast's own two arms are, over the seeds that the protocol gives to both: *not begun*,
+  *running: k of n seeds*, or *finished*, where other arms of the protocol are still missing;
 * a gate is not met: *no*, and why. A gate of the quantity ``longer`` says that the training has
   not converged (where none stands for a contrast, its row says so), one of ``diverged`` that
   trainings got lost, one that has "control" in its name that
@@ -53,7 +55,8 @@ NONE, OPEN = "equivalent to none", "open"
 NO_VERDICT = "—"
 VERDICTS = (SUPPORTED, SMALLER_YET, OPPOSITE, SMALLER, NONE, OPEN)
 
-YES, RUNNING, FEW = "yes", "running", "no: fewer than three seeds"
+YES, NOT_YET, FEW = "yes", "not yet", "no: fewer than three seeds"
+NOT_BEGUN = "not begun"
 CONTROL, PREMISE = "no: control failed", "no: premise not met"
 CONVERGED, DIVERGED = "no: not converged", "no: diverged"
 POWER = "no: power"
@@ -135,14 +138,23 @@ def reason(gate: Gate) -> str:
     return {"longer": CONVERGED, "diverged": DIVERGED}.get(gate.quantity, PREMISE)
 
 
+def stage(trainings: Trainings, difference: Difference) -> str:
+    """How far a contrast's own arms are, in an unfinished protocol."""
+    arms = difference.contrast.first, difference.contrast.second
+    if not trainings.begun(*arms):
+        return NOT_BEGUN
+    asked, done = len(trainings.seeds(*arms)), len(difference.values)
+    if done < asked:
+        return f"running: {done} of {asked} seeds"
+    return f"finished: {done} of {asked} seeds, waits for other arms"
+
+
 def _looked_at(protocol: Protocol, contrast: Contrast, trainings: Trainings) -> Judged:
     """Whether the contrast may be looked at, and its intervals if so."""
     difference = trainings.difference(contrast)
-    seeds, done = len(protocol.seeds), len(trainings.finished_seeds)
     if not trainings.finished:
-        text = f"running: {done} of {seeds} seeds"
-        return Judged(protocol, contrast, difference, RUNNING, text)
-    if seeds < ENOUGH:
+        return Judged(protocol, contrast, difference, NOT_YET, stage(trainings, difference))
+    if len(difference.values) < ENOUGH:
         return Judged(protocol, contrast, difference, FEW, NO_VERDICT)
     interval = t_interval(difference.values)
     if unmet := trainings.unmet(contrast):

@@ -1,8 +1,9 @@
 """The scorecard, from published numbers, protocols and tracked records alone.
 
-Three tables: statements of the sources, exact checks, and explorations of ours. Published and
-measured numbers stand in different columns, always, and so do "can it be tested here?" and the
-verdict. What does not fit here is in :mod:`saa_lite.report.pages`.
+Four tables: statements of the sources, contrasts of protocols that are none, exact checks, and
+explorations of ours. Published and measured numbers stand in different columns, always, and so do
+"can it be tested here?" and the verdict. What does not fit here is in
+:mod:`saa_lite.report.pages`.
 """
 
 from collections import Counter, defaultdict
@@ -18,13 +19,14 @@ from saa_lite.protocols import list_protocols
 from saa_lite.records import Record, measured_records
 from saa_lite.report.protocols import YES, Judged, judge_item
 from saa_lite.report.tables import markdown_table, text_table
-from saa_lite.report.verdict import HOLDS, Judgement, judge, judge_contrast
+from saa_lite.report.verdict import FAILS, HOLDS, Judgement, judge, judge_contrast
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, list[Judgement]]
-SOURCE, CHECK, EXPLORATION = "source", "check", "exploration"
+SOURCE, CONTRAST, CHECK, EXPLORATION = "source", "contrast", "check", "exploration"
 TITLES = {
     SOURCE: "Statements of the sources",
+    CONTRAST: "Contrasts of our protocols that no source states",
     CHECK: "Exact checks",
     EXPLORATION: "Explorations of ours: looked at afterwards, no verdict",
 }
@@ -32,10 +34,10 @@ NEVER = "No claim about a training was tested at its published setting."
 
 
 def judgements(sources: Sequence[str] = SOURCES) -> Tables:
-    """The rows of the three tables, in the order of the sources.
+    """The rows of the four tables, in the order of the sources.
 
-    A statement on which contrasts of protocols bear has one row per contrast; contrasts that bear
-    on none stand behind their source's statements.
+    A statement on which contrasts of protocols bear has one row per contrast. Contrasts that bear
+    on none, or in a setting that nothing published belongs to, have a table of their own.
     """
     found: Tables = {table: [] for table in TITLES}
     contrasts = judged_contrasts()
@@ -44,7 +46,7 @@ def judgements(sources: Sequence[str] = SOURCES) -> Tables:
             for table, rows in _rows_of(item, contrasts).items():
                 found[table] += rows
         loose = (judged for judged in contrasts[""] if _source(judged.protocol.item) == source)
-        found[SOURCE] += [judge_contrast(judged, None) for judged in loose]
+        found[CONTRAST] += [judge_contrast(judged, None) for judged in loose]
     return found
 
 
@@ -57,9 +59,11 @@ def _rows_of(item: Item, contrasts: Mapping[str, list[Judged]]) -> Tables:
     records = measured_records(item.id) if item.claims else []
     for claim in item.claims:
         rows = [judge_contrast(judged, claim) for judged in contrasts.get(claim.id, ())]
+        stated = [row for row in rows if row.published]
+        found[CONTRAST] += [row for row in rows if not row.published]
         earlier = judge(claim, records)
-        found[claim.table] += rows or [earlier]
-        if rows and earlier.estimate:
+        found[claim.table] += stated or [earlier]
+        if stated and earlier.estimate:
             found[EXPLORATION].append(earlier)
     return found
 
@@ -75,7 +79,7 @@ def judged_contrasts() -> dict[str, list[Judged]]:
 
 
 def claim_rows() -> Rows:
-    """Every row of the three tables, with all that is known of it."""
+    """Every row of the four tables, with all that is known of it."""
     return [
         {
             "id": row.id,
@@ -100,31 +104,30 @@ def claim_rows() -> Rows:
 
 
 def summary(found: Tables | None = None) -> str:
-    """How many items are measured and how the rows of the three tables fare, in short sentences."""
+    """How many items are measured and how the rows of the four tables fare.
+
+    Every number but the first can be counted in the tables of ``figures/scorecard.md``, or on the
+    pages behind it where they hold more.
+    """
     items, found = item_rows(), judgements() if found is None else found
     measured = sum(row["status"] == "measured" for row in items)
-    statements: dict[str, list[Judgement]] = defaultdict(list)
-    for row in found[SOURCE]:
-        statements[row.claim.id if row.claim else ""].append(row)
-    ours = statements.pop("", [])
-    firsts = [rows[0] for rows in statements.values()]
-    tested = [row for rows in statements.values() for row in rows if row.testable == YES]
+    rows = found[SOURCE]
+    tested = [row for row in rows if row.testable == YES]
     verdicts = Counter(row.verdict for row in tested)
-    not_yet = Counter(row.testable for row in firsts if row.testable != YES)
-    held = sum(row.verdict == HOLDS for row in found[CHECK])
-    checked = sum(bool(row.exact) for row in found[CHECK])
+    untested = Counter(row.testable for row in rows if row.testable != YES)
+    shown = {table: sum(_is_key(row, table) for row in found[table]) for table in found}
+    held, failed = (sum(row.verdict == word for row in found[CHECK]) for word in (HOLDS, FAILS))
     sentences = [
-        f"{measured} of {len(items)} items measured.",
-        f"Statements of the sources: {len(firsts)}; contrasts of protocols that test them: "
-        f"{len(tested)}{f' ({_counted(verdicts)})' if tested else ''}; "
-        f"not tested here: {not_yet.total()} ({_counted(not_yet)}).",
-        *(
-            [f"Contrasts of protocols beside them: {len(ours)}, the primary ones here."]
-            if ours
-            else []
-        ),
-        f"Exact checks: {held} hold, {checked - held} fail.",
-        f"Explorations without a verdict: {len(found[EXPLORATION])}.",
+        f"{measured} of {len(items)} items measured (`saa-lite items`).",
+        "A statement of a source has one row, or one for each contrast by which a protocol tests "
+        f"it: {len({row.claim.id for row in rows if row.claim})} statements, {len(rows)} rows, "
+        f"{len(tested)} tested{f' ({_counted(verdicts)})' if tested else ''}, "
+        f"{untested.total()} not ({_counted(untested)}).",
+        "A contrast here is a difference that a protocol fixed and no source states: "
+        f"{len(found[CONTRAST])}, {shown[CONTRAST]} of them primary and on the scorecard.",
+        f"An exact check has no chance in it: {held} hold, {failed} fail.",
+        "An exploration is a comparison of ours without a verdict: "
+        f"{len(found[EXPLORATION])}, {shown[EXPLORATION]} on the scorecard.",
     ]
     if not any(row.at_published for row in tested):
         sentences.append(NEVER)
@@ -132,7 +135,7 @@ def summary(found: Tables | None = None) -> str:
 
 
 def scorecard_text() -> str:
-    """The three short tables for a terminal, and the summary."""
+    """The four short tables for a terminal, and the summary."""
     found = judgements()
     tables = [f"{TITLES[table]}\n\n{text_table(rows)}" for table, rows in short(found).items()]
     return "\n\n".join([*tables, machines(found), summary(found)])
@@ -166,12 +169,11 @@ def item_judgements(item_id: str, records: list[Record] | None = None) -> Tables
         found = _rows_of(item, contrasts)
         claims = {claim.id: claim for claim in CLAIMS}
         own = [one for judged in contrasts.values() for one in judged]
-        found[SOURCE] += [
-            judge_contrast(judged, claims.get(judged.contrast.claim))
-            for judged in own
-            if judged.protocol.item == item_id
-            and judged.contrast.claim not in {c.id for c in item.claims}
-        ]
+        for judged in own:
+            elsewhere = judged.contrast.claim not in {claim.id for claim in item.claims}
+            if judged.protocol.item == item_id and elsewhere:
+                row = judge_contrast(judged, claims.get(judged.contrast.claim))
+                found[SOURCE if row.published else CONTRAST].append(row)
     return {table: rows for table, rows in found.items() if rows}
 
 
@@ -199,7 +201,7 @@ def _is_key(row: Judgement, table: str) -> bool:
 
 
 def machines(found: Tables) -> str:
-    """The processors of the three tables, said once."""
+    """The processors of the four tables, said once."""
     devices = {name for rows in found.values() for row in rows for name in row.devices}
     names = {name.partition(" (")[0] for name in devices}  # without cores and threads
     return f"Measured on: {'; '.join(sorted(names))}." if names else "Nothing is measured yet."
@@ -213,6 +215,12 @@ def _source_cells(row: Judgement) -> dict[str, Any]:
         "testable here?": row.testable,
         "verdict": row.said,
     }
+
+
+def _contrast_cells(row: Judgement) -> dict[str, Any]:
+    cells = _source_cells(row)
+    del cells["published"]
+    return {"contrast": cells.pop("statement"), **cells}
 
 
 def printed(row: Judgement) -> str:
@@ -234,7 +242,12 @@ def _exploration_cells(row: Judgement) -> dict[str, Any]:
     return {"comparison": row.text, "estimate and 95 % interval": row.short}
 
 
-CELLS = {SOURCE: _source_cells, CHECK: _check_cells, EXPLORATION: _exploration_cells}
+CELLS = {
+    SOURCE: _source_cells,
+    CONTRAST: _contrast_cells,
+    CHECK: _check_cells,
+    EXPLORATION: _exploration_cells,
+}
 
 
 def _source(item_id: str) -> str:

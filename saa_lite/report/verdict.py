@@ -15,7 +15,7 @@ from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.interval import t_interval
 from saa_lite.items.select import ENOUGH, budget
 from saa_lite.records import Record
-from saa_lite.report.protocols import NO_VERDICT, OPEN, RUNNING, Judged
+from saa_lite.report.protocols import NO_VERDICT, NOT_YET, OPEN, Judged
 
 HOLDS, FAILS = "holds", "fails"
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
@@ -48,10 +48,10 @@ class Judgement:
 
     Attributes:
         claim: None where a protocol asks something that is no statement of a source.
-        testable: "yes" or "no: …"; :data:`NO_VERDICT` where nothing is to be tested.
+        testable: "yes", "no: …" or "not yet"; :data:`NO_VERDICT` where nothing is to be tested.
         why: more about a "no", or about what fails.
         needed: seeds that would settle an open question.
-        estimate: None for an exact check, and while a protocol is running.
+        estimate: None for an exact check, and while a protocol is unfinished.
         key: whether the row stands in the short tables, and not only on its source's page.
     """
 
@@ -114,16 +114,15 @@ def judge(claim: Claim, records: list[Record]) -> Judgement:
 
 
 def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
-    """The row of a contrast; while its protocol is running, no number is shown.
+    """The row of a contrast; while its protocol is unfinished, no number is shown.
 
-    Where a protocol names no published size, since its setting is far from the source's, none is
-    shown beside it.
+    Where a source prints a size and the protocol names none, since its setting is far from the
+    source's, the contrast is no test of that statement: nothing published is shown beside it.
     """
     contrast, difference = judged.contrast, judged.difference
-    text = f"{contrast.first} − {contrast.second}" if claim is None else claim.text
-    published = "" if contrast.published is None else f"{contrast.published:+.2f} points"
+    text, published = contrast.name.replace(" - ", " − "), ""
     if claim and (contrast.published is not None or claim.size is None):
-        published = claim.published
+        text, published = claim.text, claim.published
     row = Judgement(
         f"{judged.protocol.name}:{contrast.name}",
         f"{text} ({judged.protocol.name})",
@@ -133,9 +132,9 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
         judged.testable,
         judged.verdict,
         judged.why,
-        key=claim is not None or contrast.primary,
+        key=bool(published) or contrast.primary,
     )
-    if judged.testable == RUNNING or not difference.values:
+    if judged.testable == NOT_YET or not difference.values:
         return row
     samples = Samples(difference.values, "points", difference.records)
     details = _measured(samples, claim.at if claim else {})

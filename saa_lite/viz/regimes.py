@@ -22,17 +22,25 @@ class Response:
         gaps: training minus test accuracy of the network alone, in points, per seed.
         values: per seed, augmented minus alone, in points of test accuracy.
         interval: 95 %, or None for fewer than two seeds.
+        asked: how many seeds there are to be.
     """
 
     regime: str
     gaps: tuple[float, ...]
     values: tuple[float, ...]
     interval: tuple[float, float] | None
+    asked: int = 0
 
     @property
     def gap(self) -> float:
         """Mean over seeds."""
         return fmean(self.gaps)
+
+    @property
+    def named(self) -> str:
+        """The regime, and how many of its seeds are there as long as some are missing."""
+        seeds = len(self.values)
+        return self.regime + (f", {seeds} of {self.asked} seeds" if seeds < self.asked else "")
 
 
 @styled
@@ -67,7 +75,7 @@ def response_figure(
                 axis.plot([x, x], response.interval, color=colour, linewidth=2)
             label = LABELS.get(arm, arm) + (notes or {}).get(arm, "") if j == 0 else None
             axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7, label=label)
-            axis.annotate(f" {response.regime}", (x, mean), fontsize=9, va="center", color=colour)
+            axis.annotate(f" {response.named}", (x, mean), fontsize=9, va="center", color=colour)
     axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")
     axis.set_ylabel("augmented − alone,\npoints of test accuracy")
     axis.margins(x=0.12)

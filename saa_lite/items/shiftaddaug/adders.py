@@ -9,7 +9,7 @@ much of its accuracy they earned. What is compared is fixed in :mod:`saa_lite.pr
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
@@ -20,8 +20,9 @@ from saa_lite.items import campaign
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
-from saa_lite.items.select import ENOUGH
+from saa_lite.items.select import ENOUGH, of_seeds
 from saa_lite.items.settings import Settings
+from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.augmented import name_of
@@ -62,7 +63,8 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
         levels[heading] = means_of(found, CONTROLS)
     title = f"{first.model} of {first.settings['net_width']} channels on {first.dataset}"
     tested = "test images" if first.settings["test_images"] else "validation images"
-    return steps_figure(sweeps, f"{title}: mean and 95 % interval over seeds", tested, levels)
+    part = missing_seeds([r for r in chosen if r.method in (*SWEPT, *CONTROLS)]) or "seeds"
+    return steps_figure(sweeps, f"{title}: mean and 95 % interval over {part}", tested, levels)
 
 
 def draw_arms(records: Sequence[Record]) -> Figure:
@@ -77,20 +79,22 @@ def draw_arms(records: Sequence[Record]) -> Figure:
     first = chosen[0]
     title = f"{first.model} of {first.settings['net_width']} channels on {first.dataset}"
     sweeps = {heading: sweeps_of(chosen, arms) for heading, arms in GROUPS.items()}
-    return steps_figure(sweeps, f"{title}, {first.epochs} epochs", "validation images")
+    heading = ", ".join(filter(None, (title, f"{first.epochs} epochs", missing_seeds(chosen))))
+    return steps_figure(sweeps, heading, "validation images")
 
 
 def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Per arm that ``steps-digits`` sweeps: the best step, AdderNet's, and the worst."""
+    """Per arm that ``steps-digits`` sweeps: the best step, AdderNet's, and the worst so far."""
     chosen = [r for r in fair(records) if protocol_of(r) == STEPS]
-    rows = []
+    grid, rows = load_protocol(STEPS).grid["eta"], []
     for sweep in sweeps_of(chosen, [arm for arms in GROUPS.values() for arm in arms]):
         means = mean_per_step(sweep)
         best, worst = (choose(means, key=lambda eta: means[eta]) for choose in (max, min))
         rows.append(
             {
                 "arm": name_of(sweep.arm),
-                "seeds": str(max(map(len, sweep.values))),
+                "steps": f"{len(sweep.etas)} of {len(grid)}",
+                "seeds of each": _seeds([r for r in chosen if r.method == sweep.arm]),
                 "best step": f"{means[best]:.1f} % (η = {best:g})",
                 f"η = {OWN:g}": f"{means[OWN]:.1f} %" if OWN in means else "",
                 "worst step": f"{means[worst]:.1f} % (η = {worst:g})",
@@ -105,7 +109,8 @@ def length_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     rows = []
     for epochs in sorted({record.epochs for record in chosen}):
         found = [record for record in chosen if record.epochs == epochs]
-        row = {"trained for": counted(epochs, "epoch")}
+        shown = [r for r in found if r.method in (*SWEPT, *CONTROLS)]
+        row = {"trained for": counted(epochs, "epoch"), "seeds": _seeds(shown)}
         for arm in SWEPT:
             means = {k: v for s in sweeps_of(found, (arm,)) for k, v in mean_per_step(s).items()}
             best = max(means, key=lambda eta: means[eta], default=0.0)
@@ -138,25 +143,43 @@ def worth_rows(records: Sequence[Record]) -> list[dict[str, str]]:
         }
         add, calm = (best.get(arm, {}) for arm in SWEPT)
         conv, frozen = (runs.get((arm, OWN), {}) for arm in ("conv", "adder-calm-frozen"))
+        asked = seeds_asked(found)
         rows.append(
             {
                 "trained for": counted(epochs, "epoch"),
-                f"step: best − η = {OWN:g}": _paired(add, runs.get(("adder", OWN), {})),
-                "start: calm − N(0, 1), both at best": _paired(calm, add),
-                "operator: convolution − N(0, 1) at best": _paired(conv, add),
-                "learning: calm at best − its frozen twin": _paired(calm, frozen),
+                f"step: best − η = {OWN:g}": _paired(add, runs.get(("adder", OWN), {}), asked),
+                "start: calm − N(0, 1), both at best": _paired(calm, add, asked),
+                "operator: convolution − N(0, 1) at best": _paired(conv, add, asked),
+                "learning: calm at best − its frozen twin": _paired(calm, frozen, asked),
             }
         )
     return rows
 
 
-def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> str:
+def missing_seeds(records: Sequence[Record]) -> str:
+    """How many seeds are behind the means of each arm, step and length, as long as some lack."""
+    counts = Counter((r.method, eta_of(r), r.epochs) for r in records)
+    return of_seeds(counts.values(), seeds_asked(records))
+
+
+def seeds_asked(records: Sequence[Record]) -> int:
+    """How many seeds the protocols of the records ask for; 0 without a protocol."""
+    names = {name for record in records if (name := protocol_of(record))}
+    return max((len(load_protocol(name).seeds) for name in names), default=0)
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    return missing_seeds(records) or str(seeds_asked(records))
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float], asked: int) -> str:
     """Mean difference over common seeds with its interval; nothing below three."""
     values = tuple(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
     if len(values) < ENOUGH:
         return ""
     low, high = t_interval(values)
-    return f"{fmean(values):+.1f} [{low:+.1f}, {high:+.1f}]"
+    part = of_seeds([len(values)], asked)
+    return f"{fmean(values):+.1f} [{low:+.1f}, {high:+.1f}]" + (f", {part}" if part else "")
 
 
 def mean_per_step(sweep: Sweep) -> dict[float, float]:

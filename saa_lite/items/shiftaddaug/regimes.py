@@ -20,6 +20,8 @@ from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import slope_bootstrap, t_interval
+from saa_lite.items.select import of_seeds
+from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
 from saa_lite.viz.regimes import Response, response_figure
@@ -58,7 +60,8 @@ def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[
         values = tuple(accuracy[augmented_arm][s] - accuracy[alone][s] for s in seeds)
         gaps = tuple(trained[alone][s] - accuracy[alone][s] for s in seeds)
         interval = t_interval(values) if len(values) > 1 else None
-        found.append(Response(REGIMES[name], gaps, values, interval))
+        asked = len(load_protocol(name).seeds)
+        found.append(Response(REGIMES[name], gaps, values, interval, asked))
     return sorted(found, key=lambda response: response.gap)
 
 
@@ -78,7 +81,11 @@ def slope_said(responses: Sequence[Response]) -> str:
     if (found := slope_of(responses)) is None:
         return ""
     slope, (low, high) = found
-    return f"{slope:+.3f} [{low:+.3f}, {high:+.3f}] per point of gap"
+    counted = [one for one in responses if len(one.values) >= ENOUGH]
+    part = of_seeds([sum(len(one.values) for one in counted)], sum(one.asked for one in counted))
+    return f"{slope:+.3f} [{low:+.3f}, {high:+.3f}] per point of gap" + (
+        f", {part}" if part else ""
+    )
 
 
 def regime_of(record: Record) -> str:
