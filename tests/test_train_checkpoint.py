@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from train_samples import CONFIG, LAST, make_model, make_set, stop_after, train
 
+from saa_lite import container
 from saa_lite.errors import CheckpointError, SaaLiteError, UsageError
-from saa_lite.train import container, load_checkpoint, save_checkpoint
+from saa_lite.train import load_checkpoint, save_checkpoint
 from saa_lite.train import train as fit
 from saa_lite.train.checkpoint import layers_of
 

@@ -23,8 +23,9 @@ from train_samples import (
     train,
 )
 
+from saa_lite import container
 from saa_lite.errors import CheckpointError
-from saa_lite.train import container, load_checkpoint, loop, run, save_checkpoint
+from saa_lite.train import load_checkpoint, loop, run, save_checkpoint
 
 
 @pytest.fixture(autouse=True)

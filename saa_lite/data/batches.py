@@ -75,11 +75,7 @@ class Batches:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.mean, self.std = _resolve_normalization(image_set, mean, std)
         self.images, self.labels = image_set.images.to(device), image_set.labels.to(device)
-        view = (1, image_set.in_channels, 1, 1)
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        self._scale = torch.tensor([1 / (255 * s) for s in self.std], device=device).view(view)
-        shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
-        self._shift = torch.tensor(shift, device=device).view(view)
+        self._affine = _affine(self.mean, self.std, device)
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -105,8 +101,38 @@ class Batches:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to float32 with mean 0 and deviation 1 per channel."""
-        normalized = torch.addcmul(self._shift, images.float(), self._scale)
+        shift, scale = self._affine
+        normalized = torch.addcmul(shift, images.float(), scale)
         return normalized.contiguous(memory_format=self.memory_format)
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pixels uint8 [B, C, H, W] as a network wants them that was trained with this pair: float32.
+
+    The bits are those of :meth:`Batches.normalize`.
+
+    Raises:
+        UsageError: other than uint8 pixels, such as ones that are normalised already, or another
+            number of channels.
+    """
+    channels = len(mean)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
+        raise UsageError(
+            f"images must be pixels, uint8 [B, {channels}, H, W]; "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+    shift, scale = _affine(mean, std, images.device)
+    return torch.addcmul(shift, images.float(), scale)
+
+
+def _affine(
+    mean: Sequence[float], std: Sequence[float], device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """(x / 255 − mean) / std as one addition and one multiplication, [1, C, 1, 1] each."""
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    scale = [1 / (255 * s) for s in std]
+    added, factor = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (shift, scale))
+    return added, factor
 
 
 def images_of(batch: Any) -> Tensor:

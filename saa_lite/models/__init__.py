@@ -1,4 +1,7 @@
-"""Networks of the papers: ``create_model(name, ...)``, ``list_models()``, ``describe(name)``."""
+"""Networks of the papers: ``create_model(name, ...)``, ``list_models()``, ``describe(name)``.
+
+Some come trained: ``create_model(..., weights=...)``, ``list_weights()``, ``weights_info(...)``.
+"""
 
 from saa_lite.models import (
     deit,
@@ -13,19 +16,24 @@ from saa_lite.models import (
 )
 from saa_lite.models.blocks import CONV_KINDS
 from saa_lite.models.calm import calm_start
+from saa_lite.models.create import create_model
 from saa_lite.models.inverted import rectify_bottlenecks
-from saa_lite.models.registry import ModelInfo, create_model, describe, list_models
+from saa_lite.models.registry import ModelInfo, describe, list_models
+from saa_lite.models.trained import WeightsInfo, WeightsName, list_weights, weights_info
 from saa_lite.models.weights import load_weights
 
 __all__ = [
     "CONV_KINDS",
     "ModelInfo",
+    "WeightsInfo",
+    "WeightsName",
     "calm_start",
     "create_model",
     "deit",
     "describe",
     "lenet",
     "list_models",
+    "list_weights",
     "load_weights",
     "mcunet",
     "mobilenet",
@@ -35,4 +43,5 @@ __all__ = [
     "resnet",
     "resnet_imagenet",
     "vgg",
+    "weights_info",
 ]

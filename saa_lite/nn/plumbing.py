@@ -5,11 +5,13 @@ keeps everything else of ``nn.Conv2d`` (argument names, checks, ``state_dict``, 
 and splits that one method into three steps a new operator may replace.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saa_lite.errors import UsageError
 from saa_lite.nn.whole import Whole, one_node
 from saa_lite.ops.convolution import conv2d
 
@@ -26,6 +28,10 @@ class OptionsLayer(Whole):
         for name in self.OPTIONS:
             setattr(self, name, options[name])
         self._insist_on_calls()
+
+    def change_options(self, **changes: Any) -> None:
+        """Give options other values, checked as at construction."""
+        self._set_options(**{name: getattr(self, name) for name in self.OPTIONS} | changes)
 
     def _clear_options(self) -> None:
         """Undo :meth:`_set_options`, before the layer becomes one of another class."""
@@ -76,6 +82,25 @@ class OperatorConv2d(nn.Conv2d):
             return input, self.padding
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         return F.pad(input, self._reversed_padding_repeated_twice, mode=mode), (0, 0)
+
+
+def set_options(network: nn.Module, options: Mapping[str, Any]) -> None:
+    """Give options of layers, such as the ``eta`` of adder layers, other values, in place.
+
+    Each goes to every layer that has such an option.
+
+    Raises:
+        UsageError: no layer has one of them, or a value is outside its range.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, OptionsLayer)]
+    known = {name for layer in layers for name in layer.OPTIONS}
+    if unknown := sorted(options.keys() - known):
+        raise UsageError(
+            f"no layer of the network has an option {unknown[0]!r}; known are "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+    for layer in layers:
+        layer.change_options(**{k: v for k, v in options.items() if k in layer.OPTIONS})
 
 
 def replace_parameters(

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from saa_lite.container import previous_path, read_container, write_container
 from saa_lite.errors import CheckpointError
 from saa_lite.nn.wrappers import plain_names, unwrapped
-from saa_lite.train.container import previous_path, read_container, write_container
 from saa_lite.train.optimizer import pack_optimizer, unpack_optimizer
 
 LAST = "last.safetensors"

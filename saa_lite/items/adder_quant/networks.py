@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from saa_lite.container import read_container, write_container
 from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.errors import CheckpointError
 from saa_lite.files import measured_dir
@@ -24,7 +25,6 @@ from saa_lite.quantize.adder_layers import QuantizedAdder
 from saa_lite.records import config_hash, run_folder
 from saa_lite.train import TrainConfig, evaluation_mode, train
 from saa_lite.train.checkpoint import first_difference, layers_of
-from saa_lite.train.container import read_container, write_container
 
 PLACE = "adder-quant/networks"
 KINDS = {"CNN": "conv", "BNN": "binary", "AddNN": "adder"}  # Table 1's names
