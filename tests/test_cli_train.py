@@ -100,7 +100,9 @@ def test_train_notices_a_folder_that_cannot_be_written_before_it_loads_anything(
     out = str(home / "out")
     if resume:
         assert cli.main([*TRAIN, "--out", out]) == 0
-    monkeypatch.setattr("saa_lite.cli.train.load_dataset", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "saa_lite.recipes.recipe.load_dataset", lambda *_, **__: pytest.fail("loaded")
+    )
     monkeypatch.setattr(files.tempfile, "TemporaryFile", no_space)
     assert cli.main([*TRAIN, "--out", out, *["--resume"][:resume]]) == 2
     assert f"cannot write in {out}: No space left on device" in capsys.readouterr().err

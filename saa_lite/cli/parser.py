@@ -24,6 +24,7 @@ def build_parser() -> ArgumentParser:
     _campaign(commands)
     _record(commands)
     _train(commands)
+    _weights(commands)
     _scorecard(commands)
     _figures(commands)
     _notebooks(commands)
@@ -198,21 +199,52 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "train", "train one network")
     command.set_defaults(resume_hint="add --resume to go on from the last checkpoint")
     add = command.add_argument
-    add("--model", default="resnet20", help="a name of saa_lite.models.list_models()")
-    add("--conv", default="adder", help="conv, adder, shift, shift-ps, binary or shiftadd")
-    add("--dataset", default="shapes", help="e.g. shapes, digits, cifar10, folder:PATH")
+    add(
+        "--recipe",
+        metavar="NAME",
+        help="a recipe that `saa-lite weights` lists, or your own .toml file, in place of all "
+        "options down to --seed",
+    )
+    add("--model", help="a name of saa_lite.models.list_models() (default resnet20)")
+    add("--conv", help="conv, adder (default), shift, shift-ps, binary or shiftadd")
+    add("--weights", metavar="NAME", help="begin with trained weights, e.g. cifar10")
+    add("--eta", type=float, help="step of adder layers (default 0.2)")
+    add("--dataset", help="e.g. shapes (default), digits, cifar10, folder:PATH")
     add("--size", type=int, help="resize images to this height and width")
     add("--train-images", type=int, metavar="N", help="a balanced subset of N training images")
-    add("--epochs", type=int, default=10)
-    add("--batch-size", type=int, default=128)
-    add("--lr", type=float, default=0.1)
-    add("--weight-decay", type=float, default=5e-4)
-    add("--warmup-epochs", type=float, default=0)
-    add("--label-smoothing", type=float, default=0.0)
-    add("--accumulate", type=int, default=1, help="micro-batches per step")
-    add("--amp", action=BooleanOptionalAction, default=False, help="mixed precision")
-    add("--optimizer", default="sgd", help="sgd or radam")
-    add("--seed", type=int, default=0)
-    add("--out", type=Path, metavar="DIR", help="default: data/runs/train/MODEL-CONV-DATASET")
+    add("--epochs", type=int, help="default 10")
+    add("--batch-size", type=int, help="default 128")
+    add("--lr", type=float, help="default 0.1")
+    add("--weight-decay", type=float, help="default 0.0005")
+    add("--warmup-epochs", type=float, help="default 0")
+    add("--label-smoothing", type=float, help="default 0")
+    add("--accumulate", type=int, help="micro-batches per step (default 1)")
+    add("--amp", action=BooleanOptionalAction, help="mixed precision (default no)")
+    add("--optimizer", help="sgd (default) or radam")
+    add("--seed", type=int, help="default 0")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: data/runs/train/RECIPE, or MODEL-CONV-DATASET",
+    )
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    _where(command)
+
+
+def _weights(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(
+        commands,
+        "weights",
+        "list the trained networks that come with the package and the recipes they are made by; "
+        "test them again; write a new one",
+    )
+    command.add_argument("--check", action="store_true", help="test them on their data sets again")
+    command.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="put the finished training in DIR, by --recipe, into the package (maintainers)",
+    )
+    command.add_argument("--recipe", metavar="NAME", help="what the training was made by")
     _where(command)

@@ -1,26 +1,27 @@
-"""``saa-lite train``: one network on one set, with checkpoints."""
+"""``saa-lite train``: one network on one set, with checkpoints, by a recipe or by options."""
 
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
-from saa_lite.data import ImageSet, load_dataset
+from saa_lite.data import ImageSet
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable, runs_dir, write_json
 from saa_lite.items.base import dataset_label
 from saa_lite.locks import RUNNING, locked
-from saa_lite.models import create_model
+from saa_lite.recipes import Recipe, load_recipe
 from saa_lite.train import TrainConfig, has_checkpoint, train
 from saa_lite.train.interrupt import stop_politely
 from saa_lite.train.parallel import joined, rank
 
-SMALL = 64  # height up to which a network keeps its resolution: CIFAR's 32, not ImageNet's 224
+DEFAULTS = {"model": "resnet20", "conv": "adder", "dataset": "shapes"}
+EPOCHS = {"epochs": 10}
+OWN = ("model", "conv", "weights", "dataset", "size", "train_images")  # options that a recipe has
 
 
 def main(arguments: Namespace) -> int:
@@ -28,20 +29,20 @@ def main(arguments: Namespace) -> int:
 
     Of the processes that torchrun has started the first does all but the training.
     """
-    config = _config(arguments)
+    recipe = recipe_of(arguments)
     chosen = resolve_device(arguments.device)
-    arguments.out = arguments.out or _default_out(arguments)
+    arguments.out = arguments.out or _default_out(recipe)
     _check_out(arguments)
     with stdout_for_json(arguments.json), stop_politely(), joined(chosen) as device:
-        train_set, test_set = _load(arguments, "train"), _load(arguments, "test")
-        model = _model(arguments, train_set)
+        train_set, test_set = load_splits(recipe, arguments)
+        model = recipe.network(train_set)
         first = rank() == 0
-        with _described(arguments, config) if first else nullcontext():
+        with _described(arguments, recipe) if first else nullcontext():
             history = train(
                 model,
                 train_set,
                 test_set,
-                config,
+                recipe.config,
                 device=device,
                 checkpoint=arguments.out,
                 progress=first and not arguments.quiet,
@@ -53,13 +54,43 @@ def main(arguments: Namespace) -> int:
     return 0
 
 
-def _default_out(arguments: Namespace) -> Path:
-    dataset = dataset_label(arguments.dataset).replace(":", "-")
-    return runs_dir() / "train" / f"{arguments.model}-{arguments.conv}-{dataset}"
+def recipe_of(arguments: Namespace) -> Recipe:
+    """What ``--recipe`` names, or the options one by one.
+
+    Raises:
+        UsageError: both are given, or a value is refused.
+    """
+    names = [f.name for f in fields(TrainConfig) if hasattr(arguments, f.name)]
+    training = {n: v for n in names if (v := getattr(arguments, n)) is not None}
+    own = {n: v for n in OWN if (v := getattr(arguments, n)) is not None}
+    options = {} if arguments.eta is None else {"eta": arguments.eta}
+    if arguments.recipe is None:
+        return Recipe(config=TrainConfig(**EPOCHS | training), options=options, **DEFAULTS | own)
+    if also := [f"--{name.replace('_', '-')}" for name in (*own, *options, *training)]:
+        raise UsageError(
+            f"--recipe {arguments.recipe} settles {', '.join(also)}; leave that out, or write a "
+            "recipe of your own, a .toml file"
+        )
+    return load_recipe(arguments.recipe)
+
+
+def load_splits(recipe: Recipe, arguments: Namespace) -> tuple[ImageSet, ImageSet]:
+    """Training and test images of a recipe, from where the options say they lie."""
+    train_set, test_set = (
+        recipe.load(split, root=arguments.data_root, download=arguments.download)
+        for split in ("train", "test")
+    )
+    return train_set, test_set
+
+
+def _default_out(recipe: Recipe) -> Path:
+    dataset = dataset_label(recipe.dataset).replace(":", "-")
+    name = Path(recipe.name).stem or f"{recipe.model}-{recipe.conv}-{dataset}"
+    return runs_dir() / "train" / name
 
 
 @contextmanager
-def _described(arguments: Namespace, config: TrainConfig) -> Iterator[None]:
+def _described(arguments: Namespace, recipe: Recipe) -> Iterator[None]:
     """Around a training: nobody else trains in the folder, and ``settings.json`` describes it.
 
     It is written before the first step, and taken away again if the training is refused. A resumed
@@ -69,34 +100,13 @@ def _described(arguments: Namespace, config: TrainConfig) -> Iterator[None]:
     busy = f"another training is going on in {arguments.out}"
     with locked(arguments.out, purpose=RUNNING, busy=busy):
         if not arguments.resume:
-            write_json(path, _settings(arguments, config))
+            write_json(path, recipe.as_settings())
         try:
             yield
         except SaaLiteError:
             if not has_checkpoint(arguments.out):
                 path.unlink(missing_ok=True)
             raise
-
-
-def _config(arguments: Namespace) -> TrainConfig:
-    return TrainConfig(
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        lr=arguments.lr,
-        weight_decay=arguments.weight_decay,
-        warmup_epochs=arguments.warmup_epochs,
-        label_smoothing=arguments.label_smoothing,
-        accumulate=arguments.accumulate,
-        amp=arguments.amp,
-        optimizer=arguments.optimizer,
-        seed=arguments.seed,
-    )
-
-
-def _settings(arguments: Namespace, config: TrainConfig) -> dict[str, Any]:
-    """What was trained on what, beside the checkpoint."""
-    names = ("model", "conv", "dataset", "size", "train_images")
-    return {**{name: getattr(arguments, name) for name in names}, **config.as_settings()}
 
 
 def _check_out(arguments: Namespace) -> None:
@@ -109,28 +119,6 @@ def _check_out(arguments: Namespace) -> None:
             "or name another folder"
         )
     check_writable(arguments.out)
-
-
-def _load(arguments: Namespace, split: str) -> ImageSet:
-    return load_dataset(
-        arguments.dataset,
-        split,
-        root=arguments.data_root,
-        download=arguments.download,
-        size=arguments.size,
-        count=arguments.train_images if split == "train" else None,
-    )
-
-
-def _model(arguments: Namespace, train_set: ImageSet) -> torch.nn.Module:
-    torch.manual_seed(arguments.seed)
-    return create_model(
-        arguments.model,
-        train_set.num_classes,
-        conv=arguments.conv,
-        small_input=train_set.images.shape[2] <= SMALL,
-        in_channels=train_set.in_channels,
-    )
 
 
 def _row(epoch: dict[str, Any]) -> dict[str, str]:
