@@ -17,6 +17,11 @@ from saa_lite.nn.plumbing import set_options
 from saa_lite.train import TrainConfig
 
 SMALL = 64  # height up to which a network keeps its resolution: CIFAR's 32, not ImageNet's 224
+KINDS = {
+    str: ("a text", ("model", "conv", "dataset", "weights")),
+    int: ("an integer", ("size", "train_images")),
+    dict: ("a table", ("options",)),
+}
 OUTSIDE = ("name", "config")  # fields that are no keys of the file
 TRAINING = "training"  # the table of the file with fields of TrainConfig
 
@@ -34,6 +39,9 @@ class Recipe:
         options: options of layers that ``create_model`` has no argument for, such as the ``eta``
             of adder layers.
         weights: trained weights that the training begins with, instead of fresh ones.
+
+    Raises:
+        UsageError: a value of another kind.
     """
 
     model: str
@@ -45,6 +53,13 @@ class Recipe:
     train_images: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        for kind, (said, names) in KINDS.items():
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and type(value) is not kind:
+                    raise UsageError(f"{name} must be {said}; got {value!r}")
 
     def load(
         self, split: str, *, root: Path | str | None = None, download: bool = False
