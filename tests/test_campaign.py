@@ -2,16 +2,18 @@
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import campaign_samples
 import pytest
 import torch
-from campaign_samples import DIVERGED, FIRST, ITEM, LAST, Settings, campaign, worker
+from campaign_samples import DIVERGED, FIRST, ITEM, LAST, METHODS, Settings, campaign, worker
 
 from saa_lite import cli, locks
 from saa_lite.cli.campaign import worker_arguments
@@ -20,7 +22,7 @@ from saa_lite.cluster import processes
 from saa_lite.cluster.processes import companions
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Unit, checkpoint_folder
-from saa_lite.items.progress import progress
+from saa_lite.items.progress import estimate, judges, progress
 from saa_lite.items.registry import get_item, is_built, list_items
 from saa_lite.items.runner import run_item
 from saa_lite.items.sharing import check_shareable, share_item
@@ -125,6 +127,45 @@ def test_only_runs_one_unit_alone() -> None:
     }  # fmt: skip
 
 
+def test_a_name_that_no_unit_has_is_refused_with_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("saa_lite.cli.run.get_item", lambda name: campaign())
+    command = ["campaign", "run", ITEM, "--device", "cpu", "--quiet", "--json", "--only"]
+    assert cli.main([*command, "conv-linear-noise-7"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    names = [unit_of_seed(seed, method).lease.stem for seed in range(3) for method in METHODS]
+    assert all(name in message for name in names)
+    assert not run_records(ITEM)
+    assert cli.main([*command, names[0]]) == 0
+    first = capsys.readouterr().out
+    assert len(run_records(ITEM)) == 2
+    assert cli.main([*command, names[0]]) == 0  # done, and shown again
+    assert capsys.readouterr().out == first
+    monkeypatch.setattr("saa_lite.cli.run.get_item", lambda name: campaign(Settings(seeds=20)))
+    assert cli.main([*command, "conv-linear-noise-7"]) == 2
+    assert "(and 28 more)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slurm", "timeout_min=3"], "--slurm is for --engine slurm; got --engine here"),
+        (["--python", "p"], "--python is for --engine ssh; got --engine here"),
+        (["--only", "a", "--workers", "2"], "--only runs one unit, .*; got --engine here --work"),
+        (["--only", "a", "--engine", "ssh", "--hosts", "b"], "--only runs one unit, .*; got --en"),
+    ],
+)
+def test_options_that_would_be_of_no_effect_are_refused(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["campaign", "run", ITEM, *options]) == 2
+    message = capsys.readouterr().err
+    assert re.search(said, message)
+    assert message.count("\n") == 1
+
+
 def test_a_lost_claim_stops_the_unit_and_not_the_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LEASE_SECONDS", 0.4)
     monkeypatch.setattr(locks, "HEARTBEAT_SECONDS", 0.02)
@@ -223,6 +264,62 @@ def test_status_says_what_is_done_where_it_runs_and_how_long_the_rest_takes(
     assert running.host in shown
     assert str(os.getpid()) in shown
     assert progress(campaign(), QUIET).running == ()
+
+
+def trained(seed: int, method: str, seconds: float, **changes: Any) -> Record:
+    """One unit of a network of 4 channels that sees 10 images in each of 5 epochs."""
+    epochs, width = changes.pop("epochs", 5), changes.pop("width", 4)
+    unit = replace(QUIET, item=ITEM).unit(
+        method=method, model="linear", dataset="noise", seed=seed, epochs=epochs,
+        settings={"train_images": 10, "net_width": width, "epochs": epochs},
+    )  # fmt: skip
+    return replace(unit.record(FIRST, 0.5, "", seconds=seconds), **changes)
+
+
+def left(method: str, epochs: int, width: int = 4) -> Unit:
+    return replace(QUIET, item=ITEM).unit(
+        method=method, model="linear", dataset="noise", seed=9, epochs=epochs,
+        settings={"train_images": 10, "net_width": width, "epochs": epochs},
+    )  # fmt: skip
+
+
+def test_a_unit_is_judged_by_what_is_most_like_it_and_by_how_long_it_trains() -> None:
+    short, wide = trained(0, "conv", 50.0), trained(0, "adder", 900.0, width=16)
+    long = trained(0, "conv", 440.0, epochs=40)
+    done = [short, wide, long]
+
+    def judged(unit: Unit) -> float:
+        return estimate(unit, judges(unit, done, "mine"))
+
+    assert judged(left("conv", 5)) == 50.0  # its own settings
+    assert judged(left("conv", 20)) == pytest.approx(200 * (1.0 + 1.1) / 2)  # seconds per image
+    assert judged(left("adder", 20)) == pytest.approx(200 * 1.05)  # the same network first
+    assert judged(left("adder", 5, width=8)) == 900.0  # then the same method
+    assert judged(left("shift", 5, width=8)) == pytest.approx(50 * 1.1)  # then anything
+
+
+def test_this_processor_is_asked_first_and_others_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = [trained(s, "conv", 80.0, device="Fast CPU (9 cores, 1 thread)") for s in range(3)]
+    mine = trained(3, "conv", 500.0, device="Slow CPU (2 cores, 2 threads)")
+    assert judges(left("conv", 5), [*theirs, mine], "Slow CPU") == [mine]
+    assert judges(left("conv", 5), theirs, "Slow CPU") == theirs
+
+    monkeypatch.setattr("saa_lite.items.progress.device_name", lambda _: "Slow CPU (1 cores, …)")
+    monkeypatch.setattr("saa_lite.cli.run.get_item", lambda name: campaign())
+    command = ["campaign", "status", ITEM, "--device", "cpu"]
+    assert cli.main(command) == 0  # nothing is recorded, here or elsewhere
+    shown = capsys.readouterr().out
+    assert "unknown" in shown
+    assert "Judged" not in shown
+    for method, device in (("conv", "Fast CPU (9 cores, 1 thread)"), ("adder", "Slow CPU (2")):
+        for metric in (FIRST, LAST):
+            made = unit_of_seed(0, method).record(metric, 0.5, "", seconds=60.0)
+            append_unit_record(replace(made, device=device))
+    assert progress(campaign(), QUIET).judged_by == ("Fast CPU",)
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.endswith("as far as this one has no record: Fast CPU\n")
 
 
 def test_companions_take_part_until_this_process_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

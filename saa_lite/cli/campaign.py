@@ -6,6 +6,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import Any
 
 from saa_lite.cli.output import show, show_json
@@ -20,6 +21,8 @@ from saa_lite.items.sharing import OUTLIVE, check_shareable, share_item
 from saa_lite.records import Record
 from saa_lite.train.interrupt import stop_politely
 
+LISTED = 12  # names of units in one sentence
+
 
 def main(arguments: Namespace) -> int:
     """Run a campaign, or say how far it is."""
@@ -30,9 +33,23 @@ def _run(arguments: Namespace) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; no window, no display
     if arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1; got {arguments.workers}")
+    _check_engine(arguments)
+    return {"here": _here, "slurm": _slurm, "ssh": _ssh}[arguments.engine](arguments)
+
+
+def _check_engine(arguments: Namespace) -> None:
+    """Raise :class:`UsageError` where an option would be of no effect."""
     if (arguments.engine == "ssh") != bool(arguments.hosts):
         raise UsageError("--engine ssh and --hosts go together")
-    return {"here": _here, "slurm": _slurm, "ssh": _ssh}[arguments.engine](arguments)
+    if arguments.slurm and arguments.engine != "slurm":
+        raise UsageError(f"--slurm is for --engine slurm; got --engine {arguments.engine}")
+    if arguments.python is not None and arguments.engine != "ssh":
+        raise UsageError(f"--python is for --engine ssh; got --engine {arguments.engine}")
+    if arguments.only is not None and (arguments.engine == "ssh" or arguments.workers > 1):
+        raise UsageError(
+            "--only runs one unit, so it is not for --engine ssh or several --workers; got "
+            f"--engine {arguments.engine} --workers {arguments.workers}"
+        )
 
 
 def _here(arguments: Namespace) -> int:
@@ -84,13 +101,32 @@ def work(
 
 
 def _shareable(arguments: Namespace) -> list[tuple[Item, Any]]:
-    """Items and settings, of which no plain run is going on."""
+    """Items and settings, of which no plain run is going on; those that ``--only`` leaves."""
     chosen = checked(arguments)
     for item, _ in chosen:
         check_shareable(item, arguments.profile)
         with alone(item):
             pass
-    return chosen
+    return chosen if arguments.only is None else _having(arguments, chosen)
+
+
+def _having(arguments: Namespace, chosen: Sequence[tuple[Item, Any]]) -> list[tuple[Item, Any]]:
+    """The items that have the unit of ``--only``.
+
+    Raises:
+        UsageError: none has it; the sentence lists the names, of many the most alike ones.
+    """
+    context = context_of(arguments)
+    names = {item.id: progress(item, context, settings).names for item, settings in chosen}
+    having = [(item, settings) for item, settings in chosen if arguments.only in names[item.id]]
+    if having:
+        return having
+    known = [name for found in names.values() for name in found]
+    alike = get_close_matches(arguments.only, known, LISTED, cutoff=0)
+    more = f" (and {len(known) - len(alike)} more)" if len(known) > len(alike) else ""
+    raise UsageError(
+        f"--only must be a unit's name, such as {', '.join(alike)}{more}; got {arguments.only!r}"
+    )
 
 
 def worker_arguments(arguments: Namespace) -> list[str]:
@@ -111,6 +147,10 @@ def _status(arguments: Namespace) -> int:
         show_json(rows)
         return 0
     show([_row(name, each) for name, each in found.items()], as_json=False)
+    if others := sorted({name for each in found.values() for name in each.judged_by}):
+        print(
+            f"\nJudged by other processors, as far as this one has no record: {'; '.join(others)}"
+        )
     if claims := [(name, claim) for name, each in found.items() for claim in each.running]:
         print()
         show([_claim(name, claim) for name, claim in claims], as_json=False)

@@ -228,7 +228,8 @@ class Unit:
         def complete(known: set[str]) -> bool:
             return set(metrics) <= known or instead in known
 
-        known = {record.metric for record in self.context.finished if unit_key(record) == self.key}
+        key = self.key  # a hash of all settings: once, and not per record
+        known = {record.metric for record in self.context.finished if unit_key(record) == key}
         if complete(known) or self.context.sharing is None:
             return complete(known)
         if not self.context.sharing.take(self):
@@ -240,7 +241,8 @@ class Unit:
         """Records that a shared campaign has of this unit."""
         folder = unit_folder(self.context.item, self.context.profile)
         found = read_records(folder / f"{self._named(self.method)}.jsonl")
-        return [record for record in found if unit_key(record) == self.key]
+        key = self.key
+        return [record for record in found if unit_key(record) == key]
 
     @property
     def checkpoint(self) -> Path:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +11,14 @@ from typing import Any
 
 from saa_lite.items.base import Context, Item, Unit, unit_key
 from saa_lite.items.runner import prepared
+from saa_lite.items.select import training_length
 from saa_lite.items.sharing import check_shareable, who_holds
 from saa_lite.locks import Lease
+from saa_lite.provenance import device_name
 from saa_lite.records import Record
+
+NETWORK = ("net_width", "image_size", "small_input")
+"""Settings that, with model and data set, tell how long an image takes."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,21 @@ class Progress:
         units, done: how many there are, and how many of them have all their records.
         running: what is claimed.
         left: names of all claims that are not finished, those that run included, in order.
-        seconds: one worker's time for all that is left, judged by the units that are done; None
-            while none is. What runs counts half.
+        names: of all claims, in order: what ``--only`` takes.
+        seconds: one worker's time for all that is left, judged by the units that are done (see
+            :func:`estimate`); None while none is. What runs counts half.
         workers: processes at work.
+        judged_by: other processors than this one whose times went into ``seconds``.
     """
 
     units: int
     done: int
     running: tuple[Running, ...]
     left: tuple[str, ...]
+    names: tuple[str, ...]
     seconds: float | None
     workers: int
+    judged_by: tuple[str, ...] = ()
 
     @property
     def rest(self) -> float | None:
@@ -89,14 +98,20 @@ def progress(item: Item, context: Context, settings: Any = None) -> Progress:
     running = tuple(found for path, units in claims.items() if (found := _running(path, units)))
     finished = asked.touched.keys() - listing.units.keys()
     mine = [record for record in asked.finished if unit_key(record) in finished]
-    done = len(set(map(unit_key, mine)))
+    done = set(map(unit_key, mine))
+    names = (name for key, name in asked.touched.items() if key in done or key in listing.units)
+    seconds, judged_by = _seconds(
+        claims, {claim.name for claim in running}, mine, device_name(context.device)
+    )
     return Progress(
-        units=done + len(listing.units),
-        done=done,
+        units=len(done) + len(listing.units),
+        done=len(done),
         running=running,
         left=tuple(path.stem for path in claims),
-        seconds=_seconds(claims, {claim.name for claim in running}, mine),
+        names=tuple(dict.fromkeys(names)),
+        seconds=seconds,
         workers=len({(claim.host, claim.pid) for claim in running}),
+        judged_by=judged_by,
     )
 
 
@@ -109,21 +124,59 @@ def _running(path: Path, units: Sequence[Unit]) -> Running | None:
 
 
 def _seconds(
-    claims: dict[Path, list[Unit]], running: set[str], records: Sequence[Record]
-) -> float | None:
-    """Of what is left, judged by units of its method and settings, else its method, else any."""
-    took: dict[tuple[str, ...], float] = defaultdict(float)
+    claims: Mapping[Path, Sequence[Unit]],
+    running: set[str],
+    records: Sequence[Record],
+    device: str,
+) -> tuple[float | None, tuple[str, ...]]:
+    """Of all that is left, and the other processors that it is judged by."""
+    longest: dict[tuple[str, ...], Record] = {}
     for record in records:
-        key = unit_key(record)
-        took[key] = max(took[key], record.seconds)
-    if not took:
-        return None
+        known = longest.get(unit_key(record))
+        if known is None or record.seconds > known.seconds:
+            longest[unit_key(record)] = record
+    if not longest:
+        return None, ()
+    done, here = list(longest.values()), _processor(device)
+    total, others = 0.0, set[str]()
+    for path, units in claims.items():
+        for unit in units:
+            alike = judges(unit, done, here)
+            total += (0.5 if path.stem in running else 1.0) * estimate(unit, alike)
+            others |= {_processor(record.device) for record in alike} - {here}
+    return total, tuple(sorted(others))
 
-    def of(unit: Unit) -> float:
-        _, _, method, settings, _ = unit.key
-        same = [s for key, s in took.items() if key[2] == method]
-        alike = [s for key, s in took.items() if key[2:4] == (method, settings)]
-        return median(alike or same or list(took.values()))
 
-    shares = {path: 0.5 if path.stem in running else 1.0 for path in claims}
-    return sum(shares[path] * of(unit) for path, units in claims.items() for unit in units)
+def judges(unit: Unit, done: Sequence[Record], processor: str) -> list[Record]:
+    """The records by which a unit's time is judged, one per finished unit.
+
+    Those of its method and settings, else its method on its network, else its network, else its
+    method, else all; of these the ones of this processor, if there are any.
+    """
+    _, _, method, settings, _ = unit.key
+    network = _network(unit)
+    kinds = (
+        [r for r in done if (r.method, r.config_hash) == (method, settings)],
+        [r for r in done if r.method == method and _network(r) == network],
+        [r for r in done if _network(r) == network],
+        [r for r in done if r.method == method],
+        done,
+    )
+    alike = next(kind for kind in kinds if kind)
+    return [r for r in alike if _processor(r.device) == processor] or list(alike)
+
+
+def estimate(unit: Unit, alike: Sequence[Record]) -> float:
+    """Seconds: the median of what an image took, times the images that the unit will see."""
+    return median(r.seconds / (training_length(r) or 1) for r in alike) * (
+        training_length(unit) or 1
+    )
+
+
+def _network(made: Unit | Record) -> tuple[object, ...]:
+    return made.model, made.dataset, *(made.settings.get(name) for name in NETWORK)
+
+
+def _processor(device: str) -> str:
+    """Without cores and threads."""
+    return device.partition(" (")[0]

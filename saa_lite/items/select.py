@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Samples
+from saa_lite.items.base import Samples, Unit
 from saa_lite.records import Record
 
 ENOUGH = 3  # seeds
@@ -89,13 +89,13 @@ def _weight(group: Group, methods: Sequence[str]) -> tuple[int, int, int, str]:
     )
 
 
-def train_images(record: Record) -> int:
+def train_images(record: Record | Unit) -> int:
     """Training images of the run; 1 where the record's settings do not say."""
     return int(record.settings.get("train_images", 1))
 
 
-def training_length(record: Record) -> int:
-    """How many images the run has seen, repeats counted."""
+def training_length(record: Record | Unit) -> int:
+    """How many images the run sees, repeats counted."""
     return record.epochs * train_images(record)
 
 
