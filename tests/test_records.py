@@ -118,6 +118,67 @@ def test_bad_records_are_refused(changes: dict[str, Any], complaint: str) -> Non
         make(**changes)
 
 
+def measured_lines() -> list[str]:
+    return records.measured_path(ITEM).read_text().splitlines()
+
+
+def test_what_records_share_is_written_once_and_read_back_as_it_was() -> None:
+    other = make(seed=2, settings={"epochs": 2, "widths": [1.0, {"a": None}]}, hits="3:oA==")
+    given = [make(seed=0), make(seed=1, log=None), other, make(seed=3, commit="ffff")]
+    records.write_measured(ITEM, given)
+    lines = measured_lines()
+    blocks = [json.loads(line)["shared"] for line in lines[:3]]
+    assert sorted(len(block["settings"]) for block in blocks) == [2, 2, 2]
+    assert len(lines) == 3 + 4
+    assert sum("train_images" in line for line in lines) == 2
+    found = records.measured_records(ITEM)
+    assert found == given
+    assert [r.to_line() for r in found] == [r.to_line() for r in given]
+    found[0].settings["epochs"] = 9  # each record has its own
+    assert found[1].settings == SETTINGS
+    whole = "".join(f"{record.to_line()}\n" for record in given)
+    records.measured_path(ITEM).write_text(whole)
+    assert records.measured_records(ITEM) == given  # the old form
+    mixed = [*lines[:4], *whole.splitlines()[1:]]
+    records.measured_path(ITEM).write_text("\n".join(mixed) + "\n")
+    assert records.measured_records(ITEM) == given
+
+
+def test_the_order_of_blocks_depends_on_nothing_but_the_records() -> None:
+    given = [make(seed=seed, commit=f"{seed}") for seed in range(4)]
+    records.write_measured(ITEM, given)
+    before = measured_lines()
+    records.write_measured(ITEM, [*given, make(seed=4, commit="4")])
+    after = measured_lines()
+    assert [line for line in after if line in before] == before  # a diff of two new lines
+    assert len(after) == len(before) + 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"epochs": 2', '"epochs": 3', "line 1: the id '[0-9a-f]{12}' is not that of the shared"),
+        ('"dataset": "cifar10", ', "", "line 1: a shared block must hold commit, config_hash, dat"),
+        ('"metric"', '"epochs": 2, "metric"', "line 2: fields both in the block and here: epochs"),
+        ('"shared": "', '"shared": "0', "line 2: no line above holds the shared block '0"),
+        ('"seed": 0, ', "", "line 2: fields missing: seed"),
+    ],
+)
+def test_an_edited_compact_file_is_noticed(old: str, new: str, said: str) -> None:
+    records.write_measured(ITEM, [make()])
+    text = "\n".join(measured_lines())
+    assert old in text
+    records.measured_path(ITEM).write_text(text.replace(old, new))
+    with pytest.raises(RecordError, match=said):
+        records.measured_records(ITEM)
+
+
+def test_two_compact_lines_of_one_measurement_are_named_by_their_lines() -> None:
+    records.write_measured(ITEM, [make(), make(value=9.0)])
+    with pytest.raises(RecordError, match="line 3: the same measurement as in line 2"):
+        records.measured_records(ITEM)
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
@@ -314,7 +375,7 @@ def test_a_torn_tracked_file_is_reported_and_not_overwritten() -> None:
     promote(ITEM)
     torn = records.measured_path(ITEM).read_text()[:-30]
     records.measured_path(ITEM).write_text(torn)
-    with pytest.raises(RecordError, match="line 1"):
+    with pytest.raises(RecordError, match="line 2: "):
         promote(ITEM)
     assert records.measured_path(ITEM).read_text() == torn
 

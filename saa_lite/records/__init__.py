@@ -4,6 +4,7 @@ A record is one number. Runs append records to the ignored ``data/runs/<source>/
 those that share a campaign leave one file per unit in ``<profile>.d/`` there. :func:`promote`
 merges both into the tracked ``data/measured/<source>/<item>.jsonl``, the only file that README,
 scorecard and status quote. One record per line, keys sorted: a diff shows one line per measurement.
+There, what many records have in common is written once, see :mod:`saa_lite.records.compact`.
 """
 
 from saa_lite.provenance import provenance
@@ -22,6 +23,7 @@ from saa_lite.records.store import (
     unit_folder,
     unit_name,
     unit_path,
+    write_measured,
 )
 
 __all__ = [
@@ -44,4 +46,5 @@ __all__ = [
     "unit_name",
     "unit_path",
     "unpack_hits",
+    "write_measured",
 ]

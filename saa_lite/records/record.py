@@ -210,10 +210,18 @@ def parse(line: str) -> Record:
     value = json.loads(line)
     if not isinstance(value, dict):
         raise RecordError("a record must be a JSON object")
+    return parse_fields(value)
+
+
+def parse_fields(value: dict[str, Any]) -> Record:
+    """A record from the fields of its line.
+
+    Raises:
+        RecordError: fields are missing, unknown or wrong.
+    """
     names = {entry.name for entry in fields(Record)}
     if missing := sorted(names - {"hits"} - set(value)):
         raise RecordError(f"fields missing: {', '.join(missing)}")
     if unknown := sorted(set(value) - names):
         raise RecordError(f"unknown fields: {', '.join(unknown)}")
-    value["log"] = _rows(value["log"])
-    return Record(**value)
+    return Record(**{**value, "log": _rows(value["log"])})

@@ -5,18 +5,19 @@ instead, so that none waits for another.
 """
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 from saa_lite.errors import RecordError, UsageError
 from saa_lite.files import measured_dir, runs_dir, write_text
 from saa_lite.locks import locked
+from saa_lite.records import compact
 from saa_lite.records.metrics import check_metric
-from saa_lite.records.record import Record, parse
+from saa_lite.records.record import Record
 
 
 def read_records(path: Path, **expected: str) -> list[Record]:
-    """All records of a JSONL file; an absent file holds none.
+    """All records of a JSONL file, whole or in the compact form; an absent file holds none.
 
     Args:
         expected: values that the file's place gives to fields, such as ``item`` and ``profile``.
@@ -25,25 +26,33 @@ def read_records(path: Path, **expected: str) -> list[Record]:
         RecordError: a line is not a record, does not belong into this file, has a metric that its
             item does not have, or repeats an earlier line; the message names file and line.
     """
+    found = _numbered(path, expected)
+    _check_distinct(path, {number: _moment(record) for number, record in found.items()})
+    return list(found.values())
+
+
+def _numbered(path: Path, expected: dict[str, str]) -> dict[int, Record]:
+    """The records by the number of their line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return []
+        return {}
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise RecordError(f"cannot read {path}: {error}") from error
-    records = []
+    found: dict[int, Record] = {}
+    blocks: compact.Blocks = {}
     for number, line in enumerate(lines, start=1):
         try:
-            record = parse(line)
+            if (record := compact.from_line(line, blocks)) is None:
+                continue
             _check_place(record, expected)
             check_metric(record)
         except (RecordError, ValueError, TypeError) as error:
             raise RecordError(f"{path}, line {number}: {error}") from error
-        records.append(record)
-    _check_distinct(path, map(_moment, records))
-    return records
+        found[number] = record
+    return found
 
 
 def _check_place(record: Record, expected: dict[str, str]) -> None:
@@ -57,9 +66,9 @@ def _moment(record: Record) -> Hashable:
     return record.key, record.created
 
 
-def _check_distinct(path: Path, identities: Iterable[Hashable]) -> None:
+def _check_distinct(path: Path, identities: Mapping[int, Hashable]) -> None:
     lines: dict[Hashable, int] = {}
-    for number, identity in enumerate(identities, start=1):
+    for number, identity in identities.items():
         if (earlier := lines.setdefault(identity, number)) != number:
             raise RecordError(f"{path}, line {number}: the same measurement as in line {earlier}")
 
@@ -141,9 +150,14 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 def measured_records(item_id: str) -> list[Record]:
     """Tracked records, one per key; empty where nothing has been promoted."""
     path = measured_path(item_id)
-    records = read_records(path, item=item_id)
-    _check_distinct(path, (record.key for record in records))
-    return records
+    found = _numbered(path, {"item": item_id})
+    _check_distinct(path, {number: record.key for number, record in found.items()})
+    return list(found.values())
+
+
+def write_measured(item_id: str, records: Iterable[Record]) -> None:
+    """Replace the tracked records, in the compact form; atomic."""
+    write_text(measured_path(item_id), "".join(f"{line}\n" for line in compact.to_lines(records)))
 
 
 def merge(records: Iterable[Record]) -> list[Record]:
@@ -172,5 +186,5 @@ def promote(item_id: str) -> list[Record]:
             f"run it with --profile laptop or full first"
         )
     with locked(run_folder(item_id)):
-        _write(measured_path(item_id), merge([*measured_records(item_id), *worthy]))
+        write_measured(item_id, merge([*measured_records(item_id), *worthy]))
     return merge(worthy)
