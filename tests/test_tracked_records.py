@@ -5,6 +5,7 @@ the same everywhere: the weights that a seed starts with, and the check of the e
 """
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from saa_lite.items.addernet_impacts import eq_gradients, fig_kernels
 from saa_lite.items.addernet_impacts.fig_kernels import LOGGED_SEED, MEASURES
 from saa_lite.items.base import Context
 from saa_lite.models import create_model
-from saa_lite.records import Record, measured_records
+from saa_lite.records import Record, measured_path, measured_records, read_records
+from saa_lite.records.compact import to_lines
 
 KERNELS, GRADIENTS = "addernet-impacts/fig-kernels", "addernet-impacts/eq-gradients"
 
@@ -60,3 +62,17 @@ def test_the_equations_are_checked_again() -> None:
     for record in again:
         assert record.config_hash in {r.config_hash for r in records}
         assert abs(math.log10(record.value / known[record.settings["quantity"]])) < 0.7
+
+
+@pytest.mark.parametrize("item", ["shiftaddaug/regimes", "addernet-impacts/fig-features"])
+def test_tracked_files_are_compact_and_hold_what_whole_lines_would(
+    item: str, tmp_path: Path
+) -> None:
+    found = measured_records(item)
+    text = measured_path(item).read_text(encoding="utf-8")
+    assert text == "".join(f"{line}\n" for line in to_lines(found)), (
+        "write_measured(item, measured_records(item))"
+    )
+    whole = tmp_path / "whole.jsonl"
+    whole.write_text("".join(f"{record.to_line()}\n" for record in found), encoding="utf-8")
+    assert read_records(whole) == found
