@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from saa_lite.errors import CheckpointError
 from saa_lite.models import create_model, load_weights
+from saa_lite.nn import AdderConv2d, BinaryConv2d
 from saa_lite.train import load_checkpoint, save_checkpoint
 
 State = dict[str, Tensor]
@@ -180,6 +181,43 @@ def test_states_of_other_operators_are_told_by_their_metadata(
         assert torch.equal(net.conv1.weight, before)
     load_weights(net, dict(state) if there != here else state)
     assert torch.equal(net.conv1.weight, saved.conv1.weight)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("handed_on", [as_it_is, through_a_file, copy.deepcopy])
+def test_torch_s_own_loading_refuses_a_state_that_names_another_operator(
+    handed_on: Callable[[State], State], strict: bool
+) -> None:
+    adders, shifts = (create_model("resnet8", conv=kind) for kind in ("adder", "shift"))
+    state = handed_on(adders.state_dict())
+    before = shifts.stage1[0].conv1.weight.clone()
+    with pytest.raises(RuntimeError, match=r"stage1\.0\.conv1 is AdderConv2d there") as caught:
+        shifts.load_state_dict(state, strict=strict)
+    assert str(caught.value).count("other operators") == 1  # of all layers the first
+    assert "Missing" not in str(caught.value)
+    assert torch.equal(shifts.stage1[0].conv1.weight, before)
+    shifts.load_state_dict(dict(state), strict=strict)  # whoever wants it
+    assert torch.equal(shifts.stage1[0].conv1.weight, adders.stage1[0].conv1.weight)
+
+
+class Mine(AdderConv2d):
+    """A user's adder."""
+
+
+def test_torch_s_own_loading_takes_what_fits() -> None:
+    saved, net = (torch.compile(adder_net(), backend="eager") for _ in range(2))
+    net.load_state_dict(saved.state_dict())
+    assert torch.equal(net.conv1.weight, saved.conv1.weight)
+    net.load_state_dict(saved.state_dict(), assign=True)
+    mine = Mine(3, 4, 3)
+    mine.load_state_dict(AdderConv2d(3, 4, 3).state_dict())  # a class of one's own is an adder
+    AdderConv2d(3, 4, 3).load_state_dict(nn.Conv2d(3, 4, 3).state_dict())  # names no operator
+    with pytest.raises(RuntimeError, match="the layer is AdderConv2d there and BinaryConv2d here"):
+        BinaryConv2d(3, 4, 3).load_state_dict(AdderConv2d(3, 4, 3).state_dict())
+
+
+def adder_net() -> nn.Module:
+    return create_model("resnet8", conv="adder")
 
 
 def test_a_pickled_network_is_no_state() -> None:

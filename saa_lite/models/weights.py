@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from saa_lite.errors import CheckpointError
 from saa_lite.models.resnet import CifarResNet
 from saa_lite.nn import AdderConv2d
-from saa_lite.nn.whole import OPERATOR, operator_of
+from saa_lite.nn.whole import OPERATOR, operator_of, other_operators
 from saa_lite.nn.wrappers import plain_names, unwrapped
 
 ADDER = ".adder"
@@ -37,6 +37,10 @@ Metadata = Mapping[str, Mapping[str, object]]  # of a state dict, by layer
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict into ``model``, in place; nothing is changed unless all of it fits.
+
+    torch's own ``load_state_dict`` is less strict: our layers refuse a state that names another
+    operator, but a plain ``nn.Conv2d`` or ``nn.Linear`` takes the weights of an adder or shift
+    layer, whose names and shapes are its own, without a word. This function does not.
 
     Args:
         model: from :func:`~saa_lite.models.create_model`, or any other network; it may be
@@ -99,10 +103,8 @@ def _check_operators(
         layer, found = network.get_submodule(name), said.get(plain)
         if found is not None and found.get(OPERATOR) != operator_of(layer):
             raise CheckpointError(
-                f"the state is of a network with other operators: {plain} is "
-                f"{found.get(OPERATOR, 'a multiplication')} there and {type(layer).__name__} here; "
-                "load it into a network with its own operators"
-                f"{EARLIER if OPERATOR not in found else ''}"
+                other_operators(plain, found.get(OPERATOR, "a multiplication"), layer)
+                + ("" if OPERATOR in found else EARLIER)
             )
 
 

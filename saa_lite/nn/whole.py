@@ -23,6 +23,7 @@ from saa_lite.errors import UsageError
 
 FUSION = "torch.nn.utils.fusion"
 OPERATOR = "operator"  # a key in the metadata of a state dict, by layer
+OTHERS = "the state is of a network with other operators"
 
 
 def one_node(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,13 +53,37 @@ class Whole(nn.Module):
     """A layer whose weight is not, or not as it is, the factor of a multiplication.
 
     The names and shapes of its tensors are those of a multiplication, so a state dict says in its
-    metadata, which ``torch.save`` keeps, what used them (:func:`operator_of`).
+    metadata, which ``torch.save`` keeps, what used them (:func:`operator_of`), and none that names
+    another operator is loaded.
     """
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         metadata = getattr(destination, "_metadata", {})
         metadata.setdefault(prefix[:-1], {})[OPERATOR] = operator_of(self)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Torch's, unless the state names another operator than this class or one it is made of.
+
+        Then nothing is loaded here and torch raises with this sentence, told of one layer alone.
+        """
+        named = local_metadata.get(OPERATOR)
+        if named is None or named in {base.__name__ for base in type(self).__mro__}:
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                error_msgs,
+            )  # fmt: skip
+        elif not any(text.startswith(OTHERS) for text in error_msgs):
+            error_msgs.append(other_operators(prefix[:-1] or "the layer", named, self))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """What copies and files are made from; torch's fusing functions begin with a copy.
@@ -87,6 +112,14 @@ class Whole(nn.Module):
 def operator_of(layer: nn.Module) -> str | None:
     """What the metadata of a state dict says of the layer; None of a multiplication."""
     return type(layer).__name__ if isinstance(layer, Whole) else None
+
+
+def other_operators(name: str, there: object, layer: nn.Module) -> str:
+    """The sentence on a state of another operator than the layer's."""
+    return (
+        f"{OTHERS}: {name} is {there} there and {type(layer).__name__} here; load it into a "
+        "network with its own operators"
+    )
 
 
 def _nothing(layer: nn.Module, args: tuple[Any, ...]) -> None:
