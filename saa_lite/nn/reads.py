@@ -45,8 +45,9 @@ READ = (
     "call the layer instead"
 )
 IDLE = (
-    "the first pass of the converted network did not call {}; if it uses them in another way than "
-    "by a call, it goes on multiplying there"
+    "the first pass of the converted network did not call {}: where the network never uses such a "
+    "layer, delete it or give its name to keep=; where it reads the layer's weight itself, it goes "
+    "on multiplying there, so call the layer instead"
 )
 
 
