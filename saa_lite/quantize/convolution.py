@@ -103,6 +103,7 @@ def quantize_convolution(
     with eager, torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
         reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
+        images = images.contiguous(memory_format=_fastest_layout(reference, images[:2]))
         names = layers_of(reference, QUANTIZED)
         read, own = read_past(reference, names, images[:2])
         calls = [call for call in trace_calls(reference, images[:2]) if call.name not in read]
@@ -146,6 +147,19 @@ def _nearest(
     install(quantized, weight_bits, samples, input_bits)
     leave_fused_paths(quantized)
     return quantized
+
+
+def _fastest_layout(model: nn.Module, images: Tensor) -> torch.memory_format:
+    """channels_last, which halves the gradients' time on a CPU, unless the network needs another.
+
+    One that takes a view of its maps cannot read it.
+    """
+    try:
+        with torch.no_grad():
+            model(images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _device(model: nn.Module, calibration: Tensor) -> torch.device:

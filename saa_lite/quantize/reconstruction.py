@@ -11,6 +11,7 @@ from torch.optim import Adam
 from tqdm.auto import tqdm
 
 from saa_lite.data.seeds import mix
+from saa_lite.quantize.activations import draw_kept, mixed
 from saa_lite.quantize.calls import inputs_of, outputs_of
 from saa_lite.quantize.fisher import fisher_weights
 from saa_lite.quantize.layers import (
@@ -61,7 +62,7 @@ class Samples:
         given = self.inputs[indices]
         if self.exact is None:
             return given
-        return torch.where(torch.rand_like(given) < keep, given, self.exact[indices])
+        return mixed(given, self.exact[indices], draw_kept(given, keep))
 
     def error(self, outputs: Tensor, indices: Tensor, power: float) -> Tensor:
         """|error|^power summed over dimension 1, mean over the rest (as in the released codes)."""
