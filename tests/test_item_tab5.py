@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from saa_lite.data import load_dataset
 from saa_lite.items.adder_quant import tab4, tab5
 from saa_lite.items.adder_quant.changes import change_metric, error_metric, metrics_of, rows_of
+from saa_lite.items.adder_quant.networks import Network
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.claims import CLAIMS as ALL
 from saa_lite.items.registry import get_item
@@ -71,9 +73,11 @@ def test_table_puts_published_beside_measured(run: tuple[str, list[Record]]) -> 
 def test_cells_say_where_seeds_are_missing(run: tuple[str, list[Record]]) -> None:
     _, records = run
     first = next(record for record in records if record.metric.startswith("change"))
+    first = replace(first, hits=None)
     two = [first, replace(first, seed=1), replace(first, seed=1, method="another")]
     bits = int(first.metric.removeprefix("change_").removesuffix("_bits"))
-    both, one = (row[2] for row in rows_of(two, [], [first.method, "another"], [bits]))
+    methods = [first.method, "another"]
+    both, one = (row[2] for row in rows_of(two, [], methods, [bits], tab4.full_of))
     assert both.endswith(" points")
     assert one.endswith(" points (1 seed)")
 
@@ -84,7 +88,7 @@ def unit(method: str, **changes: int) -> tuple[Unit, tab5.Settings]:
     return tab5.unit_of(context, settings, method, 0), settings
 
 
-@pytest.mark.parametrize("method", tab5.METHODS)
+@pytest.mark.parametrize("method", ["AddNN", *tab5.CONVOLUTION])
 def test_methods_quantise_their_own_layers(method: str) -> None:
     torch.manual_seed(0)
     kind = "adder" if method in tab5.ADDER else "conv"
@@ -99,13 +103,34 @@ def test_methods_quantise_their_own_layers(method: str) -> None:
         assert (input_quantizers(copied) == []) == (method in tab5.WEIGHTS_ONLY)
 
 
-def test_only_one_adder_row_takes_batch_norm_anew() -> None:
+@pytest.mark.parametrize("method", ["AddNN", "CNN nearest"])
+def test_batch_norm_is_taken_anew_of_the_same_quantised_network(method: str) -> None:
+    """Either kind ends with the statistics of what its quantised first layer puts out."""
     torch.manual_seed(0)
-    model, images = create_model("lenet5_bn", 10, "adder", in_channels=1), torch.randn(8, 1, 32, 32)
-    for method, anew in tab5.ADDER.items():
-        copied = tab5.quantized(*unit(method), model, [images], 8)
-        same = torch.equal(copied.layer1.norm.running_mean, model.layer1.norm.running_mean)
-        assert same != anew
+    kind = "adder" if method == "AddNN" else "conv"
+    model = create_model("lenet5_bn", 10, kind, in_channels=1).eval()
+    images = torch.randn(64, 1, 32, 32)
+    data = load_dataset("digits", "test", size=32, count=10)
+    network = Network(model, data, data, "cpu")
+    copied = tab5.quantized(*unit(method), model, [images], 8)
+    old, anew = tab5._variants(copied, network, [images])
+    assert old is copied
+    assert torch.equal(old.layer1.conv.weight, copied.layer1.conv.weight)
+    with torch.no_grad():
+        given = anew.layer1.pool(anew.layer1.conv(images))
+    norm = anew.layer1.norm
+    torch.testing.assert_close(norm.running_mean, given.mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.weight, model.layer1.norm.weight)
+
+
+def test_like_is_compared_with_like() -> None:
+    """An arm's change is from full precision with the statistics that the arm itself has."""
+    for method in tab5.METHODS:
+        name, metric = tab5.full_of(method)
+        assert name == ("AddNN FP" if method.startswith("AddNN") else "CNN FP")
+        assert (metric == "accuracy_reestimated") == (method == "AddNN" or "anew" in method)
+    arms = [arm for method in ("AddNN", *tab5.CONVOLUTION) for arm in tab5.arms_of(method)]
+    assert sorted(arms) == sorted(tab5.METHODS)
 
 
 def test_published_numbers_have_records_beside_them(run: tuple[str, list[Record]]) -> None:

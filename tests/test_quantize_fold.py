@@ -1,5 +1,7 @@
 """Batch-norm folding: the same function, exactly."""
 
+import copy
+
 import pytest
 import torch
 from convolution_samples import settle_norms, small_network
@@ -8,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saa_lite.errors import UsageError
-from saa_lite.quantize import fold_batch_norm
+from saa_lite.quantize import fold_batch_norm, quantize_convolution, unfold_batch_norm
+from saa_lite.quantize.layers import quantized_layers
+from saa_lite.train import reestimate_batch_norm
 
 
 def norms(model: nn.Module) -> list[_BatchNorm]:
@@ -118,3 +122,35 @@ class ReadTwice(nn.Module):
 def test_an_output_read_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="folding 1 batch norms changed the outputs by up to"):
         fold_batch_norm(settle_norms(ReadTwice()), torch.randn(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg_small", "lenet5_bn"])
+def test_norms_come_back_and_nothing_else_changes(name: str) -> None:
+    """Negative factors, one that is 0, shortcuts, norms behind max pooling."""
+    torch.manual_seed(0)
+    model, images = settle_norms(build(name)), images_for(name, 4)
+    with torch.no_grad():
+        first = norms(model)[0].weight
+        first[:3] = torch.tensor([-0.5, 0.7, 0.0])
+    quantized = quantize_convolution(model, images, "nearest", weight_bits=3, activation_bits=None)
+    unfolded = unfold_batch_norm(quantized, model, images[:2])
+    assert relative_error(quantized, unfolded, images_for(name, 3)) < 1e-4
+    assert len(norms(unfolded)) == len(norms(model)) > len(norms(quantized))
+    for layer, other in zip(quantized_layers(quantized), quantized_layers(unfolded), strict=True):
+        assert torch.equal(layer.weight_quantizer.codes, other.weight_quantizer.codes)
+        torch.testing.assert_close(other.weight, other.weight_quantizer(other.weight))
+
+
+def test_statistics_taken_anew_undo_a_shift_and_a_stretch() -> None:
+    """Quantised weights three times as large: batch norm with fresh statistics forgives them."""
+    torch.manual_seed(0)
+    model, images = settle_norms(small_network()), torch.randn(256, 1, 8, 8)
+    quantized = quantize_convolution(model, images, "nearest", weight_bits=8, activation_bits=None)
+    fresh = copy.deepcopy(model)
+    reestimate_batch_norm(fresh, [images])
+    layer = next(quantized_layers(quantized))
+    layer.weight_quantizer.step *= 3
+    assert relative_error(fresh, quantized, images) > 0.1
+    unfolded = unfold_batch_norm(quantized, model, images[:2])
+    reestimate_batch_norm(unfolded, [images])
+    assert relative_error(fresh, unfolded, images) < 0.03

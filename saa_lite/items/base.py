@@ -71,13 +71,17 @@ class Samples:
     """One number per seed, and the records behind them.
 
     For a comparison of two methods each value is the paired difference of one seed. ``reference``
-    is the number that the statement is about, mostly 0.
+    is the number that the statement is about, mostly 0. Where networks are compared image by image
+    (:mod:`saa_lite.items.paired`) ``interval`` is over so many ``images``, and ``p`` is McNemar's.
     """
 
     values: tuple[float, ...]
     unit: str
     records: tuple[Record, ...]
     reference: float = 0.0
+    interval: tuple[float, float] | None = None
+    images: int = 0
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Claim:
         untestable: why a source's statement has no verdict while no protocol bears on it;
             ``because`` in a sentence.
         key: whether short tables show an exploration.
+        matters: of a statement that one network tests, image by image: the smallest difference, in
+            points, that would matter. ``family``: so many such statements there are of its item.
         samples: what records say of it; None where they do not bear on it.
     """
 
@@ -120,6 +126,8 @@ class Claim:
     untestable: str = ""
     because: str = ""
     key: bool = False
+    matters: float | None = None
+    family: int = 1
 
     @property
     def item(self) -> str:

@@ -136,10 +136,27 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 def signed_mean(values: tuple[float, ...]) -> str:
     """Mean with its interval, as tables print a difference; without, where there is one value."""
     mean = math.fsum(values) / len(values)
-    if len(values) < 2:
+    return signed(mean, t_interval(values) if len(values) > 1 else None)
+
+
+def signed(mean: float, interval: tuple[float, float] | None) -> str:
+    """A difference as tables print it."""
+    if interval is None:
         return f"{mean:+.2f}"
-    low, high = t_interval(values)
+    low, high = interval
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def mcnemar(differences: NDArray[Any]) -> float:
+    """Exact two-sided p of McNemar's test that two networks err on as many images.
+
+    Args:
+        differences: [images], 1 where only the first is right, −1 where only the second is.
+    """
+    from scipy.stats import binomtest  # noqa: PLC0415  (takes a second to import)
+
+    first, second = int((differences > 0).sum()), int((differences < 0).sum())
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def _quantile(n: int) -> float:

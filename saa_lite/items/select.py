@@ -74,6 +74,17 @@ def configurations(records: Iterable[Record]) -> list[list[Record]]:
     return list(found.values())
 
 
+def same_configuration(records: Iterable[Record], terms: Sequence["Term"]) -> list[Record]:
+    """Records of the one configuration that says most about the first term's metric."""
+    known = list(records)
+    of_first = [method for _, metric, method in terms if metric == terms[0][1]]
+    group = best_group(known, terms[0][1], of_first)
+    if group is None:
+        return []
+    chosen = _configuration(group.records[0])
+    return [record for record in known if _configuration(record) == chosen]
+
+
 def _configuration(record: Record) -> tuple[str, str, str]:
     return record.dataset, record.model, record.config_hash
 
@@ -160,16 +171,11 @@ def _per_seed(
     records: Iterable[Record], terms: Sequence[Term], value: Callable[[list[float]], float]
 ) -> Samples | None:
     """``value`` of the terms' numbers, for every seed that has them all."""
-    known = list(records)
-    of_first = [method for _, metric, method in terms if metric == terms[0][1]]
-    group = best_group(known, terms[0][1], of_first)
-    if group is None:
-        return None
-    chosen = _configuration(group.records[0])
-    found = {(r.metric, r.method, r.seed): r for r in known if _configuration(r) == chosen}
+    chosen = same_configuration(records, terms)
+    found = {(r.metric, r.method, r.seed): r for r in chosen}
     rows = [
         [found.get((metric, method, seed)) for _, metric, method in terms]
-        for seed in sorted({record.seed for record in group.records})
+        for seed in sorted({record.seed for record in chosen})
     ]
     whole = [[r for r in row if r is not None] for row in rows if None not in row]
     if not whole:

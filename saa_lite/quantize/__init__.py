@@ -2,7 +2,7 @@
 
 from saa_lite.quantize.clamp import lossless_clamp
 from saa_lite.quantize.convolution import quantize_convolution
-from saa_lite.quantize.fold import fold_batch_norm
+from saa_lite.quantize.fold import fold_batch_norm, unfold_batch_norm
 from saa_lite.quantize.grouping import group_filters
 from saa_lite.quantize.integer import to_integer
 from saa_lite.quantize.network import METHODS, quantize
@@ -15,4 +15,5 @@ __all__ = [
     "quantize",
     "quantize_convolution",
     "to_integer",
+    "unfold_batch_norm",
 ]

@@ -54,7 +54,7 @@ class InputQuantizer(nn.Module):
 
 
 class _Learned(torch.autograd.Function):
-    """:meth:`Grid.straight` where ``kept`` is 1, the input where it is 0: same values and gradients.
+    """:meth:`Grid.straight` where ``kept`` is 1, the input where it is 0, with their gradients.
 
     Autograd walks through a dozen tensors for that, and chance makes ``torch.where`` as slow as
     a convolution of 16 channels. Here a pass in place each is left, and one gradient of the step.

@@ -1,4 +1,4 @@
-"""Batch norm folded into the layer before it.
+"""Batch norm folded into the layer before it, and back.
 
 In evaluation batch norm is a factor and a summand per channel, y ↦ γ(y − μ)/√(σ² + ε) + β. Behind a
 convolution or linear layer both go into its weight and bias. Which norm stands behind which layer
@@ -7,6 +7,9 @@ put out, and nothing has written to it since (an activation that works in place 
 commute with factors that are not negative, so a norm behind a max pooling is folded only if all its
 factors are at least 0; otherwise it stays.
 """
+
+import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +47,7 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         expected = folded(images)
         _check_outputs(expected)
-        with WeightReads(folded, [name for name, _ in folded.named_modules()]) as reads:
-            calls = trace_calls(folded, images)
-        pairs = _pairs(folded, [call for call in calls if call.name not in reads.read])
+        pairs = _pairs(folded, images)
         for layer, norm in pairs.items():
             _fold(folded.get_submodule(layer), folded.get_submodule(norm))
             parent, _, child = norm.rpartition(".")
@@ -55,9 +56,43 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     return folded
 
 
-def _pairs(model: nn.Module, calls: list[Call]) -> dict[str, str]:
+@torch.no_grad()
+def unfold_batch_norm(quantized: nn.Module, model: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of a quantised network with the norms back in their place, which computes the same.
+
+    Each filter's factor and summand go from its grid and bias back into the norm; codes stay. Its
+    statistics can then be taken anew with :func:`~saa_lite.train.reestimate_batch_norm`, as is
+    done to a quantised adder network, and as Hubara et al. (ICML 2021) do to convolutions.
+
+    Args:
+        quantized: of :func:`~saa_lite.quantize.quantize_convolution`.
+        model: the network that was quantised.
+        images: [N,C,H,W], two are enough; they show which norm belongs to which layer.
+    """
+    original, unfolded = copy_of(model, "unfold_batch_norm").eval(), copy.deepcopy(quantized)
+    with torch.compiler.set_stance("force_eager"):
+        pairs = _pairs(original, images)
+    for name, norm_name in pairs.items():
+        layer: Any = unfolded.get_submodule(name)
+        norm = original.get_submodule(norm_name)
+        assert isinstance(norm, _BatchNorm)
+        factor = _factor(norm)
+        factor = torch.where(factor == 0, 1.0, factor)  # the filter is 0, and the norm says so
+        for scaled in (layer.weight, layer.weight_quantizer.step):
+            shape = (-1, *[1] * (scaled.ndim - 1))
+            scaled.copy_(scaled.double() / factor.view(shape))
+        bias = original.get_submodule(name)._parameters["bias"]
+        layer.bias = None if bias is None else nn.Parameter(bias.clone(), requires_grad=False)
+        parent, _, child = norm_name.rpartition(".")
+        setattr(unfolded.get_submodule(parent), child, norm.requires_grad_(False))
+    return unfolded
+
+
+def _pairs(model: nn.Module, images: Tensor) -> dict[str, str]:
     """Layer → norm, for every norm that can be folded."""
-    once = used_once(calls)
+    with WeightReads(model, [name for name, _ in model.named_modules()]) as reads:
+        calls = trace_calls(model, images)
+    once = used_once([call for call in calls if call.name not in reads.read])
     makers = {id(call.output): call for name, call in once.items() if _may_make(model, name)}
     pairs = {}
     for name, call in once.items():

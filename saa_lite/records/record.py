@@ -14,7 +14,7 @@ import numpy as np
 
 from saa_lite.errors import RecordError
 
-PROFILES = ("smoke", "laptop", "full")
+PROFILES = ("smoke", "laptop", "full", "shipped")
 LOG_DIGITS = 6  # significant digits of a per-epoch log: enough to redraw a curve
 ABSOLUTE_PATH = re.compile(r"(^|[\s:='\"(,])(/[^/\s]+/|[A-Za-z]:[\\/]|~/)")
 

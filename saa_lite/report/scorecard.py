@@ -19,7 +19,14 @@ from saa_lite.protocols import list_protocols
 from saa_lite.records import Record, measured_records
 from saa_lite.report.protocols import YES, Judged, judge_item
 from saa_lite.report.tables import markdown_table, text_table
-from saa_lite.report.verdict import FAILS, HOLDS, Judgement, judge, judge_contrast
+from saa_lite.report.verdict import (
+    FAILS,
+    HOLDS,
+    ONE_NETWORK,
+    Judgement,
+    judge,
+    judge_contrast,
+)
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, list[Judgement]]
@@ -112,16 +119,18 @@ def summary(found: Tables | None = None) -> str:
     items, found = item_rows(), judgements() if found is None else found
     measured = sum(row["status"] == "measured" for row in items)
     rows = found[SOURCE]
-    tested = [row for row in rows if row.testable == YES]
+    tested = [row for row in rows if row.testable in (YES, ONE_NETWORK)]
+    single = sum(row.testable == ONE_NETWORK for row in tested)
     verdicts = Counter(row.verdict for row in tested)
-    untested = Counter(row.testable for row in rows if row.testable != YES)
+    untested = Counter(row.testable for row in rows if row.testable not in (YES, ONE_NETWORK))
     shown = {table: sum(_is_key(row, table) for row in found[table]) for table in found}
     held, failed = (sum(row.verdict == word for row in found[CHECK]) for word in (HOLDS, FAILS))
     sentences = [
         f"{measured} of {len(items)} items measured (`saa-lite items`).",
         "A statement of a source has one row, or one for each contrast by which a protocol tests "
         f"it: {len({row.claim.id for row in rows if row.claim})} statements, {len(rows)} rows, "
-        f"{len(tested)} tested{f' ({_counted(verdicts)})' if tested else ''}, "
+        f"{len(tested)} tested{f' ({_counted(verdicts)})' if tested else ''}"
+        f"{f', {single} of them image by image on one network' if single else ''}, "
         f"{untested.total()} not ({_counted(untested)}).",
         "A contrast here is a difference that a protocol fixed and no source states: "
         f"{len(found[CONTRAST])}, {shown[CONTRAST]} of them primary and on the scorecard.",

@@ -2,7 +2,15 @@
 
 A statement of a source has a verdict only where a protocol fixed the comparison before its first
 run; the rules are in :mod:`saa_lite.report.protocols`. Until then the row says why it cannot be
-tested here. A statement without chance in it (an equation, a count) *holds* or *fails*. Everything
+tested here.
+
+One kind needs no seeds: a statement about what is done to one network (quantised in two ways, or
+before and after), tested image by image on the one that comes with the package. Its row, older than
+its records, has the smallest difference that matters, and the verdict follows the same rules, from
+the interval over the test images and McNemar's exact p, times the number of such statements of the
+item (Bonferroni). It holds for that network. A statement about two networks, such as an adder and a
+convolutional one, would need several of each; there the interval over images is shown, and no
+verdict. A statement without chance in it (an equation, a count) *holds* or *fails*. Everything
 else, our own comparisons and those that no protocol fixed, has an estimate and no verdict.
 """
 
@@ -15,9 +23,10 @@ from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.interval import t_interval
 from saa_lite.items.select import ENOUGH, budget
 from saa_lite.records import Record
-from saa_lite.report.protocols import NO_VERDICT, NOT_YET, OPEN, Judged
+from saa_lite.report.protocols import NO_VERDICT, NOT_YET, OPEN, Judged, decide
 
 HOLDS, FAILS = "holds", "fails"
+ONE_NETWORK, NOT_MEASURED = "yes, on one network", "no: not measured"
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
 
 __all__ = ["FAILS", "HOLDS", "Estimate", "Judgement", "judge", "judge_contrast", "t_interval"]
@@ -67,6 +76,7 @@ class Judgement:
     estimate: Estimate | None = None
     exact: str = ""
     seeds: int = 0
+    images: int = 0
     budget: str = ""
     devices: tuple[str, ...] = ()
     at_published: bool = False
@@ -97,20 +107,39 @@ class Judgement:
         """Number, interval, unit and seeds in one cell."""
         if self.estimate is None:
             return self.measured
-        return f"{self.estimate} {self.estimate.unit}".rstrip() + f", n = {self.seeds}"
+        of = f" ({self.images:,} images)" if self.images else ""
+        return f"{self.estimate} {self.estimate.unit}".rstrip() + f", n = {self.seeds}{of}"
 
 
 def judge(claim: Claim, records: list[Record]) -> Judgement:
     """The row of a claim on which no protocol bears, from tracked records of its item."""
     found = claim.samples(records)
     no = f"no: {claim.untestable}" if claim.untestable else NO_VERDICT
+    if claim.matters is not None:
+        no = NOT_MEASURED
     row = Judgement(
         claim.id, claim.text, claim, claim.published, claim.size, no, NO_VERDICT, claim.because
     )
     if isinstance(found, Exact):
         verdict = HOLDS if found.holds else FAILS
         return replace(row, verdict=verdict, why=found.detail, exact=found.measured)
-    return row if found is None else replace(row, **_measured(found, claim.at))
+    if found is None:
+        return row
+    row = replace(row, **_measured(found, claim.at))
+    if claim.matters is None or found.interval is None or found.p is None:
+        return row
+    return replace(row, testable=ONE_NETWORK, verdict=_on_one_network(claim, found))
+
+
+def _on_one_network(claim: Claim, found: Samples) -> str:
+    """The protocols' rules, on an interval over test images."""
+    assert found.interval is not None
+    assert found.p is not None
+    assert claim.matters is not None
+    (low, high), size = found.interval, claim.size
+    if size is not None and size < 0:
+        low, high, size = -high, -low, -size
+    return decide(low, high, min(1.0, claim.family * found.p), claim.matters, size)
 
 
 def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
@@ -148,11 +177,12 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
 
 def _measured(samples: Samples, at: Mapping[str, Any]) -> dict[str, Any]:
     values = samples.values
-    interval = t_interval(values) if len(values) >= ENOUGH else None
+    interval = samples.interval or (t_interval(values) if len(values) >= ENOUGH else None)
     mean = math.fsum(values) / len(values)
     return {
         "estimate": Estimate(mean, interval, samples.unit, samples.reference),
         "seeds": len(values),
+        "images": samples.images,
         "budget": budget(samples.records),
         "devices": tuple(sorted({record.device for record in samples.records})),
         "at_published": bool(at) and all(_reaches(record, at) for record in samples.records),

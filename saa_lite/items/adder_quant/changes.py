@@ -13,18 +13,23 @@ Where batch norm takes its statistics anew after quantising, the full-precision 
 anew from the same images, too: our reading, so that a change is quantisation's alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
 from torch import Tensor, nn
 
 from saa_lite.items.adder_quant.networks import Network, Training, logit_error
 from saa_lite.items.base import Context, Unit
-from saa_lite.items.interval import signed_mean
+from saa_lite.items.interval import signed, signed_mean
+from saa_lite.items.paired import per_image
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import reestimate_batch_norm
 from saa_lite.viz.style import counted
+
+REESTIMATED = "accuracy_reestimated"
+Full = tuple[str, str]
+"""Method and metric of the full precision that a change is from."""
 
 
 def change_metric(bits: int) -> str:
@@ -51,7 +56,7 @@ def unit_of(
         model=settings.model,
         dataset=settings.dataset,
         seed=seed,
-        epochs=settings.epochs,
+        epochs=settings.epochs_of(kind),
         settings=settings.shared(),
         together=kind,
     )
@@ -66,18 +71,21 @@ def fresh_copy(network: Network, images: Sequence[Tensor]) -> nn.Module:
 
 def full_precision(unit: Unit, network: Network, images: Sequence[Tensor]) -> Iterator[Record]:
     """As trained, and with statistics of batch norm from the calibration images."""
-    yield unit.record("accuracy", network.accuracy(network.logits()), "%")
-    fresh = network.logits(fresh_copy(network, images))
-    yield unit.record("accuracy_reestimated", network.accuracy(fresh), "%")
+    for metric, model in (("accuracy", None), (REESTIMATED, fresh_copy(network, images))):
+        logits = network.logits(model)
+        yield unit.record(metric, network.accuracy(logits), "%", hits=network.hits(logits))
 
 
 def compared(
     unit: Unit, network: Network, quantised: nn.Module, exact: Tensor, bits: int
 ) -> Iterator[Record]:
-    """Both numbers; ``exact`` holds the logits in full precision."""
+    """Both numbers; ``exact`` holds the logits in full precision.
+
+    The record of the change says which images the quantised network gets right.
+    """
     found = network.logits(quantised)
     change = network.accuracy(found) - network.accuracy(exact)
-    yield unit.record(change_metric(bits), change, "points")
+    yield unit.record(change_metric(bits), change, "points", hits=network.hits(found))
     yield unit.record(error_metric(bits), logit_error(found, exact), "%")
 
 
@@ -86,10 +94,15 @@ def rows_of(
     published: Sequence[PublishedNumber],
     methods: Sequence[str],
     bits: Sequence[int],
+    full: Callable[[str], Full],
 ) -> Iterator[list[str]]:
     """A row per method: per number of bits printed change, ours with interval, logit error.
 
-    Where a method was run with fewer seeds than others, its cell says with how many.
+    Where a method was run with fewer seeds than others, its cell says with how many. Of a single
+    network the interval is over the test images.
+
+    Args:
+        full: method → what its change is from.
     """
     seeds = len({record.seed for record in records})
     printed = {(number.row, number.column): number.printed for number in published}
@@ -101,7 +114,13 @@ def rows_of(
             errors = values_of(records, method, error_metric(b))
             row.append(f"{number} points" if number else "—")
             few = f" ({counted(len(changes), 'seed')})" if len(changes) < seeds else ""
-            row.append(f"{signed_mean(changes)} points{few}" if changes else "—")
+            name, accuracy = full(method)
+            terms = [(1.0, change_metric(b), method), (-1.0, accuracy, name)]
+            images = per_image(records, terms) if len(changes) == 1 else None
+            if images:
+                row.append(f"{signed(images.values[0], images.interval)} points{few}")
+            else:
+                row.append(f"{signed_mean(changes)} points{few}" if changes else "—")
             row.append(f"{sum(errors) / len(errors):.2f} %" if errors else "—")
         yield row
 
@@ -114,4 +133,10 @@ def values_of(records: Sequence[Record], method: str, metric: str) -> tuple[floa
 def setting_of(records: Sequence[Record]) -> str:
     """What was trained, on what, for how long."""
     first, seeds = records[0], counted(len({record.seed for record in records}), "seed")
+    if weights := first.settings.get("weights"):
+        epochs = " and ".join(map(str, sorted({record.epochs for record in records})))
+        return (
+            f"{first.model}, the package's own ({weights}), {epochs} epochs; one network of each "
+            f"operator, intervals over {first.settings['test_images']:,} test images"
+        )
     return f"{first.model}, {first.dataset}, {counted(first.epochs, 'epoch')}, {seeds}"

@@ -1,6 +1,7 @@
-"""Networks trained here, each once, for every item that quantises them.
+"""Trained networks for every item that quantises them: the package's own, or trained here once.
 
-A network is told apart by operator, model, data set, recipe and seed. It is looked for among the
+With the setting ``weights`` it is the one network that ``create_model(…, weights=…)`` returns. Else
+a network is told apart by operator, model, data set, recipe and seed. It is looked for among the
 tracked ones (``data/measured/adder-quant/networks``), then trained, or its training resumed, in
 ``data/runs/adder-quant/networks``. Tracked weights are stored in float16, biases and norms as they
 were; what items call full precision is the network as loaded.
@@ -8,6 +9,7 @@ were; what items call full precision is the network as loaded.
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +21,20 @@ from saa_lite.files import measured_dir
 from saa_lite.items.base import Context, dataset_label
 from saa_lite.items.training import load_splits
 from saa_lite.locks import LEASE, Lease
-from saa_lite.models import create_model
+from saa_lite.models import create_model, list_weights, weights_info
 from saa_lite.quantize import to_integer
 from saa_lite.quantize.adder_layers import QuantizedAdder
-from saa_lite.records import config_hash, run_folder
+from saa_lite.records import config_hash, pack_hits, run_folder
 from saa_lite.train import TrainConfig, evaluation_mode, train
 from saa_lite.train.checkpoint import first_difference, layers_of
 
 PLACE = "adder-quant/networks"
 KINDS = {"CNN": "conv", "BNN": "binary", "AddNN": "adder"}  # Table 1's names
+
+
+RECIPE = (
+    "epochs", "crop_padding", "flip", "nesterov", "optimizer", "lr", "warmup_epochs"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Training:
         calibration_batches: so many batches of ``batch_size`` are read before quantising, the
             same for every method: the first of the training set, in its own order as in the
             released code, without augmentation.
+        weights: of :func:`~saa_lite.models.create_model`. Nothing is trained then: there is one
+            network of each operator, and a seed is that of what a method draws.
     """
 
     dataset: str
@@ -57,11 +66,27 @@ class Training:
     lr: float = 0.1
     warmup_epochs: float = 0.0
     calibration_batches: int = 10
+    weights: str = ""
+
+    OUTSIDE: ClassVar[tuple[str, ...]] = ("dataset", "model", "seeds")
 
     def shared(self) -> dict[str, object]:
-        """What a record's configuration says: every field that methods and seeds share."""
-        outside = ("dataset", "model", "seeds")
+        """What a record's configuration says: every field that methods and seeds share.
+
+        Of a network that comes trained, its name says how it was.
+        """
+        outside = (*self.OUTSIDE, *(RECIPE if self.weights else ("weights",)))
         return {name: value for name, value in asdict(self).items() if name not in outside}
+
+    def epochs_of(self, kind: str) -> int:
+        """Epochs that the network of an operator was trained for."""
+        if not self.weights:
+            return self.epochs
+        return int(weights_info(self.model, kind, weights=self.weights).training["epochs"])
+
+    def comes_trained(self, kind: str) -> bool:
+        """Whether the package has the network of this operator."""
+        return (self.model, kind, self.weights) in list_weights()
 
     def recipe(self) -> dict[str, object]:
         """The part that the trained network depends on."""
@@ -112,6 +137,10 @@ class Network:
         """Right answers in % of the test images."""
         return 100 * (logits.argmax(1) == self.test_set.labels).double().mean().item()
 
+    def hits(self, logits: Tensor) -> str:
+        """Which test images are right, as records keep it."""
+        return pack_hits((logits.argmax(1) == self.test_set.labels).tolist())
+
     def calibration(self, settings: Training) -> list[Tensor]:
         """Normalised calibration batches [B, C, H, W], none smaller than the others."""
         batches = Batches(
@@ -119,6 +148,14 @@ class Network:
         ).epoch(0)
         count = range(settings.calibration_batches)
         return [images for _, (_, images, _) in zip(count, batches, strict=False)]
+
+
+SHIPPED: dict[str, Any] = {
+    "dataset": "cifar10", "model": "resnet20", "weights": "cifar10",
+    "train_images": 50_000, "test_images": 10_000, "epochs": 0, "seeds": 1,
+    "batch_size": 128, "calibration_batches": 8,
+}  # fmt: skip
+"""Settings of the profile ``shipped``: 1,024 calibration images, every test image."""
 
 
 def logit_error(logits: Tensor, exact: Tensor) -> float:
@@ -131,6 +168,9 @@ def trained_network(settings: Training, context: Context, kind: str, seed: int) 
     train_set, test_set = load_splits(
         context, settings.dataset, settings.train_images, settings.test_images, settings.size
     )
+    if settings.weights:
+        shipped = create_model(settings.model, conv=kind, weights=settings.weights)
+        return Network(shipped.to(context.device), train_set, test_set, context.device)
     torch.manual_seed(seed)
     model = create_model(
         settings.model, train_set.num_classes, kind, in_channels=train_set.in_channels

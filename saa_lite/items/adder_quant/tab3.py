@@ -24,9 +24,17 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from saa_lite.items.adder_quant.networks import Network, Training, logit_error, trained_network
+from saa_lite.items.adder_quant.changes import setting_of
+from saa_lite.items.adder_quant.networks import (
+    SHIPPED,
+    Network,
+    Training,
+    logit_error,
+    trained_network,
+)
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.interval import signed_mean
+from saa_lite.items.interval import signed, signed_mean
+from saa_lite.items.paired import per_image
 from saa_lite.items.select import configurations
 from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
@@ -83,6 +91,7 @@ PROFILES = {
     "full": Settings(
         "cifar100", "resnet20", 50_000, 10_000, 400, 5, batch_size=256, nesterov=False
     ),
+    "shipped": Settings(**SHIPPED, tuned_epochs=0),
 }
 
 
@@ -114,7 +123,7 @@ def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
         model=settings.model,
         dataset=settings.dataset,
         seed=seed,
-        epochs=settings.epochs,
+        epochs=settings.epochs_of("adder"),
         settings=settings.shared(),
         together="adder",  # all of a seed quantise one trained network
     )
@@ -131,10 +140,12 @@ def _measure(
     """``exact`` are the logits in full precision with statistics taken anew."""
     old, fresh = _copies(network.model, images, settings, alpha)
     logits = exact if alpha is None else network.logits(fresh)
-    yield unit.record("accuracy", network.accuracy(logits), "%")
+    yield unit.record("accuracy", network.accuracy(logits), "%", hits=network.hits(logits))
     yield unit.record("logit_error", logit_error(logits, exact), "%")
-    old_accuracy = network.accuracy(network.logits(old))
-    yield unit.record("accuracy_without_reestimation", old_accuracy, "%")
+    logits = network.logits(old)
+    yield unit.record(
+        "accuracy_without_reestimation", network.accuracy(logits), "%", hits=network.hits(logits)
+    )
     if settings.tuned_epochs:
         epochs, rate = settings.tuned_epochs, settings.tuned_lr
         tuned = replace(settings.config(unit.seed), epochs=epochs, lr=rate)
@@ -166,6 +177,8 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     for group in configurations(records):
         first, seeds = group[0], len({record.seed for record in group})
         budget = f"{first.model}, {first.dataset}, {first.epochs} epochs, {seeds} seeds"
+        if first.settings.get("weights"):
+            budget = setting_of(group)
         swept = [name for name in printed if any(record.method == name for record in group)]
         for name in swept:
             label = "full precision" if name == FULL else name.removeprefix("alpha ")
@@ -186,7 +199,11 @@ def _cells(records: Sequence[Record], method: str) -> Iterator[str]:
         costs = tuple(value[method, seed] - value[FULL, seed] for seed in seeds)
         mean = sum(value[method, seed] for seed in seeds) / max(len(seeds), 1)
         yield f"{mean:.2f} %" if seeds else "—"
-        yield signed_mean(costs) if seeds and method != FULL else "—"
+        images = per_image(records, [(1.0, metric, method), (-1.0, metric, FULL)])
+        if images and len(seeds) == 1 and method != FULL:
+            yield signed(images.values[0], images.interval)
+        else:
+            yield signed_mean(costs) if seeds and method != FULL else "—"
 
 
 def matches(number: PublishedNumber, record: Record) -> bool:

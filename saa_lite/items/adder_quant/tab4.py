@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from saa_lite.items.adder_quant.changes import (
+    REESTIMATED,
+    Full,
     compared,
     fresh_copy,
     full_precision,
@@ -94,6 +96,11 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
                 yield from compared(unit, network, copied, exact, bits)
 
 
+def full_of(method: str) -> Full:
+    """What every change is from: full precision with fresh statistics."""
+    return FULL, REESTIMATED
+
+
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     """A row per setting of ours and method."""
     columns = [f"W{b}A{b} {what}" for b in BITS for what in ("published", "ours", "logit error")]
@@ -104,7 +111,10 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
         ours = f", ours {sum(full) / len(full):.2f} %" if full else ""
         named = f"full precision: published {printed} %{ours}"
         rows.append((setting_of(group), named, *["—"] * len(columns)))
-        rows += [(setting_of(group), *row) for row in rows_of(group, published, [*METHODS], BITS)]
+        rows += [
+            (setting_of(group), *row)
+            for row in rows_of(group, published, [*METHODS], BITS, full_of)
+        ]
     header = ("setting of ours", "method; published: adder DeiT-T, ImageNet", *columns)
     return Table(header, tuple(rows))
 

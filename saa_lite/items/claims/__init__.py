@@ -15,7 +15,9 @@ published   what the source prints, in words; ``cells``: the numbers of
 setting     of the source; ``at``: the same in terms of a record
 untestable  of a source's row, why there is no verdict while no protocol names it:
             ``control failed``, ``premise not met``, ``not converged``, ``power``,
-            ``no protocol``; ``because``: in a sentence
+            ``no protocol``, ``one network``; ``because``: in a sentence
+matters     instead, of a source's row that one network tests, image by image: the smallest
+            difference in points that would matter; with ``images`` of two terms alone
 key         whether short tables show an exploration
 where       records that bear on it: fields of a record, else its settings
 reference   what the number is held against, if not 0
@@ -29,6 +31,8 @@ difference    ``[metric, first, second]``, paired by seed
 sum           ``[[factor, metric, method], …]``
 ratio         ``[[metric, method], [metric, method]]``
 ahead_of_best ``[metric, first, [others]]``: the best other per seed
+images        ``[[factor, metric, method], …]`` of records that say which test images are right:
+              the same for each image, with an interval over the images
 at_most       ``[metric, bound]``: holds if no record exceeds the bound
 exact         ``[name, arguments…]`` of :data:`saa_lite.items.claims.exact.EXACT`
 ============= ===================================================================================

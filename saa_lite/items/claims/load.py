@@ -13,7 +13,8 @@ from saa_lite.files import PACKAGE
 from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.claims.exact import EXACT, at_most
 from saa_lite.items.fairness import FAIR, fair
-from saa_lite.items.select import ahead_of_best, combined, ratio
+from saa_lite.items.paired import per_image
+from saa_lite.items.select import Term, ahead_of_best, combined, ratio
 from saa_lite.items.setback import setback
 from saa_lite.published import find_published
 from saa_lite.records import Record
@@ -21,11 +22,18 @@ from saa_lite.records import Record
 Measured = Callable[[list[Record]], Samples | Exact | None]
 SOURCES = ("shiftaddaug", "shiftaddaug-supp", "addernet-impacts", "adder-quant")
 TABLES = ("source", "check", "exploration")
-REASONS = ("control failed", "premise not met", "not converged", "power", "no protocol")
+REASONS = (
+    "control failed",
+    "premise not met",
+    "not converged",
+    "power",
+    "no protocol",
+    "one network",
+)
 LONGEST = 60
 TEXTS = ("table", "text", "definition", "published", "setting", "untestable", "because")
-PREDICATES = ("value", "difference", "sum", "ratio", "ahead_of_best", "at_most", "exact")
-KNOWN = {*TEXTS, *PREDICATES, "id", "cells", "at", "key", "where", "reference"}
+PREDICATES = ("value", "difference", "sum", "ratio", "ahead_of_best", "at_most", "exact", "images")
+KNOWN = {*TEXTS, *PREDICATES, "id", "cells", "at", "key", "where", "reference", "matters"}
 FIELDS = ("dataset", "model", "method", "metric")
 """What ``where`` looks up in a record; everything else is one of its settings."""
 
@@ -48,7 +56,13 @@ def load_claims(path: Path) -> list[Claim]:
             raise RecordError(f"{path.name}, {row.get('id', 'a row without id')}: {error}") from (
                 error
             )
-    return claims
+    return [replace(claim, family=_family(claim, claims)) for claim in claims]
+
+
+def _family(claim: Claim, claims: Sequence[Claim]) -> int:
+    """How many statements of its item are judged on one network, as this one is."""
+    judged = [other for other in claims if other.matters is not None and other.item == claim.item]
+    return max(len(judged), 1)
 
 
 def parse(row: Mapping[str, Any]) -> Claim:
@@ -72,6 +86,7 @@ def parse(row: Mapping[str, Any]) -> Claim:
         untestable=row.get("untestable", ""),
         because=row.get("because", ""),
         key=row.get("key", False),
+        matters=row.get("matters"),
     )
 
 
@@ -82,7 +97,10 @@ def _check(row: Mapping[str, Any]) -> None:
         raise ValueError(f"table must be one of {', '.join(TABLES)}; got {row['table']!r}")
     if len(row["text"]) > LONGEST:
         raise ValueError(f"the text has {len(row['text'])} characters, {LONGEST} are allowed")
-    if (row["table"] == "source") != (row.get("untestable") in REASONS):
+    judged = "matters" in row
+    if judged and (row["table"] != "source" or len(row.get("images", ())) != 2):
+        raise ValueError("matters belongs to a source's row that compares two networks by images")
+    if (row["table"] == "source" and not judged) != (row.get("untestable") in REASONS):
         raise ValueError(f"a source's row says why it is untestable: {', '.join(REASONS)}")
     if sum(name in row for name in PREDICATES) > 1:
         raise ValueError(f"one predicate at most, of {', '.join(PREDICATES)}")
@@ -124,6 +142,9 @@ def _predicate(row: Mapping[str, Any]) -> Measured:
     if "exact" in row:
         name, *arguments = row["exact"]
         return partial(EXACT[name], *arguments)
+    if "images" in row:
+        each: list[Term] = [(float(f), metric, method) for f, metric, method in row["images"]]
+        return lambda records: per_image(records, each)
     if "at_most" in row:
         metric, bound = row["at_most"]
         return partial(at_most, metric, float(bound))
