@@ -1,4 +1,4 @@
-"""JupyterLab on the loopback and a headless Chromium, for the test of the slider panels.
+"""JupyterLab on the loopback and a headless Chromium, for the test of notebooks with panels.
 
 Both live in temporary folders, know nothing of the user's settings, reach no other machine, and
 end with the ``with`` block that started them.
@@ -6,6 +6,7 @@ end with the ``with`` block that started them.
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -17,11 +18,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from saa_lite.cli.checks import BROWSERS
 
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 START_SECONDS = 90
 STOP_SECONDS = 20
 TOKEN = secrets.token_hex(16)
@@ -69,12 +75,18 @@ class Lab:
 
 @contextmanager
 def jupyterlab(folder: Path, home: Path) -> Iterator[Lab]:
-    """JupyterLab on ``folder`` in the smoke profile; its own files go below ``home``."""
+    """JupyterLab on ``folder`` in the smoke profile; its own files go below ``home``.
+
+    Kernels start in an empty folder, where a path that holds nowhere else is found.
+    """
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = {"ip": "127.0.0.1", "port": port, "port_retries": 0, "root_dir": folder}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
+    command += [f"--MappingKernelManager.root_dir={elsewhere}"]
     log = home / "jupyterlab.log"
     lab = Lab(f"http://127.0.0.1:{port}", folder)
     with log.open("wb") as sink:
@@ -102,15 +114,35 @@ def chromium(path: str) -> Iterator[Any]:
             browser.close()
 
 
+@cache
 def browser_path() -> str | None:
-    """An installed Chromium or Chrome, else the one that ``playwright install`` fetched."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (optional)
+    """An installed Chromium or Chrome, else the one that ``playwright install`` fetched.
 
+    None where there is neither, or no Playwright.
+    """
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415  (optional)
+    except ImportError:
+        return None
     if found := next(filter(None, map(shutil.which, BROWSERS)), None):
         return found
     with sync_playwright() as playwright:
         fetched = playwright.chromium.executable_path
     return fetched if Path(fetched).is_file() else None
+
+
+def panel_cells(path: Path) -> list[int]:
+    """Positions of the cells that call ``panel``."""
+    cells = enumerate(nbformat.read(path, as_version=4).cells)
+    return [i for i, c in cells if c.cell_type == "code" and re.search(r"\bpanel\(", c.source)]
+
+
+WITH_PANELS = [path for path in NOTEBOOKS if panel_cells(path)]
+
+
+def run_here() -> list[Path]:
+    """The notebooks that JupyterLab executes on this machine; the others are left to nbval."""
+    return WITH_PANELS if browser_path() else []
 
 
 def _environment(home: Path) -> dict[str, str]:

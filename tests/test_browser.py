@@ -1,6 +1,7 @@
-"""Slider panels as a reader meets them: JupyterLab in a browser, every control moved.
+"""Notebooks with panels as a reader meets them: JupyterLab in a browser, every control moved.
 
-No other test sees what a moved control does: runners of notebooks move none. Pictures of the panels
+No other test sees what a moved control does: runners of notebooks move none. The same execution is
+checked as nbval checks those of other notebooks, see :mod:`test_notebooks`. Pictures of the panels
 are left in ``test-artifacts/``, to be looked at; nothing is compared with them.
 """
 
@@ -15,7 +16,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from browser_lab import Lab, browser_path, chromium, jupyterlab
+from browser_lab import ROOT, WITH_PANELS, Lab, browser_path, chromium, jupyterlab, panel_cells
+from nbval_strict import complaints
 
 NOT_TESTED = "the slider panels of the notebooks were not tested in a browser: "
 playwright = pytest.importorskip(
@@ -24,15 +26,16 @@ playwright = pytest.importorskip(
 )
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "test-artifacts"
 OPEN, RUN, PATIENCE = 60_000, 400_000, 20_000  # milliseconds: a page, all cells, one reaction
+LOOK_AGAIN = 200  # milliseconds; at every frame, looking takes as long as the cells
 CELL = ".jp-Notebook .jp-Cell"
 PANEL = ".jp-OutputArea-output > .widget-box:has(.widget-output)"
 PRINTED = '[data-mime-type="application/vnd.jupyter.stdout"], .widget-html'
 BROKEN = (
     '.jp-OutputArea [data-mime-type="application/vnd.jupyter.error"], '
-    '.jp-OutputArea [data-mime-type="application/vnd.jupyter.stderr"]'
+    '.jp-OutputArea [data-mime-type="application/vnd.jupyter.stderr"], '
+    ".jp-Dialog"  # the kernel has died
 )
 CONTROLS = ".noUi-handle, .widget-dropdown select, .widget-toggle-buttons"
 STRANGERS = """(panel, known) => [...panel.querySelectorAll("input, select, textarea, button")]
@@ -48,15 +51,6 @@ RAN_OR_BROKE = """([count, broken]) => document.querySelector(broken) || count =
     .filter(prompt => /\\[\\d+\\]/.test(prompt.innerText)).length"""
 
 
-def panel_cells(path: Path) -> list[int]:
-    """Positions of the cells that call ``panel``."""
-    cells = enumerate(nbformat.read(path, as_version=4).cells)
-    return [i for i, c in cells if c.cell_type == "code" and re.search(r"\bpanel\(", c.source)]
-
-
-WITH_PANELS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if panel_cells(path)]
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not (path := browser_path()):
@@ -65,7 +59,8 @@ def browser() -> Iterator[Any]:
             "python -m playwright install chromium; .ci/run installs it)"
         )
     with chromium(path) as started:
-        yield started
+        # One profile for all pages: the second finds JupyterLab's scripts compiled.
+        yield started.new_context(viewport={"width": 1280, "height": 1600})  # a panel fits in
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +74,7 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 @pytest.fixture
 def page(browser: Any, lab: Lab) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 1600})  # a panel fits in
+    opened = browser.new_page()
     opened.set_default_timeout(OPEN)
     yield opened
     opened.close()
@@ -91,13 +86,16 @@ def test_some_notebook_has_a_panel() -> None:
 
 
 @pytest.mark.parametrize("path", WITH_PANELS, ids=lambda path: path.stem)
-def test_every_control_moves_a_printed_number(page: Any, lab: Lab, path: Path) -> None:
+def test_runs_through_and_every_control_moves_a_printed_number(
+    page: Any, lab: Lab, path: Path
+) -> None:
     with picture_of_failure(page, path.stem):
         open_notebook(page, lab, path.name)
         for index in panel_cells(path):
             with otherwise(f"cell {index}: no stored picture for readers without a kernel"):
                 page.locator(CELL).nth(index).locator("img").first.wait_for()
         run_all_cells(page, lab.folder / path.name)
+        assert complaints(path, saved(page, lab.folder / path.name)) == []
         for index in panel_cells(path):
             seconds = move_everything(page, index)
             name = f"{path.stem}-cell{index}"
@@ -143,6 +141,7 @@ def test_the_check_passes_good_panels_and_none_that_is_flawed(page: Any, lab: La
 CHANGING = """from matplotlib.figure import Figure
 from saa_lite.viz.panel import Slider, panel
 panel(lambda x: Figure((2 + x, 1)), {"x": Slider(0, 1, 0.1, 0.5)}, numbers=lambda x: {"y": x})"""
+ELSEWHERE = "import os\nassert not os.path.exists('small.ipynb')"  # as nbval starts its kernels
 PICTURE = "panel => panel.querySelector('img').src"
 COUNT_REMOVED_PICTURES = """panel => {
     window.removed = 0;
@@ -155,7 +154,7 @@ COUNT_REMOVED_PICTURES = """panel => {
 
 def test_a_panel_changes_its_picture_in_place(page: Any, lab: Lab) -> None:
     """Taken away and put back, as in an output area, a picture flickers."""
-    run_small(page, lab, [CHANGING, DROPDOWN])
+    run_small(page, lab, [CHANGING, DROPDOWN, ELSEWHERE])
     removed = []
     for index in range(2):
         panel = page.locator(CELL).nth(index).locator(PANEL)
@@ -168,9 +167,13 @@ def test_a_panel_changes_its_picture_in_place(page: Any, lab: Lab) -> None:
     assert removed[1] > 0, "the count sees nothing"
 
 
-def test_the_check_sees_a_cell_that_raises(page: Any, lab: Lab) -> None:
-    with pytest.raises(AssertionError, match="ZeroDivisionError"):
-        run_small(page, lab, ["1 / 0", "print(1)"])
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    {"1 / 0": "ZeroDivisionError", "import os; os._exit(1)": "Kernel Restarting"}.items(),
+)
+def test_the_check_sees_a_cell_that_fails(page: Any, lab: Lab, source: str, complaint: str) -> None:
+    with pytest.raises(AssertionError, match=complaint):
+        run_small(page, lab, [source, "print(1)"])
 
 
 def run_small(page: Any, lab: Lab, sources: list[str]) -> None:
@@ -197,11 +200,20 @@ def run_all_cells(page: Any, path: Path) -> None:
     count = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in cells)
     choose(page, "Run", "Run All Cells")
     with otherwise(f"the cells of {path.name} did not finish within {RUN // 1000} s"):
-        page.wait_for_function(RAN_OR_BROKE, arg=[count, BROKEN], timeout=RUN)
+        page.wait_for_function(RAN_OR_BROKE, arg=[count, BROKEN], timeout=RUN, polling=LOOK_AGAIN)
     assert_nothing_broken(page)
 
 
-def choose(page: Any, menu: str, entry: str) -> None:
+def saved(page: Any, path: Path) -> Path:
+    """The notebook as JupyterLab saves it, its outputs with it."""
+    with page.expect_response(
+        lambda answer: answer.request.method == "PUT" and path.name in answer.url
+    ):
+        choose(page, "File", re.compile("^Save Notebook(?! As)"))  # and its keys
+    return path
+
+
+def choose(page: Any, menu: str, entry: str | re.Pattern[str]) -> None:
     page.get_by_role("menuitem", name=menu, exact=True).click()
     page.get_by_role("menuitem", name=entry, exact=True).click()
 

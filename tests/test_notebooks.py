@@ -1,7 +1,8 @@
 """Every notebook is executed by nbval, which compares the outputs marked for it, and strictly.
 
 nbval alone is not enough, see :mod:`nbval_strict` (and neither sees what a timer draws later:
-drawing functions are tested by themselves).
+drawing functions are tested by themselves). Where there is a browser, :mod:`test_browser` executes
+those with panels, and checks that execution in the same way: none is executed twice.
 """
 
 import asyncio
@@ -19,15 +20,15 @@ from queue import Empty
 
 import nbformat
 import pytest
+from browser_lab import NOTEBOOKS, run_here
 from jupyter_client.channels import AsyncZMQSocketChannel
+from nbval_strict import CHECKED, complaints
 
 from saa_lite.report import kernel, notebooks
 from saa_lite.report.kernel import LOOK_AGAIN, PatientChannel, StoppableClient
 from saa_lite.report.notebooks import NotebookError
 
 TESTS = Path(__file__).resolve().parent
-ROOT = TESTS.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 25
 STANDARD_MAGICS = {"matplotlib", "time", "timeit", "config"}
 MACHINE_PATH = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\|site-packages")
@@ -35,6 +36,7 @@ WIDGET = re.compile(r"widget-view|(?:VBox|HBox|Output)\(")  # what a page shows 
 HEADING = re.compile(r"^## (?:(\d+) · )?", re.MULTILINE)
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+LEFT = [path for path in NOTEBOOKS if path not in run_here()]
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -55,7 +57,7 @@ def nbval(*paths: Path, cell_timeout: int = 120) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.notebook
-@each
+@pytest.mark.parametrize("path", LEFT, ids=lambda path: path.stem)
 def test_runs_through_and_marked_outputs_are_the_same(path: Path) -> None:
     done = nbval(path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -213,6 +215,38 @@ def test_nbval_with_our_plugin_lets_nothing_pass(tmp_path: Path) -> None:
     said = dict(zip(parts[1::2], parts[2::2], strict=True))
     for number, complaint in enumerate(FLAWED.values()):
         assert re.search(complaint, said[str(number)]), done.stdout
+
+
+def test_an_execution_elsewhere_is_looked_at_in_the_same_way(tmp_path: Path) -> None:
+    new, tags = nbformat.v4.new_output, {"tags": [CHECKED]}
+    said = [new("stream", text="1\n"), new("display_data", {"text/plain": "<Figure>"})]
+    pictures = [new("display_data", {"text/plain": "<Figure>", "image/png": p}) for p in "ab"]
+    in_pieces = [new("stream", text="1"), pictures[0], new("stream", text="\n")]
+    widget = new("display_data", {notebooks.WIDGET: {"model_id": "7"}, "text/plain": "<Figure>"})
+    traceback = new("stream", text="Traceback (most recent call last)")
+    warning = new("stream", name="stderr", text="odd")
+    error = new("error", ename="KeyError", evalue="lost")
+
+    def complaints_of(stored: list, fresh: list, metadata: dict) -> list[str]:
+        for path, outputs in ((tmp_path / "a.ipynb", stored), (tmp_path / "b.ipynb", fresh)):
+            cell = nbformat.v4.new_code_cell("f()", outputs=outputs, metadata=metadata)
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+        return complaints(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
+
+    for fresh in (said, [said[0], widget], said[::-1]):
+        assert complaints_of(said, fresh, tags) == []
+    assert complaints_of([said[0], pictures[1]], in_pieces, tags) == []
+    other = [new("stream", text="2\n"), said[1]]
+    assert complaints_of(said, other, {}) == []
+    for fresh in (other, said[:1], said[1:], [*said, said[1]]):
+        (complaint,) = complaints_of(said, fresh, tags)
+        assert complaint.startswith("cell 0: stored {'stdout': ['1\\n'], 'text/plain': ['<Fig")
+    for fresh, complaint in (
+        ([*said, new("stream", text="more\n")], "lost 3 printed lines, 2 of them stored"),
+        ([*said, pictures[0]], "lost 1 image/png, 0 of them stored"),
+        ([*said, traceback], "traceback"), ([*said, warning], "odd"), ([*said, error], "lost"),
+    ):  # fmt: skip
+        assert any(complaint in each for each in complaints_of(said, fresh, {}))
 
 
 def test_outputs_that_do_not_come_are_no_empty_outputs(
