@@ -245,11 +245,6 @@ def keep_network(network: Network, settings: Training, kind: str, seed: int) -> 
     return path
 
 
-def tracked_networks() -> list[str]:
-    """Names of the networks that come with the project."""
-    return sorted(path.stem for path in tracked_path("").parent.glob("*.safetensors"))
-
-
 def tracked_network(name: str) -> nn.Module:
     """One of them, in evaluation mode; needs no images.
 
