@@ -1,10 +1,9 @@
 """Runs killed at any point go on to the same bits, also from the previous file."""
 
+import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,18 +83,28 @@ def arm(point: str) -> None:
         container.keep_previous = die_in_call(3, keep, before=keep)
 
 
+def train_armed(point: str, folder: Path) -> None:
+    """What the child does."""
+    torch.set_num_threads(1)
+    arm(point)
+    train(folder)
+
+
+@pytest.fixture(scope="module")
+def children():
+    """Processes forked by a server that has imported the package once, and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "saa_lite.train", "saa_lite.models"])
+    return context
+
+
 @pytest.mark.filterwarnings("ignore:.*going on from:UserWarning")
 @pytest.mark.parametrize("point", ["step", "evaluation", "save", "rename"])
-def test_killed_and_resumed(point: str, tmp_path: Path, uninterrupted) -> None:
-    child = subprocess.run(
-        [sys.executable, __file__, point, str(tmp_path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+def test_killed_and_resumed(point: str, tmp_path: Path, uninterrupted, children) -> None:
+    child = children.Process(target=train_armed, args=(point, tmp_path))
+    child.start()
+    child.join(240)
+    assert child.exitcode == -signal.SIGKILL
     assert (tmp_path / LAST).is_file() == (point != "rename")
     steps_done = count_steps(lambda: train(tmp_path, seed=9), result := [])
     assert 0 < steps_done < CONFIG.epochs * STEPS  # it neither started again nor had finished
@@ -214,9 +223,3 @@ class Trap:
 
     def __reduce__(self):
         return (Path.touch, (self.path,))
-
-
-if __name__ == "__main__":  # the child of test_killed_and_resumed
-    torch.set_num_threads(1)
-    arm(sys.argv[1])
-    train(Path(sys.argv[2]))
