@@ -76,7 +76,7 @@ def layer_marks(axis: Axes, tables: Sequence[Rows], method: str) -> None:
         axis.plot(place, _column(table, f"{ADVANTAGE}_initial"), "o", mfc="w", color=START_COLOUR)
     for table in tables:
         axis.plot(place, _column(table, ADVANTAGE), "o", ms=5, color=COLOURS[method], alpha=0.8)
-    _references(axis)
+    references(axis)
     axis.set(xlim=(0.5, 1.2 * len(place) + 0.4), xlabel="layer, in order")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(place) <= NAMED_LAYERS:
@@ -125,7 +125,7 @@ def leftover_figure(
         right.plot(shares, line, color=COLOURS[name], lw=3 if mine else 1.5, label=LABELS[name])
     height = float(np.interp(share, shares, advantages[method]))
     right.plot(share, height, "o", color=COLOURS[method], ms=10, mec="k")
-    _references(right)
+    references(right)
     right.set(xlim=(shares[0], 1.25 * shares[-1]), xlabel="share of the start that is left")
     right.set_ylabel(ADVANTAGE_LABEL)
     right.legend(loc="lower left")  # no line comes there: what training added has no short tails
@@ -220,10 +220,10 @@ def starts(axis: Axes, records: Sequence[Record], method: str) -> None:
     axis.set_xticks(range(len(found)), [STARTS[name] for name in found])
     axis.set_xlabel("start: hollow; trained: filled")
     axis.grid(visible=False, axis="x")
-    _references(axis)
+    references(axis)
 
 
-def _references(axis: Axes) -> None:
+def references(axis: Axes) -> None:
     """What samples of the three pure families score, named at the right edge."""
     for label, level in LIMITS.items():
         axis.axhline(level, color="#777777", lw=0.8, ls=":")
