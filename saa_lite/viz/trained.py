@@ -29,10 +29,12 @@ def travel_figure(networks: Mapping[str, Layers], title: str) -> Figure:
         left.plot(place, found["travel"], label=LABELS[method], linewidth=1, **look)
         right.plot(place, found["start"], "o", color=START_COLOUR, markerfacecolor="w")
         right.plot(place, found["trained"], linestyle="none", **look)
-    left.set(xlabel="layer, in order", ylabel="way ÷ size at the start (RMS)", ylim=(0, None))
-    right.set(xlabel="layer, in order", ylabel=ADVANTAGE_LABEL)
     most = max(map(len, networks.values()))
-    right.set(xlim=(0.5, 1.25 * most), xticks=range(5, most + 1, 5))  # room for the references
+    layers = range(5, most + 1, 5)
+    left.set(xlabel="layer, in order", xticks=layers)
+    left.set(ylabel="way ÷ size at the start (RMS)", ylim=(0, None))
+    right.set(xlabel="layer, in order", ylabel=ADVANTAGE_LABEL)
+    right.set(xlim=(0.5, 1.25 * most), xticks=layers)  # room for the references
     references(right)
     right.set_title("hollow: at the start; filled: trained", fontsize=10)
     legend_below(figure, (left,))
