@@ -1,5 +1,6 @@
 """Small augmented models and runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from saa_lite.models import create_model
 from saa_lite.models.resnet import CifarResNet
 from saa_lite.train import TrainConfig
 from saa_lite.train import train as fit
+from saa_lite.train.run import Run
 
 TARGETS = ("resnet20", "mobilenet_v2_w035", "mcunet")
 KINDS = ("conv", "shift", "adder")
@@ -34,6 +36,18 @@ def model(kind: str = "shift", seed: int = 0, **options: Any) -> AugmentedNet:
     plain = small_target(kind, seed)
     options = {"width": (1.0, 1.5), "expand": (1.0, 1.5)} | options
     return augment(plain, AugmentConfig(**options))
+
+
+def begun(
+    net: AugmentedNet, training: AugmentedTraining, **changes: Any
+) -> tuple[Run, AugmentedTraining]:
+    """A run of ``CONFIG``, changed, at the beginning of its first epoch; and its method."""
+    sets = make_set("train"), make_set("test", 1)
+    config = replace(CONFIG, **changes)
+    run = Run(net, *sets, config, method=training, device="cpu", folder=None)
+    training.begin_epoch(run)
+    net.train()
+    return run, training
 
 
 def images(count: int = 8, size: int = 8) -> Tensor:

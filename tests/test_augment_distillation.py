@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from augment_samples import CONFIG, model, small_target, train
+from augment_samples import CONFIG, begun, model, small_target, train
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
-from train_samples import assert_same_run, make_set, stopped_in_step
+from train_samples import assert_same_run, stopped_in_step
 
 from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment
 from saa_lite.errors import CheckpointError, UsageError
@@ -29,14 +29,10 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def run_of(net: AugmentedNet, distillation: Distillation, **changes: Any):
-    training = AugmentedTraining(ALPHA, distillation=distillation)
-    sets = make_set("train"), make_set("test", 1)
-    config = replace(CONFIG, **changes)
-    run = Run(net, *sets, config, method=training, device="cpu", folder=None)
-    training.begin_epoch(run)
-    net.train()
-    return run, training
+def run_of(
+    net: AugmentedNet, distillation: Distillation, **changes: Any
+) -> tuple[Run, AugmentedTraining]:
+    return begun(net, AugmentedTraining(ALPHA, distillation=distillation), **changes)
 
 
 def gradients(net: AugmentedNet) -> dict[str, Tensor]:

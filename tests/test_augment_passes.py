@@ -9,17 +9,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from augment_samples import CONFIG, train
+from augment_samples import CONFIG, begun, train
 from scipy.special import erfcx
 from torch import Tensor, nn
 from torch.nn import functional as F
-from train_samples import make_set
 
 from saa_lite.augment import AugmentConfig, AugmentedNet, AugmentedTraining, augment, export
 from saa_lite.augment.unit import WideConv
 from saa_lite.models.resnet import CifarResNet
 from saa_lite.nn import AdderConv2d, attach_adaptive_lr
-from saa_lite.train.run import Run
 
 ETA = 0.3
 ALPHA = 0.25
@@ -39,16 +37,6 @@ def adder_model(mode: str, remap: str | None = None) -> AugmentedNet:
     return augment(target, AugmentConfig(width=(1.0, 1.5), expand=(1.0, 1.5), remap=remap))
 
 
-def run_of(net: AugmentedNet, **changes) -> tuple[Run, AugmentedTraining]:
-    training = AugmentedTraining(ALPHA)
-    sets = make_set("train"), make_set("test", 1)
-    config = replace(CONFIG, **changes)
-    run = Run(net, *sets, config, method=training, device="cpu", folder=None)
-    training.begin_epoch(run)
-    net.train()
-    return run, training
-
-
 def adders(net: nn.Module) -> dict[str, WideConv]:
     found = net.named_modules()
     return {name: unit for name, unit in found if isinstance(unit, WideConv) and unit.is_free}
@@ -57,7 +45,7 @@ def adders(net: nn.Module) -> dict[str, WideConv]:
 def update_gradients(mode: str, remap: str | None = None, **changes) -> dict[str, Tensor]:
     """What the optimiser finds at the stored weights, its own normalisation included."""
     net = adder_model(mode, remap)
-    run, training = run_of(net, **changes)
+    run, training = begun(net, AugmentedTraining(ALPHA), **changes)
     _, images, labels = next(run.batches.epoch(0))
     training.backward(run, images, labels)
     for group in run.optimizer.param_groups:
@@ -69,7 +57,7 @@ def update_gradients(mode: str, remap: str | None = None, **changes) -> dict[str
 def pass_gradients(remap: str | None = None) -> tuple[AugmentedNet, list[dict[str, Tensor]]]:
     """Of each pass alone, at the weights that the operator reads."""
     net = adder_model("off", remap)
-    run, training = run_of(net)
+    run, training = begun(net, AugmentedTraining(ALPHA))
     _, images, labels = next(run.batches.epoch(0))
     found = []
     for weight, configuration in ((1.0, None), (ALPHA, training.configuration(run))):

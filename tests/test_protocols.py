@@ -4,13 +4,12 @@ What git can tell is asked where the whole history is at hand.
 """
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from history_samples import git, needs_history
 
 from saa_lite.errors import RecordError
 from saa_lite.items.catalogue import CATALOGUE
@@ -20,7 +19,6 @@ from saa_lite.protocols import Protocol, list_protocols, load_protocol
 from saa_lite.protocols.load import parse
 from saa_lite.records import Record, config_hash, measured_records
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "saa_lite/protocols"
 PROTOCOLS = [load_protocol(name) for name in list_protocols()]
 each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
@@ -42,21 +40,10 @@ def complaint(record: Record, known: list[Protocol]) -> str:
     return "" if asked == (protocol.item, True, True) else f"not of {protocol.name}: {asked}"
 
 
-def git(*arguments: str) -> str | None:
-    """What git answers, None where it cannot."""
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
-    return done.stdout.decode() if done.returncode == 0 else None
-
-
 def first_commit(name: str) -> str | None:
     """The commit that added a protocol's file; None before it is committed."""
     added = git("log", "--diff-filter=A", "--format=%H", "--", f"{FOLDER}/{name}.toml")
     return added.split()[-1] if added else None
-
-
-def needs_history() -> None:
-    if git("rev-parse", "--is-shallow-repository") != "false\n":
-        pytest.skip("the history is not at hand")
 
 
 def test_records_name_a_protocol_and_stay_within_it() -> None:

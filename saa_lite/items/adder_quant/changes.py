@@ -99,14 +99,15 @@ def rows_of(
     """A row per method: per number of bits printed change, ours with interval, logit error.
 
     Where a method was run with fewer seeds than others, its cell says with how many. Of a single
-    network the interval is over the test images.
+    network the interval is over the test images. A method of ours alone that was not run has none.
 
     Args:
         full: method → what its change is from.
     """
     seeds = len({record.seed for record in records})
     printed = {(number.row, number.column): number.printed for number in published}
-    for method in methods:
+    there = {record.method for record in records} | {row for row, _ in printed}
+    for method in (name for name in methods if name in there):
         row = [method]
         for b in bits:
             number = printed.get((method, f"W{b}A{b}"))
