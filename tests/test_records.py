@@ -103,7 +103,7 @@ def test_config_hash_is_the_sha256_of_canonical_json() -> None:
         ({"seed": 1.0}, "seed must be an integer"),
         ({"method": None}, "method must be a string"),
         ({"settings": SETTINGS, "config_hash": "0" * 64}, "config_hash 0000"),
-        ({"profile": "huge"}, "profile must be one of smoke, laptop, full; got 'huge'"),
+        ({"profile": "huge"}, "profile must be one of smoke, laptop, full, shipped; got 'huge'"),
         ({"item": "fig1"}, "item must read 'source/name'"),
         ({"created": "yesterday"}, "ISO 8601"),
         ({"log": [{"loss": "low"}]}, "log must hold one dict of numbers per epoch"),

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Claim
+from saa_lite.items.registry import find_item
 from saa_lite.records import measured_records
 from saa_lite.report import forest as made_forest
 from saa_lite.report.protocols import NO_VERDICT, NOT_YET, VERDICTS, YES
@@ -139,10 +140,18 @@ def test_items_draw_their_rows_from_tracked_records() -> None:
 
 
 def test_records_may_be_chosen() -> None:
-    chosen = [r for r in measured_records("adder-quant/fig1") if r.dataset == "digits"]
-    found = item_judgements("adder-quant/fig1", chosen)
+    chosen = [r for r in measured_records("shiftaddaug/fig2") if r.dataset == "digits"]
+    found = item_judgements("shiftaddaug/fig2", chosen)
     assert set(found) == {"source", "exploration"}
     assert all("digits" in row.budget for rows in found.values() for row in rows)
-    assert "| statement | published |" in item_tables("adder-quant/fig1", chosen)
-    assert item_tables("adder-quant/fig1", chosen) != item_tables("adder-quant/fig1")
-    assert len(made_forest.forest("adder-quant/fig1", chosen).axes) > 1
+    assert "| statement | published |" in item_tables("shiftaddaug/fig2", chosen)
+    assert item_tables("shiftaddaug/fig2", chosen) != item_tables("shiftaddaug/fig2")
+    assert len(made_forest.forest("shiftaddaug/fig2", chosen).axes) > 1
+
+
+def test_of_chosen_records_only_rows_that_they_speak_of_are_shown() -> None:
+    """The statements of figure 1 read the package's own networks, on CIFAR-10."""
+    chosen = [r for r in measured_records("adder-quant/fig1") if r.dataset == "digits"]
+    (rows,) = item_judgements("adder-quant/fig1", chosen).values()
+    assert all(row.estimate and "digits" in row.budget for row in rows)
+    assert len(rows) < len(find_item("adder-quant/fig1").claims)

@@ -43,7 +43,7 @@ class InputQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return x
-        if not self.scale.requires_grad:
+        if self.keep == 1.0 and not self.scale.requires_grad:
             return Grid(self.step, self.zero, self.low, self.high).straight(x)
         kept = None if self.keep == 1.0 else draw_kept(x, self.keep)
         learned: Tensor = _Learned.apply(x, self.step, self.zero, self.low, self.high, kept)

@@ -160,11 +160,11 @@ def scorecard_markdown() -> str:
 
 
 def item_judgements(item_id: str, records: list[Record] | None = None) -> Tables:
-    """The rows of one item, none left out; tables without any are left out.
+    """The rows of one item; tables without any are left out.
 
     Args:
         records: instead of all tracked ones, such as those of one data set; then protocols, which
-            are about all of them, are not asked.
+            are about all of them, are not asked, and rows that these say nothing of are left out.
 
     Raises:
         UsageError: there is no such item.
@@ -172,6 +172,7 @@ def item_judgements(item_id: str, records: list[Record] | None = None) -> Tables
     item = find_item(item_id)
     if records is not None:
         rows = [judge(claim, records) for claim in item.claims]
+        rows = [row for row in rows if row.estimate or row.exact]
         found = {table: [r for r in rows if r.claim and r.claim.table == table] for table in TITLES}
     else:
         contrasts = judged_contrasts()
