@@ -140,12 +140,15 @@ def test_items_draw_their_rows_from_tracked_records() -> None:
 
 
 def test_records_may_be_chosen() -> None:
-    chosen = [r for r in measured_records("shiftaddaug/fig2") if r.dataset == "digits"]
-    found = item_judgements("shiftaddaug/fig2", chosen)
+    item = "shiftaddaug-supp/addconv-nas"
+    chosen = [r for r in measured_records(item) if r.dataset == "digits"]
+    found = item_judgements(item, chosen)
     assert set(found) == {"source", "exploration"}
     assert all("digits" in row.budget for rows in found.values() for row in rows)
-    assert "| statement | published |" in item_tables("shiftaddaug/fig2", chosen)
-    assert item_tables("shiftaddaug/fig2", chosen) != item_tables("shiftaddaug/fig2")
+    assert "| statement | published |" in item_tables(item, chosen)
+    assert item_tables(item, chosen) != item_tables(item)
+    digits = [r for r in measured_records("adder-quant/tab5") if r.dataset == "digits"]
+    assert len(made_forest.forest("adder-quant/tab5", digits).axes) > 1
 
 
 def test_of_chosen_records_only_rows_that_they_speak_of_are_shown() -> None:
@@ -154,4 +157,3 @@ def test_of_chosen_records_only_rows_that_they_speak_of_are_shown() -> None:
     (rows,) = item_judgements("adder-quant/fig1", chosen).values()
     assert all(row.estimate and "digits" in row.budget for row in rows)
     assert len(rows) < len(find_item("adder-quant/fig1").claims)
-    assert len(made_forest.forest("adder-quant/fig1", chosen).axes) > 1
