@@ -94,10 +94,12 @@ def test_every_count_of_the_summary_can_be_counted_on_the_page() -> None:
     protocol = re.compile(rf" \(({'|'.join(list_protocols())})\)$")
     named = {protocol.sub("", row[0]) for row in statements}
     testable = Counter(row[3].removeprefix("no: ") for row in statements)
-    tested = testable.pop("yes", 0)
+    single = testable.pop("yes, on one network", 0)
+    tested = testable.pop("yes", 0) + single
     verdicts = Counter(row[-1] for row in checks)
     said = summary()
     assert f"it: {len(named)} statements, {len(statements)} rows, {tested} tested" in said
+    assert (f" {single} of them image by image on one network," in said) == bool(single)
     assert f" {len(statements) - tested} not (" in said
     assert all(f"{name} {count}" in said for name, count in testable.items())
     assert f", {len(contrasts)} of them primary and on the scorecard." in said
