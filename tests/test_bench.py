@@ -137,7 +137,7 @@ def test_the_limit_is_a_rate() -> None:
     assert shift > adder  # three operations for four times as many numbers
 
 
-@pytest.mark.parametrize("kernel", ["adder", "convolution", "shift"])
+@pytest.mark.parametrize("kernel", ["adder", "convolution", "uint8", "shift"])
 def test_a_limit_takes_time_in_proportion(kernel: str) -> None:
     """The compiler has not done away with the loop."""
     short, long = (limit_call(kernel, results) for results in (5_000_000, 40_000_000))

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import _launch, adder_conv2d_u8, adder_u8, vector_ir
+from saa_lite.kernels import machine
+from saa_lite.ops import _launch, adder_conv2d_u8, adder_u8
 
-SUPPORTED = vector_ir.supported_vector_bits()
-PATHS = [bits for bits in (0, 256, 512) if bits <= SUPPORTED]
+SUPPORTED = machine.supported_bits()
+PATHS = [bits for bits in (0, *machine.BITS) if bits <= SUPPORTED]
 GEOMETRIES = [
     ((1, 1), (0, 0), (1, 1)),
     ((1, 1), (1, 1), (1, 1)),
@@ -30,7 +31,7 @@ GEOMETRIES = [
 @pytest.fixture(params=PATHS, ids=lambda bits: f"{bits}-bit" if bits else "plain")
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Force one of the kernels that this machine can run."""
-    monkeypatch.setattr(adder_u8, "VECTOR_BITS", request.param)
+    monkeypatch.setattr(machine, "VECTOR_BITS", request.param)
     return int(request.param)
 
 
@@ -128,7 +129,7 @@ def test_any_configuration(bits: int, case: dict[str, Any]) -> None:
     x, w = sample(shape, (filters * case["groups"], channels, *kernel))
     geometry = case["stride"], padding, dilation, case["groups"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adder_u8, "VECTOR_BITS", bits)
+        patch.setattr(machine, "VECTOR_BITS", bits)
         check(LAYOUTS[case["layout"]](x), w, *geometry, value=case["value"])
 
 

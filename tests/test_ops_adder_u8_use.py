@@ -4,53 +4,39 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import adder_conv2d_u8, adder_u8_vector, vector_ir
+from saa_lite.kernels import machine
+from saa_lite.ops import adder_conv2d_u8
 
-SUPPORTED = vector_ir.supported_vector_bits()
+SUPPORTED = machine.supported_bits()
 
 
-@pytest.mark.parametrize("given", ["0", "256", "512"])
+@pytest.mark.parametrize("given", ["0", "128", "256", "512"])
 def test_the_environment_lowers_the_vector_length(
     given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAA_VECTOR_BITS", given)
-    assert vector_ir.supported_vector_bits() == min(SUPPORTED, int(given))
+    assert machine.supported_bits() == min(SUPPORTED, int(given))
     monkeypatch.setenv("SAA_VECTOR_BITS", "many")
-    with pytest.raises(UsageError, match="SAA_VECTOR_BITS must be 0, 256 or 512; got 'many'"):
-        vector_ir.supported_vector_bits()
+    with pytest.raises(UsageError, match="SAA_VECTOR_BITS must be 0, 128, 256 or 512; got 'many'"):
+        machine.supported_bits()
 
 
-FEATURES = "import saa_lite.ops.vector_ir as m; print(m.VECTOR_BITS)"
+FEATURES = "import saa_lite.kernels.machine as m; print(m.VECTOR_BITS)"
 
 
-def test_a_target_without_vectors_has_none() -> None:
+def test_a_target_without_long_vectors_has_short_ones() -> None:
     """What Numba compiles for counts, not what the processor could do."""
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     command = [sys.executable, "-W", "ignore", "-c", FEATURES]
     done = subprocess.run(
         command, env=environment, check=True, timeout=120, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "0"
-
-
-def names_inside(kernel: Any) -> set[str]:
-    """Qualified names of a compiled closure and of all compiled closures that it calls."""
-    cells = [cell.cell_contents for cell in kernel.py_func.__closure__ or ()]
-    inner = (names_inside(cell) for cell in cells if hasattr(cell, "py_func"))
-    return {kernel.py_func.__qualname__}.union(*inner)
-
-
-def test_kernels_of_two_widths_share_no_name() -> None:
-    """Numba's disk cache would mix them up: see :func:`saa_lite.ops._compile.variant`."""
-    wide, narrow = (names_inside(k) for k in (adder_u8_vector._task_512, adder_u8_vector._task_256))
-    assert len(wide) == len(narrow) == 5
-    assert not wide & narrow
+    assert done.stdout.strip() == "128"
 
 
 ONES = torch.ones(1, 4, 5, 5, dtype=torch.uint8)

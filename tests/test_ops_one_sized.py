@@ -15,17 +15,16 @@ from quantize_samples import quantized_layer
 from torch import Tensor
 from torch.nn import functional as F
 
+from saa_lite.kernels import machine
 from saa_lite.nn import AdderConv2d, BinaryConv2d, ShiftConv2d, ShiftPSConv2d
 from saa_lite.ops import (
     adder_conv2d,
     adder_conv2d_u8,
     adder_torch,
-    adder_u8,
     reference_shift,
     shift_conv2d,
     shift_conv2d_i8,
     shift_conv2d_i8_matmul,
-    vector_ir,
 )
 from saa_lite.ops._arguments import layout_of
 from saa_lite.ops.adder_operator import adder_operator
@@ -172,12 +171,12 @@ def draw(shape: torch.Size, low: int, high: int, dtype: torch.dtype) -> Tensor:
     return torch.randint(low, high, shape, generator=generator, dtype=dtype)
 
 
-VECTORS = [b for b in (0, 256, 512) if b <= vector_ir.supported_vector_bits()]
+VECTORS = [b for b in (0, *machine.BITS) if b <= machine.supported_bits()]
 
 
 @pytest.mark.parametrize("bits", VECTORS)
 def test_bytes(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adder_u8, "VECTOR_BITS", bits)
+    monkeypatch.setattr(machine, "VECTOR_BITS", bits)
     for seed in SEEDS:
         for case, view in sweep(seed, CASES):
             x, w = (view(draw(t.shape, 0, 256, torch.uint8)) for t in case.tensors(torch.float32))

@@ -13,6 +13,7 @@ from ops_samples import LAYOUTS, same
 from test_ops_shift_i8 import OPERATORS, narrow, sample
 
 from saa_lite.errors import UsageError
+from saa_lite.kernels import machine
 from saa_lite.ops import _launch, shift_conv2d_i8, shift_conv2d_i8_matmul, shift_ir, vector_ir
 from saa_lite.ops.shift_i8_plan import plan_arrays
 
@@ -164,7 +165,7 @@ def test_lanes_are_filled_with_bands_of_rows(batch: int, size: int, lanes: int) 
 def test_a_machine_without_avx512_passes_the_same_tests(tmp_path: Path) -> None:
     """These kernels know two machines only, with AVX-512 and without."""
     environment = os.environ | {
-        vector_ir.VECTOR_BITS_NAME: "0",
+        machine.VECTOR_BITS_NAME: "0",
         "NUMBA_CPU_NAME": "haswell",
         "NUMBA_CACHE_DIR": str(tmp_path),
         "SAA_EXPECT_NARROW": "1",

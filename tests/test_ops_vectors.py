@@ -9,7 +9,8 @@ import pytest
 import torch
 from adder_samples import Case, error
 
-from saa_lite.ops import _compile, adder_conv2d, adder_vector, reference, vector_ir
+from saa_lite.kernels import machine
+from saa_lite.ops import _compile, adder_conv2d, adder_vector, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 CASE = Case(24, 20, (9, 11), (3, 3), padding=(1, 1))
@@ -62,16 +63,16 @@ def test_memory_beside_the_output_is_left_alone() -> None:
     assert all(torch.equal(results[0], again) for again in results)
 
 
-@pytest.mark.skipif(not vector_ir.WIDE, reason="this machine is generic already: no AVX-512")
+@pytest.mark.skipif(machine.VECTOR_BITS < 512, reason="this machine has no AVX-512 already")
 def test_a_machine_without_avx512_passes_the_same_tests(tmp_path: Path) -> None:
     """The same tests with 512-bit instructions switched off, and with LLVM told to avoid them."""
     environment = os.environ | {
-        vector_ir.VECTOR_BITS_NAME: "0",
+        machine.VECTOR_BITS_NAME: "256",
         "NUMBA_CPU_NAME": "haswell",
         "NUMBA_CACHE_DIR": str(tmp_path),
-        "SAA_EXPECT_GENERIC": "1",
+        "SAA_EXPECT_AVX2": "1",
     }
-    chosen = "vector_kernel and size0 or nan_and_inf or costs_no_digits or expected_generic"
+    chosen = "vector_kernel and size0 or nan_and_inf or costs_no_digits or expected_avx2"
     files = ["tests/test_ops_adder.py", "tests/test_ops_vectors.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
     done = subprocess.run(
@@ -81,9 +82,9 @@ def test_a_machine_without_avx512_passes_the_same_tests(tmp_path: Path) -> None:
     assert "skipped" not in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.skipif("SAA_EXPECT_GENERIC" not in os.environ, reason="run by the test above")
-def test_expected_generic() -> None:
-    assert not vector_ir.WIDE
+@pytest.mark.skipif("SAA_EXPECT_AVX2" not in os.environ, reason="run by the test above")
+def test_expected_avx2() -> None:
+    assert machine.VECTOR_BITS == 256
 
 
 HELPER = "from saa_lite.ops._compile import compiled\n@compiled()\ndef value():\n    return {}\n"
@@ -92,7 +93,7 @@ import sys
 from pathlib import Path
 from saa_lite.ops import _compile
 _compile.HERE = Path(sys.argv[1])
-_compile._cache_folder.cache_clear()
+_compile.cache_folder.cache_clear()
 sys.path.insert(0, sys.argv[1])
 from outer import outer
 print(outer())
@@ -125,7 +126,7 @@ def test_first_compilation_is_announced_once(
 ) -> None:
     monkeypatch.setattr(_compile, "HERE", tmp_path)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    _compile._cache_folder.cache_clear()
+    _compile.cache_folder.cache_clear()
     try:
 
         @_compile.compiled()
@@ -136,7 +137,7 @@ def test_first_compilation_is_announced_once(
         assert double_it(4) == 8
         _compile.announce_first_compilation(double_it)
     finally:
-        _compile._cache_folder.cache_clear()
+        _compile.cache_folder.cache_clear()
     said = capsys.readouterr()
     assert said.err.count("double it") == 1
     assert not said.out

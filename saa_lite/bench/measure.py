@@ -14,7 +14,7 @@ from saa_lite.bench.contenders import (
     forward_calls,
     limit_of,
 )
-from saa_lite.bench.limits import LOOPS, limit
+from saa_lite.bench.limits import KERNELS, limit
 from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
@@ -127,7 +127,7 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         rounds=rounds,
         versions=versions(),
         commit=commit + ("+dirty" if dirty else ""),
-        limits={kernel: limit(kernel) for kernel in LOOPS},
+        limits={kernel: limit(kernel) for kernel in KERNELS},
         warnings=tuple(warnings),
         results=tuple(results),
     )

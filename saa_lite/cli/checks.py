@@ -82,8 +82,8 @@ def cpu_features() -> Check:
     """Vector instructions that the kernels can use."""
     features = import_module("llvmlite.binding").get_host_cpu_features()  # comes with numba
     found = [name for name in CPU_FEATURES if features.get(name)]
-    bits = import_module("saa_lite.ops.vector_ir").VECTOR_BITS
-    used = f"kernels use {bits}-bit vectors" if bits else "kernels use generic vectors"
+    bits = import_module("saa_lite.kernels.machine").VECTOR_BITS
+    used = f"kernels use {bits}-bit vectors" if bits else "kernels use no vectors"
     return Check("cpu features", "ok", f"{' '.join(found) or 'baseline only'}; {used}")
 
 

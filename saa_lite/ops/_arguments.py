@@ -16,6 +16,10 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
     """Expand an int or a sequence of one or two ints to ``(rows, columns)``; check the minimum."""
     if type(value) is int and value >= minimum:  # nearly always; every call of a layer comes here
         return value, value
+    if type(value) is tuple and len(value) == 2:  # as layers of torch.nn store it
+        rows, columns = value
+        if type(rows) is type(columns) is int and rows >= minimum and columns >= minimum:
+            return value
     given = tuple(value) if isinstance(value, Iterable) else (value,)
     wrong = len(given) not in (1, 2) or any(
         isinstance(v, bool) or not isinstance(v, (Integral, torch.SymInt)) for v in given

@@ -19,9 +19,10 @@ from numba.core import config
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.ops.vector_ir import VECTOR_BITS
+from saa_lite.kernels.machine import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
+KERNELS = HERE.parent / "kernels"
 _LOOKED_UP: set[Any] = set()
 
 
@@ -36,7 +37,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return function
         dispatcher = numba.njit(**options)(function)
         before = config.CACHE_DIR
-        config.CACHE_DIR = str(_cache_folder())  # read when caching is enabled, and only then
+        config.CACHE_DIR = str(cache_folder())  # read when caching is enabled, and only then
         try:
             dispatcher.enable_caching()
         finally:
@@ -60,26 +61,11 @@ def check_compiling(user: str) -> None:
         raise UsageError(f"{user} needs compiled kernels, and NUMBA_DISABLE_JIT forbids them")
 
 
-def variant(name: object, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit(**options)`` for a function made several times over, inside compiled ones.
-
-    Numba names the machine code of such functions by qualified name and a counter that starts anew
-    in each process. Two variants cached by two processes can share a name, and a third process that
-    loads both runs one in the place of the other. So ``name`` goes into the name.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        function.__qualname__ += f"_{name}"
-        return numba.njit(**options)(function)
-
-    return decorate
-
-
 @cache
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Beside the sources if that can be written, else in the user's cache, else temporary."""
     digest = hashlib.sha256(f"vectors of {VECTOR_BITS} bits".encode())
-    for path in sorted(HERE.glob("*.py")):
+    for path in sorted([*HERE.glob("*.py"), *KERNELS.glob("*.py")]):
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
@@ -103,7 +89,7 @@ def announce_first_compilation(dispatcher: Any) -> None:
         return
     _LOOKED_UP.add(dispatcher)
     if os.environ.get("TQDM_DISABLE") == "1" or any(
-        _cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi")
+        cache_folder().rglob(f"*.{dispatcher.__name__}-*.nbi")
     ):
         return
     name = dispatcher.__name__.replace("_", " ")

@@ -14,22 +14,22 @@ from numba import prange
 from saa_lite.ops import adder_plan as at
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.adder_blocks import blocks_of, pack_channels
-from saa_lite.ops.adder_tiles import clipped_tile
 from saa_lite.ops.bands import (
     address_of,
     band_limits,
     keep,
     load_band,
     new_floats,
+    next_tiles,
     rows_together,
     store_band,
+    tile_at,
 )
 from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import clear_bytes
+from saa_lite.ops.vector_moves import call, clear_bytes
 
 Array = Any
 SEGMENT = 16  # bytes: two offsets
-_eight, _four, _two, _one = (clipped_tile(pixels) for pixels in (8, 4, 2, 1))
 
 
 @compiled()
@@ -85,26 +85,16 @@ def _segments(plan: Array, pitch: int) -> Any:
 @compiled()
 def _row(
     x: int, step: int, g: int, g_step: int, segments: int, many: int, run: int, w: int, dx: int,
-    count: int, lanes: int,
+    count: int, channels: int, plan: Array,
 ) -> None:  # fmt: skip
-    """``count`` pixels of one phase in one row, for the channels of one block; mostly addresses.
-
-    The last tile reaches back over pixels already done: the same sums again.
-    """
-    pixels = 8 if count >= 8 else 4 if count >= 4 else 2 if count >= 2 else 1
-    column = 0
+    """``count`` pixels of one phase in one row, for the channels of one block; mostly addresses."""
+    vectors, column = -(-channels // plan[at.LANES]), 0
     while column < count:
-        p = min(column, count - pixels)
-        source, above, target = x + p * step, g + p * g_step, dx + p * step
-        if pixels == 8:
-            _eight(source, step, above, g_step, segments, many, run, w, target, lanes)
-        elif pixels == 4:
-            _four(source, step, above, g_step, segments, many, run, w, target, lanes)
-        elif pixels == 2:
-            _two(source, step, above, g_step, segments, many, run, w, target, lanes)
-        else:
-            _one(source, step, above, g_step, segments, many, run, w, target, lanes)
-        column += pixels
+        size, tiles = next_tiles(count - column, count, plan[at.LARGEST + vectors - 1])
+        p = min(column, count - (1 << size))
+        walk = x + p * step, step, g + p * g_step, g_step, segments, many, run, w
+        call(tile_at(plan, vectors, size), (*walk, dx + p * step, tiles, channels))
+        column += tiles << size
 
 
 @compiled()
@@ -128,7 +118,7 @@ def _group(
     together = rows_together(rows, blocks * taps * BYTES)
     for chunk in range(-(-rows // together) * blocks):
         block, begin = chunk % blocks, chunk // blocks * together
-        w, lanes = weights + block * taps * BYTES, min(LANES, per_group - block * LANES)
+        w, channels = weights + block * taps * BYTES, min(LANES, per_group - block * LANES)
         for r in range(begin, min(begin + together, rows)):
             position = first + r + plan[at.PADDING_ROWS]
             for phase in range(min(across, width)):
@@ -141,7 +131,7 @@ def _group(
                 table = offsets.ctypes.data + (a * across + b) * offsets.shape[2] * SEGMENT
                 _row(
                     x + own, across * pixel, above, window, table, counts[a, b], run, w, dx + own,
-                    (width - phase - 1) // across + 1, lanes,
+                    (width - phase - 1) // across + 1, channels, plan,
                 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The float32 adder convolution on a CPU in explicit vectors: walking over an image.
 
 A task is a band of output rows of one image. Within it, the sixteen filters of a block stay put
-while tiles of eight pixels pass, so that a block's weights stay in the nearest cache. A *segment*
+while tiles of a few pixels pass, so that a block's weights stay in the nearest cache. A *segment*
 is a stretch of the input whose taps lie side by side: a whole row of the kernel where dilation and
 groups allow. Stride, dilation and groups only change addresses.
 
@@ -16,21 +16,21 @@ from numba import prange
 from saa_lite.ops import adder_plan as at
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.adder_blocks import blocks_of, pack_filters
-from saa_lite.ops.adder_tiles import distance_tile
 from saa_lite.ops.bands import (
     address_of,
     band_limits,
     keep,
     load_band,
     new_floats,
+    next_tiles,
     rows_together,
     store_band,
+    tile_at,
 )
 from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import add_run, copy_bytes, sum_runs
+from saa_lite.ops.vector_moves import add_run, call, copy_bytes, sum_runs
 
 Array = Any
-_eight, _four, _two, _one = (distance_tile(pixels) for pixels in (8, 4, 2, 1))
 
 
 @compiled()
@@ -82,28 +82,18 @@ def _patch_sums(sums: Array, plan: Array, scratch: Array, patches: Array) -> Non
 
 @compiled()
 def _row(
-    x: int, step: int, segments: int, count: int, run: int, w: int, w_sum: int, x_sum: int,
-    sum_step: int, y: int, y_step: int, width: int, lanes: int,
+    x: int, step: int, segments: Array, run: int, w: int, w_sum: int, x_sum: int, sum_step: int,
+    y: int, y_step: int, filters: int, plan: Array,
 ) -> None:  # fmt: skip
-    """All pixels of one output row for the filters of one block; all but the sizes are addresses.
-
-    The last tile of a row reaches back over pixels already done: the same sums again.
-    """
-    pixels = 8 if width >= 8 else 4 if width >= 4 else 2 if width >= 2 else 1
-    column = 0
+    """All pixels of one output row for the filters of one block; addresses and bytes."""
+    vectors, width, column = -(-filters // plan[at.LANES]), plan[at.OUT_WIDTH], 0
     while column < width:
-        p = min(column, width - pixels)
-        source, target = x + p * step, y + p * y_step
-        sums = w_sum, x_sum + p * sum_step, sum_step
-        if pixels == 8:
-            _eight(source, step, segments, count, run, w, *sums, target, y_step, lanes)
-        elif pixels == 4:
-            _four(source, step, segments, count, run, w, *sums, target, y_step, lanes)
-        elif pixels == 2:
-            _two(source, step, segments, count, run, w, *sums, target, y_step, lanes)
-        else:
-            _one(source, step, segments, count, run, w, *sums, target, y_step, lanes)
-        column += pixels
+        size, tiles = next_tiles(width - column, width, plan[at.LARGEST + vectors - 1])
+        p = min(column, width - (1 << size))
+        walk = x + p * step, step, segments.ctypes.data, segments.size, run
+        sums = w, w_sum, x_sum + p * sum_step, sum_step
+        call(tile_at(plan, vectors, size), (*walk, *sums, y + p * y_step, y_step, tiles, filters))
+        column += tiles << size
 
 
 @compiled()
@@ -123,11 +113,11 @@ def _group(
         block, begin = chunk % blocks, chunk // blocks * together
         for r in range(begin, min(begin + together, rows)):
             _row(
-                band + r * down, step, segments.ctypes.data, segments.size, taps // segments.size,
+                band + r * down, step, segments, taps // segments.size,
                 weights + block * taps * BYTES, w_sums + block * BYTES,
                 patches.ctypes.data + r * columns * FLOAT, stride * FLOAT,
-                out + r * width * out_pixel + block * BYTES, out_pixel, width,
-                min(LANES, per_group - block * LANES),
+                out + r * width * out_pixel + block * BYTES, out_pixel,
+                min(LANES, per_group - block * LANES), plan,
             )  # fmt: skip
 
 
@@ -163,8 +153,9 @@ def _bands(x: int, w: Array, w_sum: Array, y: int, plan: Array, first: int, last
             result = target + begin * out_width * filters * FLOAT
         for group in range(groups):
             own = start + group * (channels // groups) * FLOAT
-            _channel_sums(own, plan, sums[:seen])
-            _patch_sums(sums, plan, scratch, patches[:rows])
+            if plan[at.SUMMED]:
+                _channel_sums(own, plan, sums[:seen])
+                _patch_sums(sums, plan, scratch, patches[:rows])
             _group(
                 own, columns, address_of(w) + group * of_group,
                 w_sum[group * (len(w_sum) // groups)].ctypes.data, segments, patches[:rows],

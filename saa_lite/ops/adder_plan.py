@@ -5,10 +5,16 @@ need not be how the caller shaped them: to a 1 × 1 layer a batch is a heap of p
 would leave tiles half empty.
 """
 
+import itertools
+from functools import lru_cache
+
 import numpy as np
 from torch import Tensor
 
+from saa_lite.kernels import machine
+from saa_lite.kernels.tables import tiles_of
 from saa_lite.ops._arguments import Pair
+from saa_lite.ops._compile import cache_folder
 from saa_lite.ops._launch import bands_to_share, threads_wanted
 from saa_lite.ops.vector_ir import FLOAT
 
@@ -21,7 +27,11 @@ from saa_lite.ops.vector_ir import FLOAT
     PLANAR,  # 1: images are [B, C, H, W] in memory; 0: [B, H, W, C]
     BANDS,  # tasks that an image is cut into
     PARTS,  # shares of the tasks, one per thread
-) = range(21)  # fmt: skip
+    SUMMED,  # 1: tiles want Σx and Σw
+    LANES,  # of a vector
+    LARGEST,  # log₂ pixels of the largest tile with one vector; after it with two, ...
+) = range(24)  # fmt: skip
+TILES = LARGEST + 4  # addresses of tiles: SIZES of one vector, as many of two, ...
 
 BAND_BYTES = 256 * 1024  # of padded input: stays in a core's second-level cache
 FLAT_PIXELS = 4096  # longest row that a planar image is flattened to
@@ -29,6 +39,7 @@ ROW_PIXELS = 64  # longest row that a heap of pixels is cut into
 
 
 def plan_for(
+    kind: str,
     input: Tensor,
     weight: Tensor,
     output_shape: tuple[int, ...],
@@ -36,23 +47,49 @@ def plan_for(
     groups: int,
     planar: bool,
 ) -> np.ndarray:
-    """int64 [21] for a dense ``input`` and a dense or channels_last ``weight``, neither empty."""
-    stride, padding, dilation = geometry
-    images, channels, height, width = input.shape
-    filters, depth, *kernel = weight.shape
+    """int64 array for a dense ``input`` and a dense or channels_last ``weight``, neither empty.
+
+    Args:
+        kind: of the tiles, see :mod:`saa_lite.kernels.tables`.
+    """
+    weights = weight.shape, weight.is_contiguous()
+    images = input.shape, output_shape, planar
+    return _plan(kind, machine.VECTOR_BITS, *images, *weights, *geometry, groups, threads_wanted())
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    kind: str,
+    bits: int,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    planar: bool,
+    weight_shape: tuple[int, ...],
+    contiguous: bool,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    threads: int,
+) -> np.ndarray:
+    images, channels, height, width = input_shape
+    filters, depth, *kernel = weight_shape
     out = output_shape[2:]
     if tuple(kernel) == stride == (1, 1) and padding == (0, 0):
         images, height, width = out_pixels = _pixels(images, height, width, planar)
         out = out_pixels[1:]
-    steps = (kernel[0] * kernel[1], 1) if weight.is_contiguous() else (1, depth)
+    steps = (kernel[0] * kernel[1], 1) if contiguous else (1, depth)
     row_bytes = FLOAT * channels * (width + 2 * padding[1])
     in_cache = -(-row_bytes * (height + 2 * padding[0]) // BAND_BYTES)
     rows = min(height, out[0])  # either is cut into bands, and a band has at least one row
     bands = min(rows, max(bands_to_share(images, rows), in_cache))
+    tiles, here = tiles_of(kind, bits, cache_folder()), machine.machine_of(bits)
+    largest = tiles.largest + (0,) * (TILES - LARGEST - len(tiles.largest))
     return np.array(
         (
             images, channels, height, width, filters, *out, groups, *kernel, *stride, *padding,
-            *dilation, *steps, planar, bands, threads_wanted(),
+            *dilation, *steps, planar, bands, threads, not here.absolute, here.lanes, *largest,
+            *itertools.chain(*tiles.addresses),
         ),
         np.int64,
     )  # fmt: skip

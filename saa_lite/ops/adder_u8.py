@@ -7,7 +7,7 @@ scale for both needs no zero point in the sum (eq. 2 of AdderNet, CVPR 2020, on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import adder_torch, adder_u8_cpu, adder_u8_vector
+from saa_lite.kernels import machine
+from saa_lite.ops import adder_torch, adder_u8_cpu
 from saa_lite.ops._arguments import (
     Pair,
     check_conv_shapes,
@@ -29,14 +30,9 @@ from saa_lite.ops._arguments import (
 from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted, work_of
-from saa_lite.ops.vector_ir import VECTOR_BITS
+from saa_lite.ops.adder_u8_vector import parallel, serial, tiles_array
 
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
-
-_VECTOR_KERNELS: dict[int, tuple[Callable[..., None], Callable[..., None]]] = {
-    512: (adder_u8_vector.serial_512, adder_u8_vector.parallel_512),
-    256: (adder_u8_vector.serial_256, adder_u8_vector.parallel_256),
-}
 
 
 def adder_conv2d_u8(
@@ -114,7 +110,7 @@ def _by_device(
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or weight.shape[1] == 0:
         return output.zero_()
-    if VECTOR_BITS:
+    if machine.VECTOR_BITS:
         _in_vectors(input, weight, output, geometry, groups, padding_value)
         return output
     plain = output.contiguous()
@@ -157,9 +153,9 @@ def _in_vectors(
     if bands == 1 and weight.shape[2:] == (1, 1) and geometry[:2] == ((1, 1), (0, 0)):
         x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
     arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
-    kernels = _VECTOR_KERNELS[VECTOR_BITS]
+    kernels, tiles = (serial, parallel), tiles_array(machine.VECTOR_BITS)
     work = work_of(output.shape, weight.shape)
-    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last, work=work)
+    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last, tiles, work=work)
 
 
 def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from saa_lite.kernels import machine
 from saa_lite.ops import adder_backward, adder_forward
 from saa_lite.ops._arguments import Pair, layout_of, output_shape, walks_channels_last
 from saa_lite.ops._launch import launch, work_of
@@ -15,6 +16,7 @@ def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
     """float32 with at least two filters and channels per group; fewer leave vectors empty."""
     return (
         input.dtype == torch.float32
+        and machine.VECTOR_BITS > 0
         and weight.shape[0] >= 2 * groups
         and weight.shape[1] >= 2
         and input.numel() > 0
@@ -49,7 +51,7 @@ def prepare_forward(
     input, weight = input.contiguous(memory_format=layout), _dense(weight)
     geometry = stride, padding, dilation
     planar = not walks_channels_last(layout, input.shape, shape)
-    plan = plan_for(input, weight, shape, geometry, groups, planar)
+    plan = plan_for("distance", input, weight, shape, geometry, groups, planar)
     addresses = input.data_ptr(), weight.data_ptr(), output.data_ptr()
     return Ready(output, (*addresses, plan), (input, weight))
 
@@ -69,7 +71,7 @@ def input_gradient(
     input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
     weight, geometry = _dense(weight), (stride, padding, dilation)
     planar = not walks_channels_last(layout, input.shape, grad.shape)
-    plan = plan_for(input, weight, grad.shape, geometry, groups, planar)
+    plan = plan_for("clipped", input, weight, grad.shape, geometry, groups, planar)
     done = launch(
         adder_backward.input_gradient_serial,
         adder_backward.input_gradient_parallel,

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from saa_lite.kernels.tables import SIZES
+from saa_lite.ops import adder_plan as at
 from saa_lite.ops._compile import compiled
 from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
 from saa_lite.ops.vector_moves import clear_bytes, copy_bytes, transpose_tile
@@ -104,3 +106,24 @@ def rows_together(rows: int, weight_bytes: int) -> int:
     once, in order. Otherwise all of them, so that each block of weights is fetched once.
     """
     return 1 if weight_bytes <= WEIGHTS_IN_REACH else rows
+
+
+@compiled()
+def next_tiles(left: int, width: int, largest: int) -> Any:
+    """How to go on with a row of ``width`` pixels of which ``left`` are left: log₂ pixels, tiles.
+
+    The last tile may reach back over pixels already done: the same sums again. Only where the row
+    is shorter than a tile do two smaller ones share it. ``largest`` is log₂ pixels, too.
+    """
+    if left >= 1 << largest:
+        return largest, left >> largest
+    size = 0
+    while 1 << size < left:
+        size += 1
+    return size if 1 << size <= width else size - 1, 1
+
+
+@compiled()
+def tile_at(plan: Array, vectors: int, size: int) -> int:
+    """Address of the tile of so many vectors and 2^``size`` pixels."""
+    return plan[at.TILES + SIZES * (vectors - 1) + size]

@@ -1,39 +1,19 @@
-"""Sixteen floats at once: the few LLVM building blocks that the vector kernels are made of.
+"""Sixteen floats at once: the few LLVM building blocks of what moves numbers for the tiles.
 
 Left to itself LLVM vectorises plain Numba loops over channels badly (short loops, possible
-aliasing). So the innermost tiles are written as explicit ``<16 x float>`` operations through
+aliasing). So the innermost moves are written as explicit ``<16 x float>`` operations through
 ``numba.extending.intrinsic``. The types are legal on every target: with AVX-512 one register, else
 LLVM splits them. Addresses are int64 byte addresses throughout.
 """
 
-import os
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 
-from saa_lite.errors import UsageError
+from saa_lite.kernels.machine import VECTOR_BITS
 
-VECTOR_BITS_NAME = "SAA_VECTOR_BITS"  # environment variable that emulates other machines
 LANES = 16
-
-
-def supported_vector_bits() -> int:
-    """Length of the vectors that Numba compiles for: 512, 256, or 0 where they are not x86's.
-
-    512 stands for AVX-512 F, BW and DQ, 256 for AVX2. ``SAA_VECTOR_BITS`` in the environment
-    lowers it, so that other machines can be emulated.
-    """
-    given = os.environ.get(VECTOR_BITS_NAME, "512")
-    if given not in ("0", "256", "512"):
-        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 256 or 512; got {given!r}")
-    features = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
-    wide = {"+avx512f", "+avx512bw", "+avx512dq"} <= features
-    return min(512 if wide else 256 if "+avx2" in features else 0, int(given))
-
-
-VECTOR_BITS = supported_vector_bits()
 WIDE = VECTOR_BITS == 512
 F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(F32, LANES)
@@ -117,56 +97,6 @@ def store_lanes(builder: Builder, value: Value, address: Value, mask: Value) -> 
     kind = ir.FunctionType(ir.VoidType(), [VECTOR, pointer.type, I32, MASK])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
     builder.call(function, [value, pointer, ir.Constant(I32, 4), mask])
-
-
-def absolute(builder: Builder, value: Value) -> Value:
-    """|value|, lane by lane."""
-    kind = ir.FunctionType(VECTOR, [VECTOR])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32")
-    return builder.call(function, [value])
-
-
-def multiply_add(builder: Builder, a: Value, b: Value, c: Value) -> Value:
-    """a·b + c, fused where the machine can."""
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32")
-    return builder.call(function, [a, b, c])
-
-
-def larger(builder: Builder, a: Value, b: Value) -> Value:
-    """max(a, b), lane by lane; b where one of them is NaN, as the x86 instruction."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def clip_to_one(builder: Builder, value: Value) -> Value:
-    """Clip to [−1, 1]. NaN becomes ±1 on wide machines and stays NaN elsewhere: mind it outside."""
-    one, minus_one = vector_of(1.0), vector_of(-1.0)
-    if WIDE:
-        # vrangeps, immediate 2: of value and 1 the smaller magnitude, with the sign of value.
-        kind = ir.FunctionType(VECTOR, [VECTOR, VECTOR, I32, VECTOR, ir.IntType(16), I32])
-        name = "llvm.x86.avx512.mask.range.ps.512"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        everywhere, current_rounding = ir.Constant(ir.IntType(16), -1), ir.Constant(I32, 4)
-        arguments = [value, one, ir.Constant(I32, 2), value, everywhere, current_rounding]
-        return builder.call(function, arguments)
-    above = builder.fcmp_ordered(">", value, one)
-    capped = builder.select(above, one, value)
-    return builder.select(builder.fcmp_ordered("<", capped, minus_one), minus_one, capped)
-
-
-def all_lanes(builder: Builder, mask: Value) -> Value:
-    """Whether every lane of a mask is set."""
-    kind = ir.FunctionType(I1, [MASK])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.and.v16i1")
-    return builder.call(function, [mask])
-
-
-def sum_of_lanes(builder: Builder, value: Value) -> Value:
-    """The lanes added up pairwise, which LLVM may do in any order."""
-    kind = ir.FunctionType(F32, [F32, VECTOR])
-    name = "llvm.vector.reduce.fadd.v16f32"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [ir.Constant(F32, -0.0), value], fastmath=("reassoc",))
 
 
 def opaque(builder: Builder, value: Value) -> Value:

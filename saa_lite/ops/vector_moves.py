@@ -17,6 +17,19 @@ I8 = ir.IntType(8)
 
 
 @intrinsic
+def call(context, address, arguments):  # type: ignore[no-untyped-def]
+    """Call the function at an address with a tuple of int64, such as a tile of this package."""
+
+    def generate(_context, b, signature, args):  # type: ignore[no-untyped-def]
+        address, values = args
+        kind = ir.FunctionType(ir.VoidType(), [v.I64] * signature.args[1].count)
+        b.call(b.inttoptr(address, kind.as_pointer()), cgutils.unpack_tuple(b, values))
+        return _context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
+
+
+@intrinsic
 def copy_bytes(context, source, target, count):  # type: ignore[no-untyped-def]
     """``count`` bytes from one address to another."""
 

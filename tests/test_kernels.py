@@ -1,0 +1,202 @@
+"""Tiles in explicit vectors: no spilled registers, nothing read or written out of bounds."""
+
+import ctypes
+import mmap
+import re
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from adder_samples import Case, check
+from ops_samples import LAYOUTS
+from torch import Tensor
+from torch.nn import functional as F
+
+from saa_lite.kernels import limits, machine, tables
+from saa_lite.kernels.machine import Machine
+from saa_lite.ops import adder_conv2d, adder_conv2d_u8, adder_vector, reference
+
+WIDTHS = [bits for bits in machine.BITS if bits <= machine.supported_bits()]
+X86, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+MACHINES = {
+    "avx512": Machine(512, 32, False, X86, "skylake-avx512", ""),
+    "avx512-absolute": Machine(512, 32, True, X86, "znver4", ""),
+    "haswell": Machine(256, 16, True, X86, "haswell", ""),
+    "zen3": Machine(256, 16, True, X86, "znver3", ""),
+    "sse": Machine(128, 16, True, X86, "x86-64", ""),
+    "neon": Machine(128, 32, True, ARM, "generic", "+neon"),
+}
+MODULES = {kind: partial(tables.module_of, kind) for kind in tables.KINDS}
+MODULES["limits"] = limits.module_of
+STACK = re.compile(r"\(%rsp|\[sp\b")  # no function has a frame pointer, which is tested
+
+
+def loops_of(assembly: str) -> list[list[str]]:
+    """The innermost loops: from a label to a jump back to it, without another label between."""
+    found, here, label = [], [], ""
+    for line in assembly.splitlines():
+        if (start := re.match(r"(\.L\w+):", line)) is not None:
+            label, here = start[1], []
+        elif label and re.match(r"\s+(j|b\.|cb|tb)\w*\s.*" + re.escape(label) + r"$", line):
+            found.append(here)
+            label = ""
+        elif label:
+            here.append(line)
+    return found
+
+
+def moves_of(loop: list[str]) -> list[str]:
+    """Instructions that touch the stack."""
+    return [line for line in loop if STACK.search(line)]
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("kind", MODULES)
+def test_no_register_of_an_innermost_loop_is_spilled(kind: str, name: str) -> None:
+    """Read in the assembly; vectors beyond the sixteen of AVX2 do not appear in it either."""
+    target = MACHINES[name]
+    text = machine.assembly_of(MODULES[kind](target), target)
+    functions = re.findall(r"^(\w+):$", text, re.MULTILINE)
+    loops = loops_of(text)
+    assert len(functions) > 2
+    assert len(loops) >= len(functions)
+    assert not [move for loop in loops for move in moves_of(loop)]
+    assert not re.search(r"%rsp, %rbp|x29, sp", text)
+    if target.registers == 16:
+        assert not re.search(r"zmm|mm(1[6-9]|2\d|3\d)\b", text)
+    if target.bits == 256:
+        assert "ymm" in text
+
+
+def test_the_spill_test_can_fail() -> None:
+    """Sixteen pixels × two vectors need twice the registers of AVX2."""
+    module = tables.ir.Module()
+    tables.distance_tile(module, "tile", MACHINES["haswell"], 8, 2)
+    loops = loops_of(machine.assembly_of(module, MACHINES["haswell"]))
+    assert any(moves_of(loop) for loop in loops)
+
+
+DEGENERATE = {
+    "one pixel": Case(4, 5, (1, 1), (1, 1)),
+    "one pixel with padding": Case(4, 5, (1, 1), (3, 3), padding=(1, 1)),
+    "one row": Case(5, 3, (1, 9), (3, 3), padding=(1, 1)),
+    "one column": Case(5, 3, (9, 1), (3, 3), padding=(1, 1), stride=(2, 2)),
+    "one row and column of output": Case(3, 17, (5, 5), (5, 5)),
+    "one channel": Case(1, 18, (5, 7), (3, 3), padding=(1, 1)),
+    "one filter": Case(18, 1, (5, 7), (3, 3), padding=(1, 1)),
+    "a kernel larger than the map": Case(3, 9, (2, 2), (5, 4), padding=(2, 2)),
+    "padding beyond the kernel": Case(2, 2, (1, 2), (2, 3), padding=(3, 4), stride=(2, 3)),
+    "dilation beyond the map": Case(9, 8, (3, 2), (2, 2), padding=(2, 3), dilation=(4, 5)),
+    "a channel to a group": Case(1, 1, (4, 4), (3, 3), padding=(1, 1), groups=17),
+    "two channels to a group": Case(2, 2, (4, 4), (3, 3), padding=(1, 1), groups=9),
+    "an empty batch": Case(4, 4, (4, 4), (3, 3), padding=(1, 1), batch=0),
+    "tails everywhere": Case(21, 27, (5, 13), (3, 2), padding=(1, 0), stride=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("case", DEGENERATE.values(), ids=DEGENERATE)
+def test_degenerate_shapes_at_every_width(
+    case: Case, layout: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "VECTOR_BITS", bits)
+    check(case, torch.float32, layout, ("full", "clip"))
+    x, w = (u8(t) for t in case.tensors(torch.float32))
+    up, side = case.padding
+    padded = F.pad(x, (side, side, up, up), value=37).double()
+    wanted = reference.adder_conv2d(
+        padded, w.double(), case.stride, (0, 0), case.dilation, case.groups
+    )
+    got = adder_conv2d_u8(LAYOUTS[layout](x), w, *case.geometry, 37)
+    assert torch.equal(got, wanted.int())
+
+
+def u8(tensor: Tensor) -> Tensor:
+    return (tensor * 40 + 128).clamp(0, 255).to(torch.uint8)
+
+
+LIBC = ctypes.CDLL(None)
+PAGE = mmap.PAGESIZE
+
+
+class Guarded:
+    """Copies of tensors that end (or begin) where no memory may be touched."""
+
+    def __init__(self, at_end: bool) -> None:
+        self.at_end, self.maps = at_end, []
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        size = tensor.numel() * tensor.element_size()
+        pages = -(-size // PAGE)
+        memory = mmap.mmap(-1, (pages + 2) * PAGE)
+        whole = np.frombuffer(memory, np.uint8)
+        start = whole.ctypes.data
+        for edge in (start, start + (pages + 1) * PAGE):
+            assert LIBC.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(PAGE), 0) == 0
+        self.maps.append((start, pages, memory, whole))
+        offset = PAGE + (pages * PAGE - size if self.at_end else 0)
+        flat = torch.from_numpy(whole[offset : offset + size]).view(tensor.dtype)
+        return flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+
+    def release(self) -> None:
+        for start, pages, *_ in self.maps:
+            for edge in (start, start + (pages + 1) * PAGE):
+                LIBC.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(PAGE), 3)
+
+
+GUARDED = [
+    Case(21, 27, (5, 13), (3, 2), padding=(1, 0), stride=(1, 2)),
+    Case(13, 9, (3, 5), (1, 1)),
+    Case(8, 24, (6, 6), (3, 3)),
+    Case(5, 3, (4, 7), (3, 3), padding=(1, 1), groups=2),
+]
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize("case", GUARDED, ids=str)
+def test_nothing_beside_inputs_and_outputs_is_touched(
+    case: Case, at_end: bool, layout: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read or a write beyond them would end the process with a fault."""
+    monkeypatch.setattr(machine, "VECTOR_BITS", bits)
+    x, w = case.tensors(torch.float32, layout)
+    y = adder_conv2d(x, w, *case.geometry)
+    g = torch.ones_like(y)
+    dx = adder_vector.input_gradient(g, x, w, *case.geometry)
+    bytes_ = u8(x), u8(w)
+    z = adder_conv2d_u8(*bytes_, *case.geometry, 9)
+    guarded = Guarded(at_end)
+    try:
+        plain: dict[str, Callable[..., Tensor]] = {
+            name: getattr(torch, name) for name in ("empty", "empty_like")
+        }
+        for name, make in plain.items():
+            again = lambda *a, make=make, **k: guarded(make(*a, **k))  # noqa: E731
+            monkeypatch.setattr(torch, name, again)
+        args = (guarded(x), guarded(w))
+        assert torch.equal(adder_vector.forward(*args, *case.geometry), y)
+        assert torch.equal(adder_vector.input_gradient(guarded(g), *args, *case.geometry), dx)
+        assert torch.equal(adder_conv2d_u8(*map(guarded, bytes_), *case.geometry, 9), z)
+        assert len(guarded.maps) == 2 + 1 + 1 + 1 + 2 + 1
+    finally:
+        guarded.release()
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+def test_compiled_tiles_are_kept(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process need not compile them."""
+    made = []
+    module_of = tables.module_of
+    monkeypatch.setattr(tables, "module_of", lambda *a: made.append(a) or module_of(*a))
+    first = tables.tiles_of.__wrapped__(kind, WIDTHS[-1], tmp_path)
+    second = tables.tiles_of.__wrapped__(kind, WIDTHS[-1], tmp_path)
+    assert len(made) == len(list(tmp_path.iterdir())) == 1
+    assert first.largest == second.largest
+    assert [bool(a) for row in first.addresses for a in row] == [
+        bool(a) for row in second.addresses for a in row
+    ]
