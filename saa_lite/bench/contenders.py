@@ -141,8 +141,7 @@ def _adder_kernel(shape: Shape) -> Call:
     x, w = shape.tensors()
     stride, padding = ((value, value) for value in shape.geometry)
     ready = adder_vector.prepare_forward(x, w, stride, padding, (1, 1), 1)
-    kernels = adder_forward.forward_serial, adder_forward.forward_parallel
-    return lambda: launch(*kernels, *ready.arguments)
+    return lambda: launch(*adder_forward.forward, *ready.arguments)
 
 
 def _libraries(patches: Tensor, filters: Tensor) -> dict[str, Call]:

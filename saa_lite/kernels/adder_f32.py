@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from saa_lite.kernels.ir import F32, FLOAT, I1, I32, I64, Code, Value
+from saa_lite.kernels.ir import F32, FLOAT, I1, I32, I64, Code, Value, function
 from saa_lite.kernels.machine import BLOCK, Machine
 
 ENOUGH = 3.5
@@ -118,22 +118,8 @@ def distance_tile(
     where ``machine.absolute``), address of the output, bytes from output pixel to output pixel,
     number of tiles, and of filters to store: more than fill ``vectors`` − 1.
     """
-    names = [
-        "x",
-        "step",
-        "segments",
-        "count",
-        "run",
-        "w",
-        "w_sum",
-        "x_sum",
-        "sum_step",
-        "y",
-        "y_step",
-        "tiles",
-        "filters",
-    ]
-    code = Code(module, name, names, machine.bits)
+    names = "x step segments count run w w_sum x_sum sum_step y y_step tiles filters"
+    code = function(module, name, names, machine.bits)
     x, step, segments, count, run, w, w_sum, x_sum, sum_step, y, y_step, tiles, filters = (
         code.arguments
     )
@@ -193,8 +179,8 @@ def clipped_tile(module: ir.Module, name: str, machine: Machine, pixels: int, ve
     bytes), their number, taps per segment, address of the packed weights, address of dx (same step
     as x), number of tiles, channels. A NaN in x gives NaN, as clip(w − NaN) does; w must be finite.
     """
-    names = ["x", "step", "g", "g_step", "segments", "count", "run", "w", "dx", "tiles", "channels"]
-    code = Code(module, name, names, machine.bits)
+    names = "x step g g_step segments count run w dx tiles channels"
+    code = function(module, name, names, machine.bits)
     x, step, g, g_step, segments, count, run, w, dx, tiles, channels = code.arguments
     tile = Tile(code, machine, pixels, vectors)
     row = code.loop(tiles, [x, g, dx])

@@ -12,7 +12,7 @@ to 64 bits. Addresses are byte addresses and need no alignment.
 
 from llvmlite import ir
 
-from saa_lite.kernels.ir import I8, I16, I32, I64, Code, Value
+from saa_lite.kernels.ir import I8, I16, I32, I64, Code, Value, function
 from saa_lite.kernels.machine import Machine
 
 TAPS = 8  # bytes that one 64-bit lane takes in
@@ -64,12 +64,8 @@ def sad_tile(module: ir.Module, name: str, machine: Machine, rows: int, vectors:
     the output, bytes to its next row; number of tiles, and of lanes to store: more than fill
     ``vectors`` − 1.
     """
-    code = Code(
-        module,
-        name,
-        ["a", "a_step", "v", "v_step", "table", "words", "y", "y_step", "tiles", "left"],
-        machine.bits,
-    )
+    names = "a a_step v v_step table words y y_step tiles left"
+    code = function(module, name, names, machine.bits)
     a, a_step, v, v_step, table, words, y, y_step, tiles, left = code.arguments
     vector = ir.VectorType(I64, machine.bits // 64)
     zeros = [ir.Constant(vector, None)] * (rows * vectors)

@@ -1,14 +1,19 @@
-"""A vocabulary of LLVM instructions for the generators of this package.
+"""A vocabulary of LLVM instructions: for tiles, which are functions of their own, and for moves.
 
-:class:`Code` writes one function whose arguments are all int64: numbers, or byte addresses. Its
-vectors have as many lanes as the machine's registers hold of a type, so that LLVM need not split
-them, and a generator decides by itself how many registers its innermost loop takes.
+:class:`Code` writes instructions on int64 (numbers, or byte addresses) and on vectors. Those of a
+tile (:func:`function`) have as many lanes as the machine's registers hold of a type, so that LLVM
+need not split them, and a generator decides by itself how many registers its innermost loop takes.
+What moves numbers about is written into the functions that Numba compiles (:func:`inlined`), in
+vectors of 512 bits: LLVM splits them where registers are shorter.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 Value = Any
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -17,19 +22,17 @@ FLOAT = 4  # bytes
 
 
 class Code(ir.IRBuilder):
-    """One function under construction in ``module``; ``bits`` is the length of a vector."""
+    """What follows in a block; ``bits`` is the length of a vector."""
 
-    def __init__(self, module: ir.Module, name: str, arguments: Sequence[str], bits: int) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments))
-        self.written = ir.Function(module, kind, name)
-        super().__init__(self.written.append_basic_block("entry"))
+    def __init__(self, block: ir.Block, bits: int = 512) -> None:
+        super().__init__(block)
         self.bits = bits
         self.floats = ir.VectorType(F32, bits // 32)
 
     @property
     def arguments(self) -> tuple[Value, ...]:
         """The values that the function is called with."""
-        return tuple(self.written.args)
+        return tuple(self.function.args)
 
     @staticmethod
     def number(value: int) -> Value:
@@ -66,13 +69,38 @@ class Code(ir.IRBuilder):
     def load_lanes(self, address: Value, mask: Value, kind: ir.VectorType) -> Value:
         """The masked lanes, 0 in the others; memory behind those is not touched."""
         name, nothing = f"llvm.masked.load.{_short(kind)}.p0", ir.Constant(kind, None)
-        return self.intrinsic(name, kind, self._pointer(address, kind), mask, nothing)
+        places = self._pointer(address, kind), ir.Constant(I32, 4)
+        return self.intrinsic(name, kind, *places, mask, nothing)
 
     def store_lanes(self, value: Value, address: Value, mask: Value) -> None:
         """Store the masked lanes and leave the memory behind the others alone."""
         kind = value.type
         name = f"llvm.masked.store.{_short(kind)}.p0"
-        self.intrinsic(name, ir.VoidType(), value, self._pointer(address, kind), mask)
+        places = self._pointer(address, kind), ir.Constant(I32, 4)
+        self.intrinsic(name, ir.VoidType(), value, *places, mask)
+
+    def gather_lanes(self, address: Value, step: Value, mask: Value) -> Value:
+        """The floats at address, address + step, … (bytes) in the masked lanes, else 0."""
+        count = self.floats.count
+        integers = ir.VectorType(I64, count)
+        steps = self.mul(self.repeat(step, integers), ir.Constant(integers, list(range(count))))
+        places = self.add(self.repeat(address, integers), steps)
+        pointers = self.inttoptr(places, ir.VectorType(F32.as_pointer(), count))
+        name = f"llvm.masked.gather.{_short(self.floats)}.v{count}p0"
+        return self.intrinsic(
+            name, self.floats, pointers, ir.Constant(I32, 4), mask, self.same(0.0)
+        )
+
+    def copy(self, source: Value, target: Value, count: Value) -> None:
+        """``count`` bytes from one address to another."""
+        places = (self._pointer(at, I8) for at in (target, source))
+        no = ir.Constant(I1, 0)
+        self.intrinsic("llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, no)
+
+    def clear(self, target: Value, count: Value) -> None:
+        """``count`` bytes set to zero."""
+        values = self._pointer(target, I8), ir.Constant(I8, 0), count, ir.Constant(I1, 0)
+        self.intrinsic("llvm.memset.p0.i64", ir.VoidType(), *values)
 
     def _pointer(self, address: Value, kind: ir.Type) -> Value:
         return self.inttoptr(address, kind.as_pointer())
@@ -88,6 +116,19 @@ class Code(ir.IRBuilder):
         return self.shuffle_vector(
             first, second, ir.Constant(ir.VectorType(I32, len(order)), order)
         )
+
+    def zipped(self, first: Value, second: Value, part: int) -> list[Value]:
+        """The lower and the upper halves of each ``part`` lanes, interleaved."""
+        count, half = first.type.count, part // 2
+        orders = (
+            [
+                at + up + k // 2 + count * (k % 2)
+                for at in range(0, count, part)
+                for k in range(part)
+            ]
+            for up in (0, half)
+        )
+        return [self.shuffle(first, second, order) for order in orders]
 
     def intrinsic(
         self, name: str, result: ir.Type, *arguments: Value, fast: Sequence[str] = ()
@@ -192,3 +233,29 @@ def _short(kind: ir.Type) -> str:
     if isinstance(kind, ir.VectorType):
         return f"v{kind.count}{_short(kind.element)}"
     return "f32" if kind == F32 else f"i{kind.width}"
+
+
+def function(module: ir.Module, name: str, arguments: str, bits: int) -> Code:
+    """The body of a new function, for vectors of ``bits`` bits; ``arguments``: names of int64."""
+    kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments.split()))
+    return Code(ir.Function(module, kind, name).append_basic_block("entry"), bits)
+
+
+def inlined(write: Callable[..., None]) -> Any:
+    """What ``write(code, *arguments)`` writes, for compiled functions to call with int64."""
+    names = list(inspect.signature(write).parameters)[1:]
+
+    def define(_context: Any, *_arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            code = Code(builder.block)
+            write(code, *values)
+            builder.position_at_end(code.block)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * len(names)), generate
+
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, either) for name in ("context", *names)]
+    define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    define.__name__, define.__doc__ = write.__name__, write.__doc__
+    return intrinsic(define)

@@ -11,7 +11,7 @@ from pathlib import Path
 from llvmlite import ir
 
 from saa_lite.kernels.adder_u8 import add_distances
-from saa_lite.kernels.ir import I16, I64, Code, Value
+from saa_lite.kernels.ir import I16, I64, Code, Value, function
 from saa_lite.kernels.machine import Machine, addresses_of, fingerprint, machine_of
 
 SUMS = 10  # independent: enough to hide the latency of two additions a cycle
@@ -54,7 +54,7 @@ STEPS: dict[str, tuple[Step, int, int]] = {
 
 def limit_loop(module: ir.Module, name: str, machine: Machine, kernel: str) -> None:
     """Write a function of the number of rounds and of where a vector may be stored."""
-    code = Code(module, name, ("rounds", "result"), machine.bits)
+    code = function(module, name, "rounds result", machine.bits)
     rounds, result = code.arguments
     step, each, _ = STEPS[kernel]
     start = [code.same(float(i)) for i in range(SUMS // each * each)]

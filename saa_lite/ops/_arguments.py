@@ -1,7 +1,8 @@
 """Checks and shape arithmetic that all convolution operators share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from saa_lite.errors import UsageError
 
 Pair = tuple[int, int]
+Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation and groups
 FLOATS = (torch.float32, torch.float64)
 
 
@@ -150,3 +152,17 @@ def walks_channels_last(
     """
     one_pixel = tuple(input_shape[2:]) == tuple(output_shape[2:]) == (1, 1)
     return one_pixel or layout == torch.channels_last
+
+
+def output_like(dtype: torch.dtype | None = None) -> Callable[..., Tensor]:
+    """What a registered convolution returns, for ``register_fake``: shape, dtype and layout.
+
+    Its arguments are input, weight, any other tensors, stride, padding, dilation and any others.
+    """
+
+    def empty(input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        geometry = pairs(*[value for value in rest if isinstance(value, (list, tuple))][:3])
+        output = input.new_empty(output_shape(input, weight, *geometry), dtype=dtype)
+        return output.contiguous(memory_format=layout_of(input))
+
+    return empty

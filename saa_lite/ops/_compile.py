@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -43,6 +44,21 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         finally:
             config.CACHE_DIR = before
         return dispatcher
+
+    return decorate
+
+
+def drivers(**options: Any) -> Callable[[Callable[..., Any]], tuple[Any, Any]]:
+    """One body compiled twice: on the calling thread, where ``prange`` is ``range``, and on many.
+
+    The second has a name of its own, by which Numba keeps what it compiled.
+    """
+
+    def decorate(function: Callable[..., Any]) -> tuple[Any, Any]:
+        name = f"{function.__name__}_parallel"
+        parallel = FunctionType(function.__code__, function.__globals__, name)
+        parallel.__module__ = function.__module__
+        return compiled(**options)(function), compiled(**options, parallel=True)(parallel)
 
     return decorate
 

@@ -1,6 +1,6 @@
 """Starting Numba kernels beside torch: thread count, forked children, concurrent callers.
 
-Every kernel file holds a *serial* and a *parallel* driver around one per-task function. The serial
+A kernel is compiled twice (:func:`saa_lite.ops._compile.drivers`), serial and parallel. The serial
 one runs when torch is set to one thread, for small work, and in a forked child: GNU OpenMP kills a
 child that enters a parallel region after its parent did (Numba's documentation, "Threading
 layers").

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from saa_lite.ops import adder_plan as at
-from saa_lite.ops._compile import compiled
+from saa_lite.ops._compile import compiled, drivers
 from saa_lite.ops.adder_blocks import blocks_of, pack_channels
 from saa_lite.ops.bands import (
     address_of,
@@ -25,8 +25,8 @@ from saa_lite.ops.bands import (
     store_band,
     tile_at,
 )
-from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import call, clear_bytes
+from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES, call
+from saa_lite.ops.vector_moves import clear_bytes
 
 Array = Any
 SEGMENT = 16  # bytes: two offsets
@@ -188,24 +188,14 @@ def _bands(
     keep(out)
 
 
-@compiled()
-def input_gradient_serial(x: int, w: int, g: int, dx: int, plan: Array) -> bool:
-    """dX on the calling thread; False, and nothing done, where the weights do not add up.
+@drivers()
+def input_gradient(x: int, w: int, g: int, dx: int, plan: Array) -> bool:
+    """dX; False, and nothing done, where the weights do not add up. The same bits on any threads.
 
     Addresses of x, g and dx, all planar [B, C, H, W] or all [B, H, W, C], and of the weights; none
     of them empty. ``plan``: see :mod:`saa_lite.ops.adder_plan`. A padded gradient of 0 would meet
     an infinite or NaN tap, and make a NaN that the equation does not have: hence the refusal.
     """
-    packed, sums = pack_channels(w, plan)
-    if not np.isfinite(sums.sum()):
-        return False
-    _bands(x, packed, g, dx, plan, 0, plan[at.IMAGES] * plan[at.BANDS])
-    return True
-
-
-@compiled(parallel=True)
-def input_gradient_parallel(x: int, w: int, g: int, dx: int, plan: Array) -> bool:
-    """As :func:`input_gradient_serial`, bands shared out among threads; the same bits."""
     packed, sums = pack_channels(w, plan)
     if not np.isfinite(sums.sum()):
         return False

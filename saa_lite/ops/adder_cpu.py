@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import prange
 
-from saa_lite.ops._compile import compiled
+from saa_lite.ops._compile import compiled, drivers
 
 Array = Any  # NumPy arrays; inside the kernels types come from Numba
 
@@ -116,51 +116,26 @@ def _weight_gradient_filter(
                 dw[n, c, kh, kw] = total
 
 
-@compiled()
-def forward_serial(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
-    """All rows on the calling thread. x [B, C, H, W], w [T, C/groups, kh, kw], y [B, T, H', W']."""
-    for task in range(y.shape[0] * y.shape[2]):
-        _forward_row(x, w, y, task, geometry, groups)
-
-
-@compiled(parallel=True)
-def forward_parallel(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
-    """As :func:`forward_serial`, rows shared out among threads; the same bits."""
+@drivers()
+def forward(x: Array, w: Array, y: Array, geometry: Any, groups: int) -> None:
+    """x [B, C, H, W], w [T, C/groups, kh, kw], y [B, T, H', W']; threads share out the rows."""
     for task in prange(y.shape[0] * y.shape[2]):
         _forward_row(x, w, y, task, geometry, groups)
 
 
-@compiled()
-def input_gradient_serial(
+@drivers()
+def input_gradient(
     x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
 ) -> None:
-    """Add the input gradient to ``dx`` (zeros on entry), on the calling thread."""
-    for task in range(x.shape[0] * x.shape[2]):
-        _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
-
-
-@compiled(parallel=True)
-def input_gradient_parallel(
-    x: Array, w: Array, g: Array, dx: Array, geometry: Any, groups: int, sign_only: bool
-) -> None:
-    """As :func:`input_gradient_serial`, rows shared out among threads; the same bits."""
+    """Add the input gradient to ``dx`` (zeros on entry); threads share out the rows."""
     for task in prange(x.shape[0] * x.shape[2]):
         _input_gradient_row(x, w, g, dx, task, geometry, groups, sign_only)
 
 
-@compiled()
-def weight_sign_gradient_serial(
+@drivers()
+def weight_sign_gradient(
     x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
 ) -> None:
-    """Σ G·sgn(X − W) into ``dw``, on the calling thread."""
-    for n in range(w.shape[0]):
-        _weight_gradient_filter(x, w, g, dw, n, geometry, groups)
-
-
-@compiled(parallel=True)
-def weight_sign_gradient_parallel(
-    x: Array, w: Array, g: Array, dw: Array, geometry: Any, groups: int
-) -> None:
-    """As :func:`weight_sign_gradient_serial`, filters shared out among threads; the same bits."""
+    """Σ G·sgn(X − W) into ``dw``; threads share out the filters."""
     for n in prange(w.shape[0]):
         _weight_gradient_filter(x, w, g, dw, n, geometry, groups)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from saa_lite.ops import adder_plan as at
-from saa_lite.ops._compile import compiled
+from saa_lite.ops._compile import compiled, drivers
 from saa_lite.ops.adder_blocks import blocks_of, pack_filters
 from saa_lite.ops.bands import (
     address_of,
@@ -27,8 +27,8 @@ from saa_lite.ops.bands import (
     store_band,
     tile_at,
 )
-from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES
-from saa_lite.ops.vector_moves import add_run, call, copy_bytes, sum_runs
+from saa_lite.ops.vector_ir import BYTES, FLOAT, LANES, call
+from saa_lite.ops.vector_moves import add_run, copy_bytes, sum_runs
 
 Array = Any
 
@@ -167,20 +167,13 @@ def _bands(x: int, w: Array, w_sum: Array, y: int, plan: Array, first: int, last
     keep(out)
 
 
-@compiled()
-def forward_serial(x: int, w: int, y: int, plan: Array) -> None:
-    """Y = −Σ|X − W| on the calling thread.
+@drivers()
+def forward(x: int, w: int, y: int, plan: Array) -> None:
+    """Y = −Σ|X − W|; the same bits on one thread and on many, which share out the bands.
 
     Addresses of x and y, both [B, C, H, W] (planar) or both [B, H, W, C], and of the weights; none
     of them empty. ``plan``: see :mod:`saa_lite.ops.adder_plan`.
     """
-    packed, sums = pack_filters(w, plan)
-    _bands(x, packed, sums, y, plan, 0, plan[at.IMAGES] * plan[at.BANDS])
-
-
-@compiled(parallel=True)
-def forward_parallel(x: int, w: int, y: int, plan: Array) -> None:
-    """As :func:`forward_serial`, bands shared out among threads; the same bits."""
     packed, sums = pack_filters(w, plan)
     tasks, parts = plan[at.IMAGES] * plan[at.BANDS], plan[at.PARTS]
     for index in prange(parts):

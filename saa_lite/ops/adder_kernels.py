@@ -31,23 +31,16 @@ def forward(
     else:
         output = input.new_empty(output_shape(*args))
         arrays = [_array(input), _array(weight), output.numpy()]
-        drivers = adder_cpu.forward_serial, adder_cpu.forward_parallel
-        launch(*drivers, *arrays, np.array((stride, padding, dilation)), groups)
+        launch(*adder_cpu.forward, *arrays, np.array((stride, padding, dilation)), groups)
     return output.contiguous(memory_format=layout_of(input))
 
 
 def input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    kind: str,
+    grad: Tensor, input: Tensor, weight: Tensor, *options: *tuple[Pair, Pair, Pair, int, str]
 ) -> Tensor:
     """Gradient of ``kind`` "clip", "full" or "sign", in the shape and layout of ``input``."""
-    args = grad, input, weight, stride, padding, dilation, groups
+    *geometry, groups, kind = options
+    args = grad, input, weight, *options[:4]
     layout = layout_of(input)
     kernels = None if input.device.type == "cpu" else adder_gpu.kernels(input, weight, groups)
     if kernels:
@@ -63,31 +56,23 @@ def input_gradient(
             return quick
     result = torch.zeros_like(input, memory_format=torch.contiguous_format)
     arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
-    drivers = adder_cpu.input_gradient_serial, adder_cpu.input_gradient_parallel
-    launch(*drivers, *arrays, np.array((stride, padding, dilation)), groups, kind == "sign")
+    launch(*adder_cpu.input_gradient, *arrays, np.array(geometry), groups, kind == "sign")
     return result.contiguous(memory_format=layout)
 
 
 def weight_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    kind: str,
+    grad: Tensor, input: Tensor, weight: Tensor, *options: *tuple[Pair, Pair, Pair, int, str]
 ) -> Tensor:
     """Gradient of ``kind`` "full" or "sign", in the shape of ``weight``, contiguous."""
-    args = grad, input, weight, stride, padding, dilation, groups
+    *geometry, groups, kind = options
+    args = grad, input, weight, *options[:4]
     if kind == "full":
         return adder_torch.weight_full_gradient(*args).contiguous()
     if not has_kernels(input):
         return adder_torch.weight_sign_gradient(*args).contiguous()
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
-    drivers = adder_cpu.weight_sign_gradient_serial, adder_cpu.weight_sign_gradient_parallel
-    launch(*drivers, *arrays, np.array((stride, padding, dilation)), groups)
+    launch(*adder_cpu.weight_sign_gradient, *arrays, np.array(geometry), groups)
     return result
 
 

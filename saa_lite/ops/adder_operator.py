@@ -6,13 +6,14 @@ calls take a shorter way (:mod:`saa_lite.ops.adder`): the same kernels, without 
 dispatcher takes for operators written in Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saa_lite.ops import adder_kernels
-from saa_lite.ops._arguments import layout_of, output_shape, pairs
+from saa_lite.ops._arguments import layout_of, output_like, pairs
 
 
 @torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())
@@ -30,80 +31,38 @@ def adder_operator(
     return adder_kernels.forward(input, weight, *pairs(stride, padding, dilation), groups)
 
 
-@adder_operator.register_fake
-def _output_like(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    shape = output_shape(input, weight, *pairs(stride, padding, dilation))
-    return input.new_empty(shape).contiguous(memory_format=layout_of(input))
+def _gradient_operator(
+    name: str, compute: Callable[..., Tensor], like: Callable[..., Tensor]
+) -> Any:
+    """A gradient of some kind, in shape and layout as ``like`` says."""
+
+    def operator(
+        grad: Tensor,
+        input: Tensor,
+        weight: Tensor,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+        kind: str,
+    ) -> Tensor:
+        return compute(grad, input, weight, *pairs(stride, padding, dilation), groups, kind)
+
+    found = torch.library.custom_op(f"saa_lite::adder_conv2d_{name}", operator, mutates_args=())
+    found.register_fake(like)
+    return found
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d_input_gradient", mutates_args=())
-def input_gradient_operator(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    """Gradient of ``kind`` "clip", "full" or "sign", in the shape and layout of ``input``."""
-    geometry = pairs(stride, padding, dilation)
-    return adder_kernels.input_gradient(grad, input, weight, *geometry, groups, kind)
-
-
-@input_gradient_operator.register_fake
-def _input_like(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    return torch.empty_like(input, memory_format=layout_of(input))
-
-
-@torch.library.custom_op("saa_lite::adder_conv2d_weight_gradient", mutates_args=())
-def weight_gradient_operator(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    """Gradient of ``kind`` "full" or "sign", in the shape of ``weight``, contiguous."""
-    geometry = pairs(stride, padding, dilation)
-    return adder_kernels.weight_gradient(grad, input, weight, *geometry, groups, kind)
-
-
-@weight_gradient_operator.register_fake
-def _weight_like(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    kind: str,
-) -> Tensor:
-    return torch.empty_like(weight, memory_format=torch.contiguous_format)
-
-
+input_gradient_operator = _gradient_operator(
+    "input_gradient",
+    adder_kernels.input_gradient,
+    lambda grad, input, *_: torch.empty_like(input, memory_format=layout_of(input)),
+)
+weight_gradient_operator = _gradient_operator(
+    "weight_gradient",
+    adder_kernels.weight_gradient,
+    lambda grad, input, weight, *_: torch.empty_like(weight, memory_format=torch.contiguous_format),
+)
+adder_operator.register_fake(output_like())
 for _device in ("cpu", "cuda"):
     adder_operator.register_autocast(_device, torch.float32)

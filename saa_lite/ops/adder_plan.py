@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saa_lite.kernels import machine
 from saa_lite.kernels.tables import tiles_of
-from saa_lite.ops._arguments import Pair
+from saa_lite.ops._arguments import Geometry
 from saa_lite.ops._compile import cache_folder
 from saa_lite.ops._launch import bands_to_share, threads_wanted
 from saa_lite.ops.vector_ir import FLOAT
@@ -43,9 +43,8 @@ def plan_for(
     input: Tensor,
     weight: Tensor,
     output_shape: tuple[int, ...],
-    geometry: tuple[Pair, Pair, Pair],
-    groups: int,
     planar: bool,
+    *geometry: *Geometry,
 ) -> np.ndarray:
     """int64 array for a dense ``input`` and a dense or channels_last ``weight``, neither empty.
 
@@ -54,7 +53,7 @@ def plan_for(
     """
     weights = weight.shape, weight.is_contiguous()
     images = input.shape, output_shape, planar
-    return _plan(kind, machine.VECTOR_BITS, *images, *weights, *geometry, groups, threads_wanted())
+    return _plan(kind, machine.VECTOR_BITS, *images, *weights, threads_wanted(), *geometry)
 
 
 @lru_cache(maxsize=256)
@@ -66,12 +65,10 @@ def _plan(
     planar: bool,
     weight_shape: tuple[int, ...],
     contiguous: bool,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
     threads: int,
+    *geometry: *Geometry,
 ) -> np.ndarray:
+    stride, padding, dilation, groups = geometry
     images, channels, height, width = input_shape
     filters, depth, *kernel = weight_shape
     out = output_shape[2:]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.ops import convolution
-from saa_lite.ops._arguments import Pair, layout_of, output_shape
+from saa_lite.ops._arguments import Geometry, Pair, layout_of, output_shape
 
 LARGEST_TEMPORARY = 1 << 24  # numbers; 64 MB in float32
 
@@ -69,16 +69,10 @@ def forward(
 
 
 def input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    sign_only: bool,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry, sign_only: bool
 ) -> Tensor:
     """Σ G·clip(W − X, −1, 1), or Σ G·sgn(W − X); the shape of ``input``."""
+    stride, padding, dilation, groups = geometry
     padded = _split(_pad(input, padding), groups, 1)
     filters, upstream = _split(weight, groups, 0), _split(grad, groups, 1)
     result = torch.zeros_like(padded)
@@ -96,15 +90,10 @@ def input_gradient(
 
 
 def weight_sign_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
 ) -> Tensor:
     """Σ G·sgn(X − W); the shape of ``weight``."""
+    stride, padding, dilation, groups = geometry
     padded = _split(_pad(input, padding), groups, 1)
     filters, upstream = _split(weight, groups, 0), _split(grad, groups, 1)
     result = torch.zeros_like(filters)
@@ -119,13 +108,7 @@ def weight_sign_gradient(
 
 
 def weight_full_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
 ) -> Tensor:
     """Σ_q G·(X − W) = (the ordinary convolution's weight gradient) − W·Σ_q G.
 
@@ -135,22 +118,16 @@ def weight_full_gradient(
     """
     # Of the weights only the shape matters here, and oneDNN is faster where layouts agree.
     shaped = torch.empty_like(weight, memory_format=layout_of(input))
-    multiplied = convolution.weight_gradient(grad, input, shaped, stride, padding, dilation, groups)
+    multiplied = convolution.weight_gradient(grad, input, shaped, *geometry)
     total = grad.sum((0, 2, 3))[:, None, None, None]
     return multiplied.addcmul_(weight, total, value=-1)
 
 
 def input_full_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
 ) -> Tensor:
     """Σ_t G·(W − X) = (the ordinary input gradient) − X·(the same with every tap set to 1)."""
-    geometry, ones = (stride, padding, dilation, groups), torch.ones_like(weight)
+    ones = torch.ones_like(weight)
     multiplied = convolution.input_gradient(grad, input, weight, *geometry)
     reached = convolution.input_gradient(grad, input, ones, *geometry)
     return multiplied.addcmul_(input, reached, value=-1)

@@ -227,16 +227,10 @@ def forward(
 
 
 def input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    kind: str,
+    grad: Tensor, input: Tensor, weight: Tensor, *options: *tuple[Pair, Pair, Pair, int, str]
 ) -> Tensor:
     """Σ G·s(W − X) with s = "clip", "full" or "sign"; the shape of ``input``, channels_last."""
+    stride, padding, dilation, groups, kind = options
     result = torch.empty_like(input, memory_format=torch.channels_last)
     channels, filters = weight.shape[1], weight.shape[0] // groups
     rows, columns = (-(-input.shape[2 + i] // stride[i]) for i in (0, 1))

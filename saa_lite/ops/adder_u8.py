@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
 from saa_lite.kernels import machine
-from saa_lite.ops import adder_torch, adder_u8_cpu
+from saa_lite.ops import adder_torch
 from saa_lite.ops._arguments import (
     Pair,
     check_conv_shapes,
     check_tensors,
     layout_of,
+    output_like,
     output_shape,
     pair,
     pairs,
@@ -30,8 +31,9 @@ from saa_lite.ops._arguments import (
 from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted, work_of
-from saa_lite.ops.adder_u8_vector import parallel, serial, tiles_array
+from saa_lite.ops.adder_u8_vector import convolve, tiles_array
 
+Options = tuple[Pair, Pair, Pair, int, int]  # stride, padding, dilation, groups, padding value
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
 
 
@@ -93,56 +95,24 @@ def _adder_u8(
     return _by_device(input, weight, *pairs(stride, padding, dilation), groups, padding_value)
 
 
-def _by_device(
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    padding_value: int,
-) -> Tensor:
-    geometry = stride, padding, dilation
-    shape, layout = output_shape(input, weight, *geometry), layout_of(input)
-    if not has_kernels(input):
-        output = on_any_device(input, weight, *geometry, groups, padding_value)
+def _by_device(input: Tensor, weight: Tensor, *options: *Options) -> Tensor:
+    shape, layout = output_shape(input, weight, *options[:3]), layout_of(input)
+    if not (machine.VECTOR_BITS and has_kernels(input)):
+        output = on_any_device(input, weight, *options)
         return output.contiguous(memory_format=layout)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or weight.shape[1] == 0:
         return output.zero_()
-    if machine.VECTOR_BITS:
-        _in_vectors(input, weight, output, geometry, groups, padding_value)
-        return output
-    plain = output.contiguous()
-    arrays = input.contiguous().numpy(), weight.contiguous().numpy(), plain.numpy()
-    kernels = adder_u8_cpu.plain_serial, adder_u8_cpu.plain_parallel
-    launch(*kernels, *arrays, np.array(geometry), groups, padding_value)
-    return plain.contiguous(memory_format=layout)
+    _in_vectors(input, weight, output, *options)
+    return output
 
 
-@_adder_u8.register_fake
-def _adder_u8_shape(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    padding_value: int,
-) -> Tensor:
-    shape = output_shape(input, weight, *pairs(stride, padding, dilation))
-    return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
+_adder_u8.register_fake(output_like(torch.int32))
 
 
-def _in_vectors(
-    input: Tensor,
-    weight: Tensor,
-    output: Tensor,
-    geometry: tuple[Pair, Pair, Pair],
-    groups: int,
-    padding_value: int,
-) -> None:
+def _in_vectors(input: Tensor, weight: Tensor, output: Tensor, *options: *Options) -> None:
     """Fill ``output`` with the vector kernels, which read and write both memory layouts."""
+    *geometry, groups, padding_value = options
     channels_last = walks_channels_last(layout_of(input), input.shape, output.shape)
     if channels_last:
         dense = input.contiguous(memory_format=torch.channels_last)
@@ -150,12 +120,12 @@ def _in_vectors(
     else:
         x, y = input.contiguous().numpy(), output.numpy()
     bands = bands_to_share(output.shape[0], output.shape[2])
-    if bands == 1 and weight.shape[2:] == (1, 1) and geometry[:2] == ((1, 1), (0, 0)):
+    if bands == 1 and weight.shape[2:] == (1, 1) and options[:2] == ((1, 1), (0, 0)):
         x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
     arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
-    kernels, tiles = (serial, parallel), tiles_array(machine.VECTOR_BITS)
+    how = groups, padding_value, channels_last, tiles_array(machine.VECTOR_BITS)
     work = work_of(output.shape, weight.shape)
-    launch(*kernels, *arrays, bands, plan, groups, padding_value, channels_last, tiles, work=work)
+    launch(*convolve, *arrays, bands, plan, *how, work=work)
 
 
 def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:
@@ -166,16 +136,9 @@ def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:
     return images.reshape(lines, 1, -1, images.shape[3])
 
 
-def on_any_device(
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    padding_value: int,
-) -> Tensor:
+def on_any_device(input: Tensor, weight: Tensor, *options: *Options) -> Tensor:
     """−Σ|x − w| in torch operations on int32, one tap at a time and a few filters at once."""
+    stride, padding, dilation, groups, padding_value = options
     up, side = padding
     padded = F.pad(input.int(), (side, side, up, up), value=padding_value)
     return adder_torch.forward(padded, weight.int(), stride, (0, 0), dilation, groups)

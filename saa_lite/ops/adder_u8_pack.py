@@ -11,7 +11,7 @@ import numpy as np
 
 from saa_lite.kernels.adder_u8 import TAPS
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.sad_ir import copy_bytes, interleave
+from saa_lite.ops.vector_moves import copy_bytes, interleave
 
 Array = Any
 LINE = 8  # words in a cache line

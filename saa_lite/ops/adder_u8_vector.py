@@ -21,10 +21,10 @@ from numba import prange
 
 from saa_lite.kernels.adder_u8 import TAPS
 from saa_lite.kernels.tables import SIZES, tiles_of
-from saa_lite.ops._compile import cache_folder, compiled
+from saa_lite.ops._compile import cache_folder, compiled, drivers
 from saa_lite.ops.adder_u8_pack import copy_band, filled, interleave_band, pack_filters, words_of
 from saa_lite.ops.bands import next_tiles
-from saa_lite.ops.vector_moves import call
+from saa_lite.ops.vector_ir import call
 
 Array = Any
 SLACK = 2 * 512 // 64  # words: the lanes of the last tile reach beyond the last pixel
@@ -169,34 +169,17 @@ def _filter_rows(
     _cover(filters, pixels, offsets, out, count, groups, tiles)
 
 
-@compiled(error_model="numpy")
-def _task(
-    x: Array, w: Array, packed: Array, y: Array, index: int, bands: int, plan: Array, groups: int,
-    value: int, channels_last: bool, tiles: Array,
-) -> None:  # fmt: skip
-    if channels_last:
-        _pixel_rows(x, w, packed, y, index, bands, plan, groups, value, tiles)
-    else:
-        _filter_rows(x, w, packed, y, index, bands, plan, groups, value, tiles)
-
-
-@compiled(nogil=True)
-def serial(x: Array, w: Array, y: Array, bands: int, plan: Array, groups: int, value: int,
-           channels_last: bool, tiles: Array) -> None:  # fmt: skip
-    """All bands on the calling thread. x and w uint8, y int32.
+@drivers(nogil=True)
+def convolve(x: Array, w: Array, y: Array, bands: int, plan: Array, groups: int, value: int,
+             channels_last: bool, tiles: Array) -> None:  # fmt: skip
+    """All bands, which threads share out. x and w uint8, y int32.
 
     x [B, C, H, W] and y [B, T, H', W'], or both with the channels last; w [T, C/groups, kh, kw];
     ``tiles``: :func:`tiles_array`.
     """
     packed = pack_filters(w, groups, tiles[LANES] if channels_last else 1, value)
-    for index in range(x.shape[0] * bands):
-        _task(x, w, packed, y, index, bands, plan, groups, value, channels_last, tiles)
-
-
-@compiled(nogil=True, parallel=True)
-def parallel(x: Array, w: Array, y: Array, bands: int, plan: Array, groups: int, value: int,
-             channels_last: bool, tiles: Array) -> None:  # fmt: skip
-    """As :func:`serial`, bands shared out among threads."""
-    packed = pack_filters(w, groups, tiles[LANES] if channels_last else 1, value)
     for index in prange(x.shape[0] * bands):
-        _task(x, w, packed, y, index, bands, plan, groups, value, channels_last, tiles)
+        if channels_last:
+            _pixel_rows(x, w, packed, y, index, bands, plan, groups, value, tiles)
+        else:
+            _filter_rows(x, w, packed, y, index, bands, plan, groups, value, tiles)

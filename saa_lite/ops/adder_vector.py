@@ -7,7 +7,7 @@ from torch import Tensor
 
 from saa_lite.kernels import machine
 from saa_lite.ops import adder_backward, adder_forward
-from saa_lite.ops._arguments import Pair, layout_of, output_shape, walks_channels_last
+from saa_lite.ops._arguments import Geometry, Pair, layout_of, output_shape, walks_channels_last
 from saa_lite.ops._launch import launch, work_of
 from saa_lite.ops.adder_plan import plan_for
 
@@ -29,8 +29,8 @@ def forward(
 ) -> Tensor:
     """−Σ|x − w|, [B, T, H', W'] in the memory layout of ``input``."""
     ready = prepare_forward(input, weight, stride, padding, dilation, groups)
-    drivers = adder_forward.forward_serial, adder_forward.forward_parallel
-    launch(*drivers, *ready.arguments, work=work_of(ready.output.shape, weight.shape))
+    work = work_of(ready.output.shape, weight.shape)
+    launch(*adder_forward.forward, *ready.arguments, work=work)
     return ready.output
 
 
@@ -49,39 +49,25 @@ def prepare_forward(
     layout, shape = layout_of(input), output_shape(input, weight, stride, padding, dilation)
     output = torch.empty(shape, memory_format=layout)
     input, weight = input.contiguous(memory_format=layout), _dense(weight)
-    geometry = stride, padding, dilation
+    geometry = stride, padding, dilation, groups
     planar = not walks_channels_last(layout, input.shape, shape)
-    plan = plan_for("distance", input, weight, shape, geometry, groups, planar)
+    plan = plan_for("distance", input, weight, shape, planar, *geometry)
     addresses = input.data_ptr(), weight.data_ptr(), output.data_ptr()
     return Ready(output, (*addresses, plan), (input, weight))
 
 
 def input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
 ) -> Tensor | None:
     """Σ G·clip(W − X, −1, 1) in the shape and layout of ``input``; None if Σw is not finite."""
     layout = layout_of(input)
     result = torch.empty_like(input, memory_format=layout)
     input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
-    weight, geometry = _dense(weight), (stride, padding, dilation)
-    planar = not walks_channels_last(layout, input.shape, grad.shape)
-    plan = plan_for("clipped", input, weight, grad.shape, geometry, groups, planar)
-    done = launch(
-        adder_backward.input_gradient_serial,
-        adder_backward.input_gradient_parallel,
-        input.data_ptr(),
-        weight.data_ptr(),
-        grad.data_ptr(),
-        result.data_ptr(),
-        plan,
-        work=work_of(grad.shape, weight.shape),
-    )
+    weight, planar = _dense(weight), not walks_channels_last(layout, input.shape, grad.shape)
+    plan = plan_for("clipped", input, weight, grad.shape, planar, *geometry)
+    addresses = [tensor.data_ptr() for tensor in (input, weight, grad, result)]
+    work = work_of(grad.shape, weight.shape)
+    done = launch(*adder_backward.input_gradient, *addresses, plan, work=work)
     return result if done else None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from saa_lite.ops._compile import compiled
+from saa_lite.ops._compile import compiled, drivers
 
 Array = Any  # NumPy arrays; inside the kernels types come from Numba
 
@@ -97,19 +97,10 @@ def _block(
             y[image[i], group * filters + t, row[i], column[i]] = totals[t, i]
 
 
-@compiled(nogil=True)
-def shift_conv2d_serial(
+@drivers(nogil=True)
+def shift_conv2d(
     x: Array, amount: Array, sign: Array, y: Array, geometry: Array, groups: int
 ) -> None:
-    """Y = Σ sign·(X shifted by amount), zero padding, on the calling thread."""
-    for task in range(groups * -(-_pixel_count(y) // BLOCK)):
-        _block(x, amount, sign, y, task, geometry, groups)
-
-
-@compiled(nogil=True, parallel=True)
-def shift_conv2d_parallel(
-    x: Array, amount: Array, sign: Array, y: Array, geometry: Array, groups: int
-) -> None:
-    """As :func:`shift_conv2d_serial`, blocks shared out among threads; the same bits."""
+    """Y = Σ sign·(X shifted by amount), zero padding; threads share out the blocks."""
     for task in prange(groups * -(-_pixel_count(y) // BLOCK)):
         _block(x, amount, sign, y, task, geometry, groups)

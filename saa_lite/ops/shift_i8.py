@@ -7,15 +7,18 @@ bit. :mod:`.shift_i8_matmul` computes the same with products.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saa_lite.ops import shift_i8_vector
 from saa_lite.ops._arguments import (
+    Geometry,
     Pair,
     check_conv_shapes,
     layout_of,
+    output_like,
     output_shape,
     pair,
     pairs,
@@ -94,36 +97,23 @@ def _shift_i8(
     smallest: int,
 ) -> Tensor:
     """Every device without a kernel of its own."""
-    return _by_taps(input, shift, sign, pairs(stride, padding, dilation), groups, smallest)
+    return _by_taps(input, shift, sign, smallest, *pairs(stride, padding, dilation), groups)
 
 
 def _by_taps(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    geometry: tuple[Pair, Pair, Pair],
-    groups: int,
-    smallest: int,
+    input: Tensor, shift: Tensor, sign: Tensor, smallest: int, *geometry: *Geometry
 ) -> Tensor:
     check_contents("shift_conv2d_i8", shift, sign, smallest)
-    output = shift_conv2d_by_taps(input, shift - smallest, sign, *geometry, groups).int()
+    output = shift_conv2d_by_taps(input, shift - smallest, sign, *geometry).int()
     return output.contiguous(memory_format=layout_of(input))
 
 
 @_shift_i8.register_kernel("cpu")
-def _shift_i8_on_cpu(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-) -> Tensor:
-    geometry, layout = pairs(stride, padding, dilation), layout_of(input)
+def _shift_i8_on_cpu(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
+    *steps, groups, smallest = options
+    geometry, layout = pairs(*steps), layout_of(input)
     if not has_kernels(input):
-        return _by_taps(input, shift, sign, geometry, groups, smallest)
+        return _by_taps(input, shift, sign, smallest, *geometry, groups)
     shape = output_shape(input, shift, *geometry)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or shift.shape[1] == 0:
@@ -136,19 +126,7 @@ def _shift_i8_on_cpu(
     return output
 
 
-@_shift_i8.register_fake
-def _shift_i8_shape(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-) -> Tensor:
-    shape = output_shape(input, shift, *pairs(stride, padding, dilation))
-    return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
+_shift_i8.register_fake(output_like(torch.int32))
 
 
 def run_in_lanes(
@@ -169,8 +147,7 @@ def run_in_lanes(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = input.contiguous(memory_format=layout)
     p, s = shift.contiguous(), sign.contiguous()  # held here while their addresses are used
-    kernels = shift_i8_vector.shift_i8_serial, shift_i8_vector.shift_i8_parallel
     addresses = x.data_ptr(), p.data_ptr(), s.data_ptr(), output.data_ptr()
-    work = work_of(output.shape, shift.shape)
-    if not launch(*kernels, *addresses, smallest, parts, MOST_UNITS, *plan, work=work):
+    args = *addresses, smallest, parts, MOST_UNITS, *plan
+    if not launch(*shift_i8_vector.shift_i8, *args, work=work_of(output.shape, shift.shape)):
         check_contents("shift_conv2d_i8", shift, sign, smallest)

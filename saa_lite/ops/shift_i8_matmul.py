@@ -16,7 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
-from saa_lite.ops._arguments import Pair, check_conv_shapes, layout_of, output_shape, pair, pairs
+from saa_lite.ops._arguments import (
+    Geometry,
+    check_conv_shapes,
+    layout_of,
+    output_like,
+    output_shape,
+    pair,
+    pairs,
+)
 from saa_lite.ops._shift_arguments import check_contents, check_shift_tensors
 from saa_lite.ops.shift import smallest_shift
 
@@ -74,19 +82,7 @@ def _shift_i8_matmul(
     return output.contiguous(memory_format=layout_of(input))
 
 
-@_shift_i8_matmul.register_fake
-def _shift_i8_matmul_shape(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-) -> Tensor:
-    shape = output_shape(input, shift, *pairs(stride, padding, dilation))
-    return input.new_empty(shape, dtype=torch.int32).contiguous(memory_format=layout_of(input))
+_shift_i8_matmul.register_fake(output_like(torch.int32))
 
 
 def _as_int8(shift: Tensor, sign: Tensor) -> tuple[Tensor, int]:
@@ -108,13 +104,11 @@ def _patches(
     input: Tensor,
     size: tuple[int, int],
     kernel: torch.Size,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    *geometry: *Geometry,
 ) -> list[Tensor]:
     """What each output pixel sees, [B·H'·W', kh·kw·C/groups] for each group; zero padding."""
-    (up, side), channels = padding, input.shape[1] // groups
+    stride, (up, side), dilation, groups = geometry
+    channels = input.shape[1] // groups
     pixels = input.permute(0, 2, 3, 1)
     if up or side:
         pixels = F.pad(pixels, (0, 0, side, side, up, up))

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from saa_lite.ops._compile import compiled
-from saa_lite.ops.sad_ir import copy_bytes
 from saa_lite.ops.shift_i8_plan import Plan
-from saa_lite.ops.shift_ir import COLUMNS, LANES, PITCH, STAY, clear_bytes, clear_line, spread
+from saa_lite.ops.shift_ir import COLUMNS, LANES, PITCH, STAY, clear_line, spread
+from saa_lite.ops.vector_moves import clear_bytes, copy_bytes
 
 Array = Any
 

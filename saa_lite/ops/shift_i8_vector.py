@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import carray, prange
 
-from saa_lite.ops._compile import compiled
+from saa_lite.ops._compile import compiled, drivers
 from saa_lite.ops.shift_i8_pack import (
     clear_sides,
     find_kinds,
@@ -28,10 +28,10 @@ from saa_lite.ops.shift_ir import (
     PIXELS,
     SUMS,
     bytes_at,
-    clear_bytes,
     gather,
     tile,
 )
+from saa_lite.ops.vector_moves import clear_bytes
 
 Array = Any
 TOGETHER = 16  # filters whose programs one task writes
@@ -172,11 +172,11 @@ def _codes(shift: int, sign: int, arrays: Any) -> Any:
     return carray(bytes_at(shift), shape), carray(bytes_at(sign), shape)
 
 
-@compiled(nogil=True)
-def shift_i8_serial(
+@drivers(nogil=True)
+def shift_i8(
     x: int, shift: int, sign: int, y: int, smallest: int, parts: int, most: int, *arrays: Array
 ) -> bool:
-    """Y = Σ sign·(x << (p − pmin)) on the calling thread.
+    """Y = Σ sign·(x << (p − pmin)); the same bits on one thread and on many, which share out tasks.
 
     Addresses, which cost a call less than arrays do: x int8 [B, C, H, W] and y int32 [B, T, H',
     W'], or both with the channels last; shift, sign int8 [T, C/groups, kh, kw]. A task takes one
@@ -186,21 +186,6 @@ def shift_i8_serial(
         Whether all codes are in range, and Σ2^(p − pmin) of no filter is above ``most``; if not,
         y is as it was.
     """
-    p, s = _codes(shift, sign, arrays)
-    programs, found = _empty_programs(smallest, arrays), np.empty(len(p), np.int64)
-    _write_programs(0, len(p), p, s, smallest, programs, found, arrays)
-    if found.min() < 0 or found.max() > most:
-        return False
-    for index in range(parts * (len(arrays[1]) // LANES)):
-        _task(x, y, index, parts, programs, arrays)
-    return True
-
-
-@compiled(nogil=True, parallel=True)
-def shift_i8_parallel(
-    x: int, shift: int, sign: int, y: int, smallest: int, parts: int, most: int, *arrays: Array
-) -> bool:
-    """As :func:`shift_i8_serial`, tasks shared out among threads; the same bits."""
     p, s = _codes(shift, sign, arrays)
     programs, found = _empty_programs(smallest, arrays), np.empty(len(p), np.int64)
     for i in prange(-(-len(p) // TOGETHER)):

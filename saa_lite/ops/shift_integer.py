@@ -8,6 +8,7 @@ int64 sum; times :func:`shift_scale` it is the real number. No weight is ever mu
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops._arguments import Pair, check_conv_shapes, output_shape, pair, pairs
+from saa_lite.ops import shift_cpu
+from saa_lite.ops._arguments import Geometry, check_conv_shapes, output_shape, pair, pairs
 from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._launch import launch
 from saa_lite.ops._shift_arguments import check_codes, check_shift_tensors, value_range
 from saa_lite.ops.shift import smallest_shift
-from saa_lite.ops.shift_cpu import shift_conv2d_parallel, shift_conv2d_serial
 
 ROUNDINGS = ("exact", "truncate")
 LARGEST = 2**63 - 1
@@ -128,65 +129,34 @@ def _shift_conv2d(
 
 
 @_shift_conv2d.register_kernel("cpu")
-def _(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-    truncate: bool,
-) -> Tensor:
+def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
+    *steps, groups, smallest, truncate = options
     _check_contents(input, shift, sign, smallest, truncate)
-    geometry = pairs(stride, padding, dilation)
+    geometry = pairs(*steps)
     codes = (input, _amounts(shift, smallest, truncate), sign)
     if not has_kernels(input):
         return shift_conv2d_by_taps(*codes, *geometry, groups)
     output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
     # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
-    launch(
-        shift_conv2d_serial,
-        shift_conv2d_parallel,
-        *arrays,
-        output.numpy(),
-        np.array(geometry),
-        groups,
-    )
+    launch(*shift_cpu.shift_conv2d, *arrays, output.numpy(), np.array(geometry), groups)
     return output
 
 
 @_shift_conv2d.register_fake
-def _(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-    truncate: bool,
-) -> Tensor:
-    geometry = pairs(stride, padding, dilation)
+def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
+    geometry = pairs(*options[:3])
     return input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
 
 
 def shift_conv2d_by_taps(
-    input: Tensor,
-    amount: Tensor,
-    sign: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    input: Tensor, amount: Tensor, sign: Tensor, *geometry: *Geometry
 ) -> Tensor:
     """Σ sign·(input shifted by amount) in plain torch; arguments as in :mod:`.shift_cpu`.
 
     Temporaries: the padded input and one tap for all filters, both int64.
     """
+    stride, padding, dilation, groups = geometry
     batch, filters, rows, columns = output_shape(input, amount, stride, padding, dilation)
     (up, side), per_group = padding, (groups, filters // groups)
     padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (groups, amount.shape[1]))

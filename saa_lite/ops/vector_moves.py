@@ -1,203 +1,166 @@
-"""Moving float32 numbers about in explicit vectors: copies, sums, gathers and transpositions.
+"""Moving numbers about in explicit vectors: copies, sums, gathers and transpositions.
 
-Compiled kernels call these with int64 byte addresses. Where fewer numbers than a vector holds are
-left, lanes are masked: memory behind them is neither read nor written.
+Compiled kernels call these with int64 byte addresses, which need no alignment. Where fewer numbers
+than a vector holds are left, lanes are masked: memory behind them is neither read nor written.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from saa_lite.ops import vector_ir as v
-
-I8 = ir.IntType(8)
+from saa_lite.kernels.ir import I1, I8, I16, I32, Code, Value, inlined
+from saa_lite.ops.vector_ir import BYTES, LANES
 
 
-@intrinsic
-def call(context, address, arguments):  # type: ignore[no-untyped-def]
-    """Call the function at an address with a tuple of int64, such as a tile of this package."""
-
-    def generate(_context, b, signature, args):  # type: ignore[no-untyped-def]
-        address, values = args
-        kind = ir.FunctionType(ir.VoidType(), [v.I64] * signature.args[1].count)
-        b.call(b.inttoptr(address, kind.as_pointer()), cgutils.unpack_tuple(b, values))
-        return _context.get_dummy_value()
-
-    return types.void(types.int64, arguments), generate
-
-
-@intrinsic
-def copy_bytes(context, source, target, count):  # type: ignore[no-untyped-def]
+@inlined
+def copy_bytes(code: Code, source: Value, target: Value, count: Value) -> None:
     """``count`` bytes from one address to another."""
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, target, count = args
-        pointers = [b.inttoptr(at, I8.as_pointer()) for at in (target, source)]
-        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer()] * 2 + [v.I64, v.I1])
-        function = cgutils.get_or_insert_function(b.module, kind, "llvm.memcpy.p0.p0.i64")
-        b.call(function, [*pointers, count, ir.Constant(v.I1, 0)])
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
+    code.copy(source, target, count)
 
 
-@intrinsic
-def clear_bytes(context, target, count):  # type: ignore[no-untyped-def]
+@inlined
+def clear_bytes(code: Code, target: Value, count: Value) -> None:
     """``count`` bytes set to zero."""
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        target, count = args
-        pointer = b.inttoptr(target, I8.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I8, v.I64, v.I1])
-        function = cgutils.get_or_insert_function(b.module, kind, "llvm.memset.p0.i64")
-        b.call(function, [pointer, ir.Constant(I8, 0), count, ir.Constant(v.I1, 0)])
-        return _context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
+    code.clear(target, count)
 
 
-@intrinsic
-def add_run(context, source, target, run):  # type: ignore[no-untyped-def]
+def _vectors(code: Code, run: Value) -> Value:
+    """How many hold ``run`` floats."""
+    return code.sdiv(code.add(run, code.number(LANES - 1)), code.number(LANES))
+
+
+@inlined
+def add_run(code: Code, source: Value, target: Value, run: Value) -> None:
     """``run`` ≥ 1 floats at ``source`` added to those at ``target``."""
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, target, run = args
-        vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
-        loop = v.Loop(b, vectors, [])
-        mask = v.first_lanes(b, b.sub(run, b.mul(loop.index, v.constant(v.LANES))))
-        here, there = (b.add(at, b.mul(loop.index, v.constant(v.BYTES))) for at in (source, target))
-        total = b.fadd(v.load_lanes(b, there, mask), v.load_lanes(b, here, mask))
-        v.store_lanes(b, total, there, mask)
-        loop.close([])
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
+    loop = code.loop(_vectors(code, run), [])
+    mask = code.first_lanes(code.sub(run, code.times(loop.index, LANES)), code.floats)
+    here, there = (code.add(at, code.times(loop.index, BYTES)) for at in (source, target))
+    total = code.fadd(*(code.load_lanes(at, mask, code.floats) for at in (there, here)))
+    code.store_lanes(total, there, mask)
+    loop.close([])
 
 
-@intrinsic
-def sum_runs(context, address, step, run, count, target):  # type: ignore[no-untyped-def]
+@inlined
+def sum_runs(
+    code: Code, address: Value, step: Value, run: Value, count: Value, target: Value
+) -> None:
     """Sums of ``run`` ≥ 1 floats at address, address + step, …: ``count`` of them, at most 16.
 
     They go to ``target``, side by side. The order of summation does not depend on ``count``.
     """
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        address, step, run, count, target = args
-        last, heads = b.sub(count, v.constant(1)), []
-        for i in range(v.LANES):
-            index = b.select(b.icmp_signed("<", v.constant(i), count), v.constant(i), last)
-            heads.append(b.add(address, b.mul(step, index)))
-        vectors = b.sdiv(b.add(run, v.constant(v.LANES - 1)), v.constant(v.LANES))
-        loop = v.Loop(b, vectors, [v.vector_of(0.0)] * v.LANES)
-        mask = v.first_lanes(b, b.sub(run, b.mul(loop.index, v.constant(v.LANES))))
-        apart = b.mul(loop.index, v.constant(v.BYTES))
-        sums = loop.close(
-            [
-                b.fadd(value, v.load_lanes(b, b.add(head, apart), mask))
-                for value, head in zip(loop.values, heads, strict=True)
-            ]
-        )
-        v.store_lanes(b, _sums_of_lanes(b, sums), target, v.first_lanes(b, count))
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), generate
+    last, heads = code.sub(count, code.number(1)), []
+    for i in map(code.number, range(LANES)):
+        index = code.select(code.icmp_signed("<", i, count), i, last)
+        heads.append(code.add(address, code.mul(step, index)))
+    loop = code.loop(_vectors(code, run), [code.same(0.0)] * LANES)
+    mask = code.first_lanes(code.sub(run, code.times(loop.index, LANES)), code.floats)
+    here = [code.add(head, code.times(loop.index, BYTES)) for head in heads]
+    values = [code.load_lanes(at, mask, code.floats) for at in here]
+    sums = loop.close([code.fadd(*both) for both in zip(loop.values, values, strict=True)])
+    total = _sums_of_lanes(code, sums)
+    code.store_lanes(total, target, code.first_lanes(count, code.floats))
 
 
-def _sums_of_lanes(b: Any, vectors: list[Any]) -> Any:
+def _sums_of_lanes(code: Code, vectors: list[Value]) -> Value:
     """Sixteen vectors to one of their sums: neighbours are added lane to lane, four times."""
-    while len(vectors) > 1:
-        half = len(vectors) // 2
-        first, second = _halves(half)
-        pairs = list(zip(vectors[:half], vectors[half:], strict=True))
-        vectors = [
-            b.fadd(v.shuffle(b, *pair, first), v.shuffle(b, *pair, second)) for pair in pairs
-        ]
+    while half := len(vectors) // 2:
+        ours = [k ^ half if k & half else k for k in range(LANES)]  # in each of a pair
+        first = [lane + LANES if k & half else lane for k, lane in enumerate(ours)]
+        second = [lane ^ half for lane in first]
+        pairs = zip(vectors[:half], vectors[half:], strict=True)
+        vectors = [code.fadd(*(code.shuffle(*pair, o) for o in (first, second))) for pair in pairs]
     return vectors[0]
 
 
-@intrinsic
-def gather_run(context, source, lane_step, lanes, step, count, target, sums):  # type: ignore[no-untyped-def]
+@inlined
+def gather_run(
+    code: Code, source: Value, lane_step: Value, lanes: Value, step: Value, count: Value,
+    target: Value, sums: Value,
+) -> None:  # fmt: skip
     """``count`` ≥ 1 vectors to ``target``, each gathered from ``lanes`` places ``lane_step`` apart.
 
     The places move on by ``step`` from vector to vector. Unused lanes are 0. The sum of the
     vectors is added to the one at ``sums``.
     """
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, lane_step, lanes, *rest = args
-        mask = v.first_lanes(b, lanes)
-        _move(b, *rest, source, lambda here: v.gather_lanes(b, here, lane_step, mask))
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 7), generate
+    mask = code.first_lanes(lanes, code.floats)
+    load = lambda here: code.gather_lanes(here, lane_step, mask)  # noqa: E731
+    _move(code, source, step, count, target, sums, load)
 
 
-@intrinsic
-def move_run(context, source, lanes, step, count, target, sums):  # type: ignore[no-untyped-def]
+@inlined
+def move_run(
+    code: Code, source: Value, lanes: Value, step: Value, count: Value, target: Value, sums: Value
+) -> None:
     """As :func:`gather_run`, the lanes lying side by side."""
-
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, lanes, *rest = args
-        mask = v.first_lanes(b, lanes)
-        _move(b, *rest, source, lambda here: v.load_lanes(b, here, mask))
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 6), generate
+    mask = code.first_lanes(lanes, code.floats)
+    load = lambda here: code.load_lanes(here, mask, code.floats)  # noqa: E731
+    _move(code, source, step, count, target, sums, load)
 
 
-def _move(b: Any, step: Any, count: Any, target: Any, sums: Any, source: Any, load: Any) -> None:
-    loop = v.Loop(b, count, [v.vector_of(0.0), source, target])
+def _move(
+    code: Code, source: Value, step: Value, count: Value, target: Value, sums: Value,
+    load: Callable[[Value], Value],
+) -> None:  # fmt: skip
+    loop = code.loop(count, [code.same(0.0), source, target])
     total, here, there = loop.values
     some = load(here)
-    v.store(b, some, there)
-    following = [b.fadd(total, some), b.add(here, step), b.add(there, v.constant(v.BYTES))]
+    code.store_at(some, there)
+    following = [code.fadd(total, some), code.add(here, step), code.at(there, BYTES)]
     total, _, _ = loop.close(following)
-    v.store(b, b.fadd(v.load(b, sums, v.VECTOR), total), sums)
+    code.store_at(code.fadd(code.load_from(sums, code.floats), total), sums)
 
 
-@intrinsic
-def transpose_tile(context, source, source_step, rows, columns, target, target_step):  # type: ignore[no-untyped-def]
+@inlined
+def transpose_tile(
+    code: Code, source: Value, source_step: Value, rows: Value, columns: Value, target: Value,
+    target_step: Value,
+) -> None:  # fmt: skip
     """Up to 16 × 16 floats: row i, column j of ``source`` to row j, column i of ``target``."""
+    nothing = ir.Constant(ir.VectorType(I1, LANES), None)
 
-    def generate(_context, b, _signature, args):  # type: ignore[no-untyped-def]
-        source, source_step, rows, columns, target, target_step = args
-        nothing = ir.Constant(v.MASK, [0] * v.LANES)
+    def mask_of(row: int, count: Value, length: Value) -> Value:
+        inside = code.icmp_signed("<", code.number(row), count)
+        return code.select(inside, code.first_lanes(length, code.floats), nothing)
 
-        def mask_of(row: Any, count: Any, length: Any) -> Any:
-            inside = b.icmp_signed("<", v.constant(row), count)
-            return b.select(inside, v.first_lanes(b, length), nothing)
-
-        lines = []
-        for i in range(v.LANES):
-            address = b.add(source, b.mul(source_step, v.constant(i)))
-            lines.append(v.load_lanes(b, address, mask_of(i, rows, columns)))
-        for j, line in enumerate(_transposed(b, lines)):
-            address = b.add(target, b.mul(target_step, v.constant(j)))
-            v.store_lanes(b, line, address, mask_of(j, columns, rows))
-        return _context.get_dummy_value()
-
-    return types.void(*[types.int64] * 6), generate
+    lines = []
+    for i in range(LANES):
+        address, mask = code.add(source, code.times(source_step, i)), mask_of(i, rows, columns)
+        lines.append(code.load_lanes(address, mask, code.floats))
+    for j, line in enumerate(transposed(code, lines)):
+        address = code.add(target, code.times(target_step, j))
+        code.store_lanes(line, address, mask_of(j, columns, rows))
 
 
-def _transposed(b: Any, lines: list[Any]) -> list[Any]:
-    """Sixteen vectors as columns: four rounds that swap quarters of ever smaller squares."""
-    for half in (8, 4, 2, 1):
-        first, second = _halves(half)
-        for i in range(v.LANES):
-            if i & half:
-                continue
-            upper, lower = lines[i], lines[i + half]
-            lines[i] = v.shuffle(b, upper, lower, first)
-            lines[i + half] = v.shuffle(b, upper, lower, second)
-    return lines
+def transposed(code: Code, rows: list[Value]) -> list[Value]:
+    """Columns of sixteen rows of sixteen numbers of 32 bits."""
+    columns: dict[int, Value] = {}
+    fours = []
+    for i in range(0, 16, 4):  # 4 × 4 blocks within each 128 bits
+        low, high = (code.zipped(rows[i + k], rows[i + k + 2], 4) for k in (0, 1))
+        fours.append([*code.zipped(low[0], high[0], 4), *code.zipped(low[1], high[1], 4)])
+    for k in range(4):  # then the blocks of 128 bits
+        for half in (0, 1):
+            order = [*range(8 * half, 8 * half + 8), *range(16 + 8 * half, 24 + 8 * half)]
+            pair = [code.shuffle(fours[i][k], fours[i + 1][k], order) for i in (0, 2)]
+            for q in (0, 1):
+                order = [8 * block + 4 * q + lane for block in range(4) for lane in range(4)]
+                columns[8 * half + 4 * q + k] = code.shuffle(pair[0], pair[1], order)
+    return [columns[i] for i in range(16)]
 
 
-def _halves(half: int) -> tuple[list[int], list[int]]:
-    """Two shuffles of two vectors that trade places between lanes ``half`` apart."""
-    lanes = range(v.LANES)
-    first = [k if not k & half else v.LANES + k - half for k in lanes]
-    second = [k + half if not k & half else v.LANES + k for k in lanes]
-    return first, second
+@inlined
+def interleave(code: Code, source: Value, step: Value, target: Value) -> None:
+    """Eight bytes from each of eight rows, ``step`` apart, to eight words of one byte from each."""
+    rows = [
+        code.load_from(code.add(source, code.times(step, i)), ir.VectorType(I8, 8), 1)
+        for i in range(8)
+    ]
+    order = [k // 2 + 8 * (k % 2) for k in range(16)]
+    parts = [code.shuffle(rows[i], rows[i + 1], order) for i in range(0, 8, 2)]
+    for kind, apart in ((ir.VectorType(I16, 8), 1), (ir.VectorType(I32, 4), 2)):
+        cast = [code.bitcast(part, kind) for part in parts]
+        pairs = [(i, i + apart) for i in range(4) if not i & apart]
+        zipped = [code.zipped(cast[i], cast[k], kind.count) for i, k in pairs]
+        parts = [part for both in zipped for part in both]
+    for i, words in enumerate(parts):
+        code.store_at(code.bitcast(words, ir.VectorType(I8, 16)), code.at(target, 16 * i), 1)
