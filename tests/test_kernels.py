@@ -78,6 +78,56 @@ def test_the_spill_test_can_fail() -> None:
     assert any(moves_of(loop) for loop in loops)
 
 
+ARITHMETIC = re.compile(
+    r"\s+(v?(max|add|sub|mul|and)ps|v?fmadd\w+|v?psadbw|v?paddu?s?w|v?psraw"
+    r"|fabd|fsub|fmla|uabd|uadalp|ssra|add\s+v\d+)\b"
+)
+# Vector operations to a sum: a maximum and an addition, a multiply-add, a sum of differences and
+# an addition; the shift adds twice and shifts once for two sums.
+FEWEST = {"adder": 2.0, "convolution": 1.0, "uint8": 2.0, "shift": 1.5}
+MORE = {
+    ("adder", "avx512-absolute"): 3.0,  # a subtraction, a logical and, and another subtraction
+    ("adder", "haswell"): 3.0,
+    ("adder", "zen3"): 3.0,
+    ("adder", "sse"): 3.0,
+    ("convolution", "sse"): 2.0,  # a product and an addition
+    ("shift", "neon"): 1.0,  # shifts and adds at once
+}
+
+COUNTING = {"decq", "subs"}
+
+
+def operations(loop: list[str]) -> int:
+    return sum(bool(ARITHMETIC.match(line)) for line in loop)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_limit_is_its_arithmetic_and_nothing_else(name: str) -> None:
+    """No memory is touched, so no kernel of these operations can be faster."""
+    target = MACHINES[name]
+    loops = loops_of(machine.assembly_of(limits.module_of(target), target))
+    assert len(loops) == len(limits.STEPS)
+    for kernel, loop in zip(limits.STEPS, loops, strict=True):
+        sums = limits.SUMS // limits.STEPS[kernel][1] * limits.STEPS[kernel][1]
+        assert operations(loop) == sums * MORE.get((kernel, name), FEWEST[kernel])
+        assert not [line for line in loop if re.search(r"[(\[]", line)]
+        others = {line.split()[0] for line in loop if not ARITHMETIC.match(line)}
+        assert others <= {*COUNTING, "#APP", "#NO_APP", "//APP", "//NO_APP", "movaps", "movdqa"}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize(("kind", "kernel"), [("distance", "adder"), ("bytes", "uint8")])
+def test_no_tile_gets_by_with_less_than_its_limit(kind: str, kernel: str, name: str) -> None:
+    target = MACHINES[name]
+    text = machine.assembly_of(MODULES[kind](target), target)
+    parts = re.split(r"^v(\d)p(\d):$", text, flags=re.MULTILINE)[1:]
+    for vectors, pixels, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        sums = int(vectors) * int(pixels)
+        loops = [operations(loop) for loop in loops_of(body)]
+        assert min(loops) >= sums * MORE.get((kernel, name), FEWEST[kernel])
+        assert min(loops) <= sums * 3  # and none that the formula has no use for
+
+
 DEGENERATE = {
     "one pixel": Case(4, 5, (1, 1), (1, 1)),
     "one pixel with padding": Case(4, 5, (1, 1), (3, 3), padding=(1, 1)),
@@ -147,18 +197,22 @@ class Guarded:
                 LIBC.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(PAGE), 3)
 
 
-GUARDED = [
-    Case(21, 27, (5, 13), (3, 2), padding=(1, 0), stride=(1, 2)),
-    Case(13, 9, (3, 5), (1, 1)),
-    Case(8, 24, (6, 6), (3, 3)),
-    Case(5, 3, (4, 7), (3, 3), padding=(1, 1), groups=2),
-]
+def by_vectors(case: Case) -> bool:
+    return adder_vector.applies(*case.tensors(torch.float32), case.groups)
+
+
+GUARDED = {
+    "a heap of pixels": Case(13, 9, (3, 5), (1, 1)),
+    "no padding": Case(8, 24, (6, 6), (3, 3)),
+    "groups": Case(5, 3, (4, 7), (3, 3), padding=(1, 1), groups=2),
+    **{name: case for name, case in DEGENERATE.items() if case.batch and by_vectors(case)},
+}
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("at_end", [True, False])
-@pytest.mark.parametrize("case", GUARDED, ids=str)
+@pytest.mark.parametrize("case", GUARDED.values(), ids=GUARDED)
 def test_nothing_beside_inputs_and_outputs_is_touched(
     case: Case, at_end: bool, layout: str, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
