@@ -145,6 +145,39 @@ def test_a_limit_takes_time_in_proportion(kernel: str) -> None:
     assert min(times["long"]) > 3 * min(times["short"])
 
 
+@pytest.mark.parametrize(
+    ("contender", "kernel"),
+    [
+        ("ours, channels_last", "adder"),
+        ("ours, kernel alone", "adder"),
+        ("convolution, contiguous", "convolution"),
+        ("ours, uint8", "uint8"),
+        ("ours, int8 shift", "shift"),
+        ("ours, int8 shift, kernel alone", "shift"),
+    ],
+)
+def test_a_contender_above_its_limit_is_told(contender: str, kernel: str) -> None:
+    """Four million results at four a nanosecond take a millisecond at least."""
+    assert measure.limiting(contender) == kernel
+    rates = dict.fromkeys(("adder", "convolution", "uint8", "shift"), 1e12) | {kernel: 4e9}
+    for ms, expected in ((0.9, [f"a: {contender}"]), (0.97, []), (1.5, [])):
+        seconds = Spread(ms / 1e3, ms / 1e3, ms / 1e3)
+        one = Result("a", "forward", contender, 32, seconds, 4_000_000)
+        given = replace(report(), threads=1, limits=rates, results=(one,))
+        assert measure.beyond_limits(given) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["ours, integer shift", "ours, shift as int8 matmul", "torch.cdist", "a: limit"]
+)
+def test_other_contenders_have_no_limit_of_ours(name: str) -> None:
+    assert measure.limiting(name) is None
+
+
+def test_no_tracked_contender_is_above_its_limit() -> None:
+    assert measure.beyond_limits(speed.tracked_report()) == []
+
+
 def report() -> Report:
     def result(
         work: str, contender: str, ms: float, batch: int = 32, share: float | None = None

@@ -2,13 +2,15 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 from saa_lite.bench.contenders import (
+    ADDER_KERNEL,
+    LAYOUTS,
     backward_calls,
     compiler_found,
     forward_calls,
@@ -22,6 +24,7 @@ from saa_lite.ops._compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
+NOISE = 0.05  # of a time, by which it may be below a limit measured at another moment
 TURN = 16e-3  # seconds: several calls of every layer, so that none is timed on cold caches
 
 
@@ -121,7 +124,7 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
     for _, run in tqdm(work, desc="comparisons", disable=not progress):
         results += run(rounds)
     commit, dirty = git_state()
-    return Report(
+    report = Report(
         device=device_name("cpu"),
         threads=torch.get_num_threads(),
         rounds=rounds,
@@ -131,6 +134,37 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         warnings=tuple(warnings),
         results=tuple(results),
     )
+    if wrong := beyond_limits(report):
+        warning = f"faster than its limit, which is therefore wrong, is {'; '.join(wrong)}"
+        report = replace(report, warnings=(*report.warnings, warning))
+    return report
+
+
+def beyond_limits(report: Report) -> list[str]:
+    """Contenders that took less time than their own instructions do at the least.
+
+    No such thing exists: where one is named, the limit was measured while something slowed the
+    processor down.
+    """
+    found = []
+    for result in report.results:
+        kernel = limiting(result.contender)
+        if result.work != "forward" or kernel is None or result.distances is None:
+            continue
+        least = result.distances / report.limits.get(kernel, float("inf")) / report.threads
+        if result.seconds.median < least * (1 - NOISE):
+            found.append(f"{result.case}: {result.contender}")
+    return found
+
+
+def limiting(contender: str) -> str | None:
+    """The loop of :mod:`saa_lite.kernels.limits` with a contender's instructions."""
+    names = {"convolution": "convolution", "ours, uint8": "uint8", "ours, int8 shift": "shift"}
+    names |= dict.fromkeys((f"ours, {layout}" for layout in LAYOUTS), "adder")
+    names[ADDER_KERNEL] = "adder"
+    if contender.endswith(": limit"):
+        return None
+    return next((limit for name, limit in names.items() if contender.startswith(name)), None)
 
 
 def share_of_limit(limits: list[float] | None, kernel: list[float]) -> float | None:
