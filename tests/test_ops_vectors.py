@@ -1,6 +1,7 @@
 """The vector kernels' own dangers: cancellation, other machines, stale compiled code."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_an_edit_in_a_helper_is_never_overlooked(tmp_path: Path) -> None:
     assert found == [2, 2, 42]
     folders = list((tmp_path / "__pycache__").glob("kernels-*"))
     assert len(folders) == 2
+
+
+def test_kernel_sources_are_what_compiled_code_is_made_of() -> None:
+    """All of it, or stale code would run; and no checks or registrations, or edits cost minutes."""
+    sources = set(_compile.kernel_sources())
+    kept = {path.stem for path in _compile.HERE.glob("*.py") if path.read_text("utf-8") in sources}
+    assert {"adder_forward", "adder_plan", "bands", "shift_ir", "shift_cpu", "vector_moves"} <= kept
+    assert not {"adder", "adder_operator", "adder_triton", "reference", "convolution"} & kept
+    for name in kept:
+        text = (_compile.HERE / f"{name}.py").read_text("utf-8")
+        assert "from saa_lite.ops import (" not in text  # only imports on one line are followed
+        used = re.findall(r"^from saa_lite\.ops\.(\w+) import", text, re.MULTILINE)
+        assert set(used) <= kept
+    assert len(sources) == len(kept) + len(list(_compile.KERNELS.glob("*.py")))
 
 
 def test_first_compilation_is_announced_once(

@@ -78,7 +78,7 @@ class AdderLayer(OptionsLayer):
         """The weight itself, its gradient normalised in passing when the mode is "backward"."""
         if self.adaptive_lr == "backward":
             return adaptive_gradient(weight, self.eta)
-        if not torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             watch(self)  # a weight assigned after construction is watched here
         return weight
 

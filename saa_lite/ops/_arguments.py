@@ -50,8 +50,15 @@ def output_shape(
     input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[int, int, int, int]:
     """``(batch, filters, rows, columns)`` of a convolution."""
-    batch, _, height, width = input.shape
-    filters, _, kernel_rows, kernel_columns = weight.shape
+    return shape_from(input.shape, weight.shape, stride, padding, dilation)
+
+
+def shape_from(
+    input: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[int, int, int, int]:
+    """As :func:`output_shape`, from the shapes of input and weight."""
+    batch, _, height, width = input
+    filters, _, kernel_rows, kernel_columns = weight
     rows = output_size(height, kernel_rows, stride[0], padding[0], dilation[0])
     columns = output_size(width, kernel_columns, stride[1], padding[1], dilation[1])
     return batch, filters, rows, columns

@@ -2,11 +2,12 @@
 
 Numba's own cache looks at the file of the outermost function alone: an edit in an imported helper
 would run the old code. Here the cache folder is named after the contents of every kernel source, so
-any edit starts a new one; versions, processor and its features Numba checks by itself.
+any edit of one starts a new folder; versions, processor and its features Numba checks by itself.
 """
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from saa_lite.kernels.machine import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parent / "kernels"
+COMPILED = r"^@(\w+\.)?(compiled|drivers)\("
 _LOOKED_UP: set[Any] = set()
 
 
@@ -77,12 +79,29 @@ def check_compiling(user: str) -> None:
         raise UsageError(f"{user} needs compiled kernels, and NUMBA_DISABLE_JIT forbids them")
 
 
+def kernel_sources() -> list[str]:
+    """All that decides what is compiled: edits elsewhere, say in a check, compile nothing anew.
+
+    The package ``kernels``, and of the operators the files with compiled functions and what these
+    import.
+    """
+    beside = {path.stem: path.read_text("utf-8") for path in sorted(HERE.glob("*.py"))}
+    wanted = [name for name, text in beside.items() if re.search(COMPILED, text, re.M)]
+    for name in wanted:
+        imports = " ".join(re.findall(r"^from saa_lite\.ops\b.*", beside[name], re.M))
+        wanted += [
+            other for other in re.findall(r"\w+", imports) if other in beside.keys() - wanted
+        ]
+    kernels = [path.read_text("utf-8") for path in sorted(KERNELS.glob("*.py"))]
+    return [*kernels, *(beside[name] for name in sorted(wanted))]
+
+
 @cache
 def cache_folder() -> Path:
     """Beside the sources if that can be written, else in the user's cache, else temporary."""
     digest = hashlib.sha256(f"vectors of {VECTOR_BITS} bits".encode())
-    for path in sorted([*HERE.glob("*.py"), *KERNELS.glob("*.py")]):
-        digest.update(path.read_bytes())
+    for text in kernel_sources():
+        digest.update(text.encode())
     name = f"kernels-{digest.hexdigest()[:16]}"
     given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "saa_lite"

@@ -39,13 +39,15 @@ _QUESTIONS = _questions()
 
 def is_plain(*tensors: Tensor) -> bool:
     """Whether a call with these tensors may go to the kernels directly."""
-    return (
-        not torch.compiler.is_compiling()
-        and _QUESTIONS is not None
-        and all(type(tensor) in PLAIN for tensor in tensors)
-        and tensors[0].device.type in ("cpu", "cuda")
-        and not any(question() for question in _QUESTIONS)
-    )
+    if torch.compiler.is_compiling() or _QUESTIONS is None:
+        return False
+    for tensor in tensors:  # loops, as every call of a layer comes here: generators take longer
+        if type(tensor) not in PLAIN:
+            return False
+    for question in _QUESTIONS:
+        if question():
+            return False
+    return tensors[0].device.type in ("cpu", "cuda")
 
 
 @torch.compiler.assume_constant_result  # in a graph, which torch compiles anew where it changes

@@ -77,7 +77,9 @@ def adder_conv2d(
     check_conv_shapes("adder_conv2d", input, weight, *geometry, groups)
     options = *geometry, groups, weight_gradient, input_gradient
     if is_plain(input, weight):
-        return _Plain.apply(input, weight, *options)
+        if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+            return _Plain.apply(input, weight, *options)
+        return adder_kernels.forward(input, weight, *geometry, groups)
     return adder_convolution(input, weight, *options)
 
 

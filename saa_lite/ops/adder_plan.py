@@ -9,11 +9,12 @@ import itertools
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from saa_lite.kernels import machine
 from saa_lite.kernels.tables import tiles_of
-from saa_lite.ops._arguments import Geometry
+from saa_lite.ops._arguments import Geometry, shape_from, walks_channels_last
 from saa_lite.ops._compile import cache_folder
 from saa_lite.ops._launch import bands_to_share, threads_wanted
 from saa_lite.ops.vector_ir import FLOAT
@@ -39,39 +40,35 @@ ROW_PIXELS = 64  # longest row that a heap of pixels is cut into
 
 
 def plan_for(
-    kind: str,
-    input: Tensor,
-    weight: Tensor,
-    output_shape: tuple[int, ...],
-    planar: bool,
-    *geometry: *Geometry,
-) -> np.ndarray:
-    """int64 array for a dense ``input`` and a dense or channels_last ``weight``, neither empty.
+    kind: str, input: Tensor, weight: Tensor, layout: torch.memory_format, *geometry: *Geometry
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Output shape and int64 array for a dense or channels_last ``weight``; nothing empty.
 
     Args:
         kind: of the tiles, see :mod:`saa_lite.kernels.tables`.
+        layout: of the images, once they are dense.
     """
-    weights = weight.shape, weight.is_contiguous()
-    images = input.shape, output_shape, planar
-    return _plan(kind, machine.VECTOR_BITS, *images, *weights, threads_wanted(), *geometry)
+    shapes = input.shape, weight.shape, layout, weight.is_contiguous()
+    return _plan(kind, machine.VECTOR_BITS, *shapes, threads_wanted(), *geometry)
 
 
 @lru_cache(maxsize=256)
 def _plan(
     kind: str,
     bits: int,
-    input_shape: tuple[int, ...],
-    output_shape: tuple[int, ...],
-    planar: bool,
-    weight_shape: tuple[int, ...],
+    input_shape: torch.Size,
+    weight_shape: torch.Size,
+    layout: torch.memory_format,
     contiguous: bool,
     threads: int,
     *geometry: *Geometry,
-) -> np.ndarray:
+) -> tuple[tuple[int, ...], np.ndarray]:
     stride, padding, dilation, groups = geometry
+    shape = shape_from(input_shape, weight_shape, stride, padding, dilation)
+    planar = not walks_channels_last(layout, input_shape, shape)
     images, channels, height, width = input_shape
     filters, depth, *kernel = weight_shape
-    out = output_shape[2:]
+    out = shape[2:]
     if tuple(kernel) == stride == (1, 1) and padding == (0, 0):
         images, height, width = out_pixels = _pixels(images, height, width, planar)
         out = out_pixels[1:]
@@ -82,7 +79,7 @@ def _plan(
     bands = min(rows, max(bands_to_share(images, rows), in_cache))
     tiles, here = tiles_of(kind, bits, cache_folder()), machine.machine_of(bits)
     largest = tiles.largest + (0,) * (TILES - LARGEST - len(tiles.largest))
-    return np.array(
+    plan = np.array(
         (
             images, channels, height, width, filters, *out, groups, *kernel, *stride, *padding,
             *dilation, *steps, planar, bands, threads, not here.absolute, here.lanes, *largest,
@@ -90,6 +87,7 @@ def _plan(
         ),
         np.int64,
     )  # fmt: skip
+    return shape, plan
 
 
 def _pixels(images: int, height: int, width: int, planar: bool) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from saa_lite.kernels import machine
 from saa_lite.ops import adder_backward, adder_forward
-from saa_lite.ops._arguments import Geometry, Pair, layout_of, output_shape, walks_channels_last
+from saa_lite.ops._arguments import Geometry, Pair, layout_of
 from saa_lite.ops._launch import launch, work_of
 from saa_lite.ops.adder_plan import plan_for
 
@@ -46,12 +46,11 @@ def prepare_forward(
     input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Ready:
     """Everything but the call of the kernel."""
-    layout, shape = layout_of(input), output_shape(input, weight, stride, padding, dilation)
-    output = torch.empty(shape, memory_format=layout)
-    input, weight = input.contiguous(memory_format=layout), _dense(weight)
+    layout, weight = layout_of(input), _dense(weight)
     geometry = stride, padding, dilation, groups
-    planar = not walks_channels_last(layout, input.shape, shape)
-    plan = plan_for("distance", input, weight, shape, planar, *geometry)
+    shape, plan = plan_for("distance", input, weight, layout, *geometry)
+    output = torch.empty(shape, memory_format=layout)
+    input = input.contiguous(memory_format=layout)
     addresses = input.data_ptr(), weight.data_ptr(), output.data_ptr()
     return Ready(output, (*addresses, plan), (input, weight))
 
@@ -63,8 +62,8 @@ def input_gradient(
     layout = layout_of(input)
     result = torch.empty_like(input, memory_format=layout)
     input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
-    weight, planar = _dense(weight), not walks_channels_last(layout, input.shape, grad.shape)
-    plan = plan_for("clipped", input, weight, grad.shape, planar, *geometry)
+    weight = _dense(weight)
+    _, plan = plan_for("clipped", input, weight, layout, *geometry)
     addresses = [tensor.data_ptr() for tensor in (input, weight, grad, result)]
     work = work_of(grad.shape, weight.shape)
     done = launch(*adder_backward.input_gradient, *addresses, plan, work=work)
