@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from saa_lite import ops
 from saa_lite.ops import adder_gpu
 from saa_lite.ops.adder_gpu import Tile, choose_tile
 
@@ -137,7 +138,8 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("ampere")
 def test_kernels_are_chosen_by_device_dtype_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(w: Tensor, groups: int = 1, **changes: Any) -> bool:
-        return adder_gpu.kernels(meta_case(**changes), w, groups) is not None  # type: ignore[arg-type]
+        case, output = meta_case(**changes), changes.get("output", (8, 32, 8, 8))
+        return adder_gpu.kernels(case, w, output, groups) is not None  # type: ignore[arg-type]
 
     w = torch.ones(32, 16, 3, 3)
     assert chosen(w)
@@ -148,6 +150,7 @@ def test_kernels_are_chosen_by_device_dtype_and_size(monkeypatch: pytest.MonkeyP
     assert not chosen(w[:16, :1], 16)
     assert not chosen(w, numel=lambda: 0)
     assert not chosen(w, shape=(1 << 20, 16, 32, 32))
+    assert not chosen(w, output=(1 << 20, 32, 32, 32))  # of a small input with much padding
     assert not chosen(w[:0])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     assert not chosen(w)
@@ -156,7 +159,37 @@ def test_kernels_are_chosen_by_device_dtype_and_size(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("ampere")
 def test_the_environment_switches_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAA_TRITON", "0")
-    assert adder_gpu.kernels(meta_case(), torch.ones(32, 16, 3, 3), 1) is None  # type: ignore[arg-type]
+    w, output = torch.ones(32, 16, 3, 3), (8, 32, 8, 8)
+    assert adder_gpu.kernels(meta_case(), w, output, 1) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler"),
+        FileNotFoundError("gcc"),
+        subprocess.CalledProcessError(1, "gcc"),
+    ],
+)
+def test_without_a_compiler_torch_takes_over_and_says_so_once(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start() -> None:
+        raise error
+
+    module = ModuleType("saa_lite.ops.adder_triton")
+    module.start = start  # type: ignore[attr-defined]
+    monkeypatch.setattr(ops, "adder_triton", module, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(torch.version, "cuda", "13")
+    adder_gpu._triton_module.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="needs a C compiler") as said:
+            found = [adder_gpu._triton_module() for _ in range(3)]
+    finally:
+        adder_gpu._triton_module.cache_clear()
+    assert found == [None] * 3
+    assert len(said) == 1
 
 
 def test_the_package_works_where_triton_is_absent() -> None:

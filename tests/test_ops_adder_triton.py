@@ -216,7 +216,7 @@ def test_addresses_beyond_32_bits(device: str) -> None:
     x = x.contiguous(memory_format=torch.channels_last)
     x[-1] = torch.randn_like(x[-1])
     w = torch.randn(16, 64, 1, 1, dtype=torch.float16, device=device)
-    kernels = adder_gpu.kernels(x, w, 1)
+    kernels = adder_gpu.kernels(x, w, (len(x), 16, *x.shape[2:]), 1)
     assert kernels is not None
     geometry = (ONE, NONE, ONE, 1)
     assert torch.equal(kernels.forward(x, w, *geometry)[-1:], kernels.forward(x[-1:], w, *geometry))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.nn import make_conv
-from saa_lite.ops import adder_torch, reference
+from saa_lite.ops import adder_torch, convolution, reference
 from saa_lite.ops.convolution import conv2d, overruns, weight_gradient
 from saa_lite.train.checks import survives_channels_last
 
@@ -200,3 +200,20 @@ def test_training_survives() -> None:
     assert done.returncode == 0, (
         f"{done.returncode} after {done.stdout[-200:]}{done.stderr[-2000:]}"
     )
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_overlapping_calls_leave_tf32_as_the_first_found_it(order: tuple[int, ...]) -> None:
+    """Autograd runs one thread per GPU; they may end in any order."""
+    precision = torch.backends.cudnn.conv
+    before, precision.fp32_precision = precision.fp32_precision, "tf32"
+    try:
+        calls = [convolution._no_tf32() for _ in order]
+        for call in calls:
+            call.__enter__()
+        for place in order:
+            assert precision.fp32_precision == "ieee"
+            calls[place].__exit__(None, None, None)
+        assert precision.fp32_precision == "tf32"
+    finally:
+        precision.fp32_precision = before

@@ -3,6 +3,9 @@
 import functools
 import math
 import os
+import subprocess
+import warnings
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -14,6 +17,11 @@ LARGEST_INDEX = 1 << 30  # pixels and weights are counted in 32 bits, addresses 
 FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
 OLDEST = (8, 0)  # compute capability: Ampere
 
+NOT_STARTED = (
+    "the adder's GPU kernels are switched off, and torch's operations are in their place, because "
+    "Triton could not start: it needs a C compiler (gcc or clang) and Python's header files"
+)
+
 # Per TM, from the code compiled for sm_90: instructions that a warp issues for 4 channels, and
 # blocks resident on a multiprocessor. A load that misses L1 takes about 300 cycles.
 FORWARD_COST = {8: (579, 2), 4: (302, 4), 2: (165, 7)}
@@ -22,18 +30,21 @@ LATENCY = 300
 THREADS = 128
 
 
-def kernels(input: Tensor, weight: Tensor, groups: int) -> ModuleType | None:
+def kernels(input: Tensor, weight: Tensor, output: Sequence[int], groups: int) -> ModuleType | None:
     """:mod:`~saa_lite.ops.adder_triton` where it applies, else None: plain torch operations.
 
-    It applies on NVIDIA GPUs from Ampere on, where Triton is installed, to all tensors but float64,
-    empty ones, groups of very few channels or filters (depthwise) and sizes beyond the 32-bit
-    counters. ``SAA_TRITON=0`` in the environment switches it off.
+    It applies on NVIDIA GPUs from Ampere on, where Triton is installed and works, to all tensors
+    but float64, empty ones, groups of very few channels or filters (depthwise) and sizes beyond the
+    32-bit counters. ``SAA_TRITON=0`` in the environment switches it off.
+
+    Args:
+        output: its shape.
     """
     if not input.is_cuda or os.environ.get("SAA_TRITON") == "0":
         return None
     if torch.cuda.get_device_capability(input.device) < OLDEST:
         return None
-    return _triton_module() if fits(input, weight, groups) else None
+    return _triton_module() if fits(input, weight, output, groups) else None
 
 
 @functools.cache
@@ -44,13 +55,18 @@ def _triton_module() -> ModuleType | None:
         from saa_lite.ops import adder_triton  # noqa: PLC0415 - imports Triton, which may be absent
     except ImportError:
         return None
+    try:
+        adder_triton.start()
+    except (ImportError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        warnings.warn(f"{NOT_STARTED} ({type(error).__name__}: {error})", stacklevel=2)
+        return None
     return adder_triton
 
 
-def fits(input: Tensor, weight: Tensor, groups: int) -> bool:
+def fits(input: Tensor, weight: Tensor, output: Sequence[int], groups: int) -> bool:
     """Whether the kernels take tensors of this dtype and these sizes."""
     narrow = groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < FEWEST_PER_GROUP
-    pixels = input.shape[0] * input.shape[2] * input.shape[3]
+    pixels = max(batch * rows * columns for batch, _, rows, columns in (input.shape, output))
     empty = input.numel() == 0 or weight.numel() == 0
     small = max(pixels, 16 * weight.numel()) < LARGEST_INDEX  # lanes are padded, 16-fold at most
     return input.dtype in DTYPES and small and not narrow and not empty

@@ -24,7 +24,7 @@ def forward(
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'] in the layout of input."""
     args = input, weight, stride, padding, dilation
     if not has_kernels(input):
-        kernels = adder_gpu.kernels(input, weight, groups) or adder_torch
+        kernels = adder_gpu.kernels(input, weight, output_shape(*args), groups) or adder_torch
         output = kernels.forward(*args, groups)
     elif adder_vector.applies(input, weight, groups):
         return adder_vector.forward(*args, groups)
@@ -42,8 +42,7 @@ def input_gradient(
     *geometry, groups, kind = options
     args = grad, input, weight, *options[:4]
     layout = layout_of(input)
-    kernels = None if input.device.type == "cpu" else adder_gpu.kernels(input, weight, groups)
-    if kernels:
+    if kernels := adder_gpu.kernels(input, weight, grad.shape, groups):
         return kernels.input_gradient(*args, kind).contiguous(memory_format=layout)
     if kind == "full":
         return adder_torch.input_full_gradient(*args).contiguous(memory_format=layout)

@@ -16,6 +16,7 @@ new tensor would have is read by all of them alike.
 **One rounds.** cuDNN rounds float32 factors to 10 bits by default.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 from saa_lite.ops._arguments import Pair
 
+_SETTING, _FOUND = threading.Lock(), list[str]()  # of TF32, by the calls that are under way
 VECTOR = 16  # channels of oneDNN's longest vector; from this many on the workspace is large enough
 
 
@@ -143,11 +145,17 @@ def _gradient(
 
 @contextmanager
 def _no_tf32() -> Iterator[None]:
-    """cuDNN's rounding would show in the difference of two of these gradients."""
+    """cuDNN's rounding would show in the difference of two of these gradients.
+
+    The setting is the process's, and autograd runs a thread for each GPU: the last to leave sets
+    what the first one found, as those in between found "ieee".
+    """
     precision = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = precision.fp32_precision
-    precision.fp32_precision = "ieee"
+    with _SETTING:
+        _FOUND.append(precision.fp32_precision)
+        precision.fp32_precision = "ieee"
     try:
         yield
     finally:
-        precision.fp32_precision = before
+        with _SETTING:
+            precision.fp32_precision = _FOUND.pop()
