@@ -57,6 +57,11 @@ def measured_dir() -> Path:
     return project_root() / "data" / "measured"
 
 
+def bench_dir() -> Path:
+    """Tracked benchmarks, a file for each processor."""
+    return measured_dir() / "bench"
+
+
 def figures_dir() -> Path:
     """Drawn figures and tables, ``figures/<source>/<item>.*``."""
     return project_root() / "figures"

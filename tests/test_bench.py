@@ -15,6 +15,9 @@ from saa_lite.bench.networks import FORMULATION_BATCH, Network, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread
 from saa_lite.bench.shapes import SHAPES, Shape
 from saa_lite.cli import main
+from saa_lite.errors import UsageError
+from saa_lite.files import bench_dir, write_text
+from saa_lite.kernels import machine
 from saa_lite.ops import adder_conv2d, shift_conv2d_i8
 from saa_lite.report import speed
 
@@ -175,7 +178,7 @@ def test_other_contenders_have_no_limit_of_ours(name: str) -> None:
 
 
 def test_no_tracked_contender_is_above_its_limit() -> None:
-    assert measure.beyond_limits(speed.tracked_report()) == []
+    assert not [name for one in speed.tracked_reports() for name in measure.beyond_limits(one)]
 
 
 def report() -> Report:
@@ -225,8 +228,34 @@ def test_command_prints_json_alone_and_records(
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
     assert {r["work"] for r in printed["results"]} == {"forward", "forward + backward"}
-    assert json.loads((tmp_path / "data/measured/bench.json").read_text()) == printed
-    assert table.rows(Report.from_json(printed))
+    found = Report.from_json(printed)
+    assert found.vector_bits == machine.VECTOR_BITS
+    assert table.rows(found)
+    kept = tmp_path / "data/measured/bench"
+    assert [path.name for path in kept.iterdir()] == [found.file_name]
+    assert json.loads((kept / found.file_name).read_text()) == printed
+
+
+def test_each_processor_and_length_of_vectors_has_a_file(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="holds no benchmark"):
+        speed.tracked_reports()
+    one = replace(report(), device="Some(R) CPU @ 2.5GHz (2 cores)", vector_bits=256)
+    assert one.file_name == "some-cpu-2-5ghz-2-cores-256-bit.json"
+    step = {"work": "forward + backward"}
+    results = (*one.results, *(replace(result, **step) for result in one.results))
+    for width in (256, 512):
+        kept = replace(one, results=results, vector_bits=width)
+        write_text(bench_dir() / kept.file_name, json.dumps(kept.to_json()))
+    assert [found.vector_bits for found in speed.tracked_reports()] == [256, 512]
+    text = speed.speed_block()
+    assert text.count("| a |") == 2
+    assert text.index("256-bit vectors") < text.index("512-bit vectors")
+    (bench_dir() / "a.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"a\.json is no benchmark"):
+        speed.tracked_reports()
 
 
 @pytest.mark.parametrize(
@@ -263,13 +292,15 @@ def test_readme_says_where_the_time_of_the_shift_goes(monkeypatch: pytest.Monkey
         result("convolution, channels_last", 1e-3, "forward + backward"),
     )
     monkeypatch.setattr(
-        speed, "tracked_report", lambda: replace(given, results=(*given.results, *parts, *training))
+        speed,
+        "tracked_reports",
+        lambda: [replace(given, results=(*given.results, *parts, *training))],
     )
     text = speed.speed_block()
     assert "would take 0.25 to 0.25 of the convolution's time" in text
     assert "output takes 0.40 to 0.40, with Python and allocation 0.50 to 0.50." in text
     assert "| 50% |" in text  # the share of the float32 kernel
     monkeypatch.setattr(
-        speed, "tracked_report", lambda: replace(given, results=(*given.results, *training))
+        speed, "tracked_reports", lambda: [replace(given, results=(*given.results, *training))]
     )
     assert "shift's additions" not in speed.speed_block()

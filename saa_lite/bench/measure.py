@@ -1,5 +1,6 @@
 """Running the comparisons, and what is remembered of them."""
 
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from saa_lite.bench.limits import KERNELS, limit
 from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
+from saa_lite.kernels import machine
 from saa_lite.ops._compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
@@ -78,6 +80,13 @@ class Report:
     limits: dict[str, float]  # most results per second of one core, measured at the end
     warnings: tuple[str, ...]
     results: tuple[Result, ...]
+    vector_bits: int | None = None  # of the longest vectors used; None in records of before
+
+    @property
+    def file_name(self) -> str:
+        """Of its record: one for each processor and length of vectors."""
+        words = re.sub(r"[^a-z0-9]+", "-", self.device.lower().replace("(r)", "")).strip("-")
+        return f"{words}{f'-{self.vector_bits}-bit' if self.vector_bits else ''}.json"
 
     def comparisons(self) -> dict[tuple[str, str], Comparison]:
         """By case and kind of work, in the order of measurement."""
@@ -133,6 +142,7 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         limits={kernel: limit(kernel) for kernel in KERNELS},
         warnings=tuple(warnings),
         results=tuple(results),
+        vector_bits=machine.VECTOR_BITS,
     )
     if wrong := beyond_limits(report):
         warning = f"faster than its limit, which is therefore wrong, is {'; '.join(wrong)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.errors import UsageError
-from saa_lite.files import check_writable, measured_dir, write_text
+from saa_lite.files import bench_dir, check_writable, write_text
 from saa_lite.report.tables import text_table
 
 if TYPE_CHECKING:  # it imports torch, a second, and --help needs none of it
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # it imports torch, a second, and --help needs none of it
 
 
 def main(arguments: Namespace) -> int:
-    """Measure, print one table or JSON; ``--record`` keeps the report in data/measured/."""
+    """Measure, print one table or JSON; ``--record`` keeps the report in data/measured/bench."""
     import torch  # noqa: PLC0415
 
     from saa_lite.bench.measure import measure  # noqa: PLC0415
@@ -26,7 +26,7 @@ def main(arguments: Namespace) -> int:
         report = measure(arguments.rounds, progress=not arguments.quiet, cases=arguments.cases)
     if arguments.record:
         text = json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"
-        write_text(measured_dir() / "bench.json", text)
+        write_text(bench_dir() / report.file_name, text)
     if arguments.json:
         show_json(report.to_json())
     else:
@@ -47,7 +47,7 @@ def _check(arguments: Namespace) -> None:
     if unknown := [case for case in arguments.cases if case not in known]:
         raise UsageError(f"CASE must be one of {', '.join(known)}; got {', '.join(unknown)}")
     if arguments.record:
-        check_writable(measured_dir())
+        check_writable(bench_dir())
 
 
 def _report_text(report: "Report") -> str:

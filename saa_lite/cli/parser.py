@@ -138,7 +138,7 @@ def _bench(commands: "Commands[ArgumentParser]") -> None:
     command.add_argument("cases", nargs="*", metavar="CASE", help="e.g. a or resnet20; default all")
     command.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default 9)")
     command.add_argument("--threads", type=int, help="default: torch's")
-    command.add_argument("--record", action="store_true", help="into data/measured/bench.json")
+    command.add_argument("--record", action="store_true", help="into data/measured/bench")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

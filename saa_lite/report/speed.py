@@ -1,41 +1,57 @@
 """What README quotes of the tracked benchmark."""
 
 import json
+from pathlib import Path
 
 from saa_lite.bench.contenders import ADDER_KERNEL, SHIFT_KERNEL, limit_of
 from saa_lite.bench.measure import Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
-from saa_lite.files import measured_dir
+from saa_lite.files import bench_dir
 from saa_lite.report.tables import markdown_table
 
 OTHERS = {"AdderNet formulation": "formulation ÷ ours", "torch.cdist": "cdist ÷ ours"}
 EXACT = {"ours, uint8": "uint8 ÷ conv", "ours, int8 shift": "shift ÷ conv"}
 
 
-def tracked_report() -> Report:
-    """The benchmark kept by ``saa-lite bench --record``.
+def tracked_reports() -> list[Report]:
+    """The benchmarks kept by ``saa-lite bench --record``, one for each processor, by file name.
 
     Raises:
-        UsageError: there is none, or it cannot be read.
+        UsageError: there is none, or one cannot be read.
     """
-    path = measured_dir() / "bench.json"
+    paths = sorted(bench_dir().glob("*.json"))
+    if not paths:
+        raise UsageError(f"{bench_dir()} holds no benchmark of `saa-lite bench --record`")
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> Report:
     try:
         return Report.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is no benchmark of `saa-lite bench --record`: {error}") from error
 
 
+def tracked_report() -> Report:
+    """The first of :func:`tracked_reports`."""
+    return tracked_reports()[0]
+
+
 def speed_block() -> str:
-    """Markdown: forward passes of layers and networks as ratios, and on what they were measured."""
-    report = tracked_report()
+    """Markdown: forward passes of layers and networks as ratios, processor by processor."""
+    return "\n\n".join(map(_speed_of, tracked_reports()))
+
+
+def _speed_of(report: Report) -> str:
     found = report.comparisons()
     cases = dict.fromkeys(case for case, _ in found)
     table = markdown_table([_row(report, case, found) for case in cases])
     commit = report.commit.removesuffix("+dirty")[:10]
+    width = f", {report.vector_bits}-bit vectors" if report.vector_bits else ""
     return (
-        f"{table}\n{report.device}, torch threads: {report.threads}, medians of {report.rounds} "
-        f"interleaved rounds, torch {report.versions['torch']}, commit {commit}. "
+        f"{table}\n{report.device}{width}, torch threads: {report.threads}, medians of "
+        f"{report.rounds} interleaved rounds, torch {report.versions['torch']}, commit {commit}. "
         "Training: forward and backward of a layer, a whole step of a network."
         f"{_shift_reading(found)}"
     )
