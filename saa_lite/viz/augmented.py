@@ -43,6 +43,13 @@ def name_of(method: str) -> str:
     return NAMES.get(method, LABELS.get(method, method))
 
 
+def colour_of(method: str) -> str:
+    """A method's colour; one that has a teacher keeps that of the same without."""
+    for key in TAUGHT:
+        method = method.partition(f"-{key}-")[0]
+    return COLOURS[method]
+
+
 @styled
 def gain_figure(
     records: Sequence[Record], published: Mapping[str, float], title: str, methods: Sequence[str]
@@ -94,7 +101,7 @@ def draw_accuracies(
 ) -> None:
     """One row per method: a point per seed and their mean, hollow where published."""
     for row, (method, found) in enumerate(values.items()):
-        colour = COLOURS[method]
+        colour = colour_of(method)
         if not found:
             axis.annotate("not printed" if not solid else "not run", (0.02, row),
                           xycoords=("axes fraction", "data"), va="center", fontsize=8,
@@ -108,6 +115,8 @@ def draw_accuracies(
         if solid and len(found) > 1:
             axis.plot([mean, mean], [row - 0.25, row + 0.25], color=colour, linewidth=2)
     most = max(map(len, values.values()))
+    if not most:
+        axis.set_xticks([])
     few = [f" ({len(v)} of {most} seeds)" if 0 < len(v) < most else "" for v in values.values()]
     names = [name_of(method) + note for method, note in zip(values, few, strict=True)]
     axis.set_yticks(range(len(values)), names)
