@@ -62,6 +62,8 @@ class AugmentedNet(nn.Module):
         super().__init__()
         self.net, self.config = net, config
         self.axes = tuple(axes)
+        # Asked for in every step, and a walk through all modules takes a millisecond.
+        self._deepened = {k: m for k, m in net.named_modules() if isinstance(m, Deepened)}
         self.mutating = tuple(tuple(block) for block in mutating)
         stem = next(layer for layer in net.modules() if isinstance(layer, WideConv))
         self.in_channels = stem.inputs.target
@@ -80,7 +82,7 @@ class AugmentedNet(nn.Module):
     @property
     def deepened(self) -> dict[str, Deepened]:
         """Blocks with extra ones behind them, by name."""
-        return {k: m for k, m in self.net.named_modules() if isinstance(m, Deepened)}
+        return self._deepened
 
     @property
     def largest(self) -> Configuration:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from saa_lite.errors import UsageError
+from saa_lite.ops._eager import is_plain
 from saa_lite.ops.shift import check_float
 
 SCALE = 1 / math.sqrt(2)  # of the Laplace distribution with variance 1
@@ -59,7 +60,8 @@ def laplace_to_gaussian(
 
 def standard_laplace(z: Tensor) -> Tensor:
     """sgn(z)·t(|z|): N(0, 1) → Laplace(0, 1). float32 or float64."""
-    return _StandardLaplace.apply(z)
+    function = _PlainStandardLaplace if is_plain(z) else _StandardLaplace
+    return function.apply(z)
 
 
 def standard_normal(v: Tensor) -> Tensor:
@@ -102,6 +104,17 @@ class _StandardLaplace(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
         return grad * hazard(z.abs())
+
+
+class _PlainStandardLaplace(torch.autograd.Function):
+    """The same, for plain calls alone: without ``setup_context`` a call costs half as much."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return _StandardLaplace.forward(z)
+
+    backward = _StandardLaplace.backward
 
 
 class _StandardNormal(torch.autograd.Function):

@@ -25,6 +25,7 @@ from torch.func import functional_call
 
 from saa_lite.augment.remap import Remap
 from saa_lite.nn.adaptive_lr import BY_OPTIMIZER, adaptive_gradient, adaptive_scale
+from saa_lite.ops._eager import is_plain
 from saa_lite.train import parallel
 
 
@@ -151,8 +152,20 @@ class _ScaledGradient(torch.autograd.Function):
         return gradients[0] * factor, None
 
 
+class _PlainScaledGradient(torch.autograd.Function):
+    """The same, for plain calls alone: without ``setup_context`` a call costs half as much."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return x.view_as(x)
+
+    backward = _ScaledGradient.backward
+
+
 def scale_gradient(x: Tensor, factor: Tensor | float) -> Tensor:
     """Return ``x``; whatever gradient comes back through it leaves multiplied by ``factor``."""
     number = factor if isinstance(factor, Tensor) else torch.tensor(factor, dtype=torch.float64)
-    scaled: Tensor = _ScaledGradient.apply(x, number)
+    function = _PlainScaledGradient if is_plain(x, number) else _ScaledGradient
+    scaled: Tensor = function.apply(x, number)
     return scaled

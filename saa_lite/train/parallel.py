@@ -136,8 +136,11 @@ def statistics_in_turn(model: nn.Module) -> Iterator[None]:
     Raises:
         UsageError: a norm averages over all batches (momentum=None), where this does not hold.
     """
+    if count() == 1:
+        yield
+        return
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if count() == 1 or not norms:
+    if not norms:
         yield
         return
     if any(norm.momentum is None for norm in norms):
