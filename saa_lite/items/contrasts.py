@@ -72,7 +72,8 @@ class Difference:
     """A contrast's paired differences.
 
     Attributes:
-        values: accuracy of the first arm minus that of the second, in points, one per seed.
+        values: accuracy (or the protocol's metric) of the first arm minus that of the second, in
+            the protocol's unit, one per seed.
         hits: [seeds, images], right answers of the first minus those of the second; None where a
             record does not hold them or the test sets differ in size.
         diverged: how many of the trainings count as chance.
@@ -95,6 +96,7 @@ class Trainings:
 
     def __init__(self, protocol: Protocol, records: Iterable[Record]) -> None:
         self.protocol = protocol
+        self.metric = protocol.metric or FAIR
         self._found: dict[tuple[str, str, int], Record] = {}
         for record in _comparable(_belonging(protocol, records)):
             key = (record.metric, arm_of(record), record.seed)
@@ -119,13 +121,13 @@ class Trainings:
 
     def begun(self, *arms: str) -> bool:
         """Whether a training of one of the arms is recorded."""
-        return any(self.record(FAIR, arm, seed) for arm in arms for seed in self.seeds(arm))
+        return any(self.record(self.metric, arm, seed) for arm in arms for seed in self.seeds(arm))
 
     @property
     def finished_seeds(self) -> list[int]:
         """Seeds of which every arm that has them is trained to its end or its divergence."""
         asked = [(arm, seed) for arm in self.protocol.arms for seed in self.protocol.seeds_of(arm)]
-        missing = {seed for arm, seed in asked if self.record(FAIR, arm, seed) is None}
+        missing = {seed for arm, seed in asked if not self.record(self.metric, arm, seed)}
         return [seed for seed in self.protocol.seeds if seed not in missing]
 
     @property
@@ -138,7 +140,7 @@ class Trainings:
         arms = contrast.first, contrast.second
         pairs = []
         for seed in self.seeds(*arms):
-            first, second = (self.record(FAIR, arm, seed) for arm in arms)
+            first, second = (self.record(self.metric, arm, seed) for arm in arms)
             if first and second:
                 pairs.append((first, second))
         lost = sum(

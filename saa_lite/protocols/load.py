@@ -73,6 +73,8 @@ class Protocol:
         grid: settings of which every combination is run, by name.
         rates: learning rate per method, where ``settings`` has not one for all.
         decided: how it is judged and when it stops, in words.
+        metric, unit: what is compared, and what contrasts are in; empty, accuracies that may be
+            compared, in points. Seeds then number repeats if nothing is trained.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Protocol:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     gates: tuple[Gate, ...] = ()
+    metric: str = ""
+    unit: str = "points"
 
     def seeds_of(self, arm: str) -> tuple[int, ...]:
         """Seeds that an arm is trained with: the protocol's, or fewer for a variant."""

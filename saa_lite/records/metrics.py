@@ -41,6 +41,8 @@ METRICS: dict[str, tuple[str, ...]] = {
         "alone_memory_mb",
         "pass_memory_mb",
         "training_memory_mb",
+        "loader_ms",
+        "parted_ms",
     ),
     "addernet-impacts/eq-gradients": (
         "relative_error",

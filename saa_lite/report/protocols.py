@@ -161,7 +161,7 @@ def _looked_at(protocol: Protocol, contrast: Contrast, trainings: Trainings) -> 
         why, no = "; ".join(map(str, unmet)), reason(unmet[0].gate)
         return Judged(protocol, contrast, difference, no, NO_VERDICT, why, interval)
     lost = f"{difference.diverged} diverged, counted as chance" if difference.diverged else ""
-    asked = any(gate.quantity == "longer" for gate in standing(protocol, contrast))
+    asked = protocol.metric or any(g.quantity == "longer" for g in standing(protocol, contrast))
     return Judged(
         protocol,
         contrast,
@@ -197,6 +197,7 @@ def _decided(judged: Judged, adjusted: float) -> Judged:
     least = detectable(spread(values), len(values))
     if verdict != OPEN or published is None or least <= published:
         return replace(judged, verdict=verdict, adjusted=adjusted)
-    few = f"{len(values)} seeds show {least:.2g} points, the source prints {published:.2g}"
+    unit = judged.protocol.unit
+    few = f"{len(values)} seeds show {least:.2g} {unit}, the source prints {published:.2g}"
     why = "; ".join(filter(None, (judged.why, few)))
     return replace(judged, testable=POWER, verdict=verdict, adjusted=adjusted, why=why)

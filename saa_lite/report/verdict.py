@@ -165,11 +165,11 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
     )
     if judged.testable == NOT_YET or not difference.values:
         return row
-    samples = Samples(difference.values, "points", difference.records)
+    samples = Samples(difference.values, judged.protocol.unit, difference.records)
     details = _measured(samples, claim.at if claim else {})
     if judged.hull:
         mean = details["estimate"].mean
-        details["estimate"] = Estimate(mean, judged.hull, "points")
+        details["estimate"] = Estimate(mean, judged.hull, judged.protocol.unit)
     if judged.verdict == OPEN:
         row = replace(row, needed=judged.needed)
     return replace(row, **details)

@@ -6,8 +6,9 @@ every method, because they are drawn from (seed, epoch, step) alone.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from saa_lite.augment.axes import Configuration
 from saa_lite.augment.method import AugmentedTraining
 from saa_lite.bench.rounds import interleaved
 from saa_lite.data import ImageSet
+from saa_lite.data.batches import Batch
 from saa_lite.items.augmented import Settings, build, train_config, training_method
 from saa_lite.train.loop import train_step
 from saa_lite.train.run import Run
@@ -51,7 +53,17 @@ class Stepper:
         )
         self.run.model.train()
         self.run.method.begin_epoch(self.run)
+        self._loader = self._batches()
         _, self.images, self.labels = next(self.run.batches.epoch(0))
+
+    def _batches(self) -> Iterator[Batch]:
+        for epoch in count():
+            yield from self.run.batches.epoch(epoch)
+
+    def fetch(self) -> None:
+        """The next batch, made as in training: shuffled, cropped, mirrored, normalised."""
+        _, self.images, self.labels = next(self._loader)
+        self.wait()
 
     def step(self, index: int) -> None:
         """The step number ``index``, which decides what the augmented pass runs."""
@@ -75,11 +87,11 @@ class Stepper:
 
 def random_images(settings: Settings, split: str) -> ImageSet:
     """Noise with as many classes as CIFAR-100."""
-    count, size = SETS[split] * settings.batch_size, settings.image_size
+    number, size = SETS[split] * settings.batch_size, settings.image_size
     random = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=random)
+    images = torch.randint(256, (number, 3, size, size), dtype=torch.uint8, generator=random)
     names = tuple(str(label) for label in range(CLASSES))
-    return ImageSet("random", split, images, torch.arange(count) % CLASSES, names)
+    return ImageSet("random", split, images, torch.arange(number) % CLASSES, names)
 
 
 def multiply_accumulates(model: AugmentedNet, configuration: Configuration, size: int) -> int:
@@ -117,18 +129,25 @@ def step_macs(settings: Settings, steps: Sequence[int]) -> tuple[int, list[int]]
     return multiply_accumulates(model, target, size), wide
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """Seconds of processor time on one CPU thread, which other work on the machine disturbs less;
+    otherwise of wall time."""
+    alone = torch.get_num_threads() == 1 and not device.startswith("cuda")
+    return time.process_time if alone else time.perf_counter
+
+
+def fetch_seconds(stepper: Stepper, count: int) -> list[float]:
+    """Seconds of each of ``count`` batches, one after the other."""
+    return interleaved({"loader": stepper.fetch}, count, 1, clock=clock_of(stepper.device))[
+        "loader"
+    ]
+
+
 def step_seconds(
     steppers: Mapping[str, Stepper], steps: Sequence[int], warm_up: int, *, progress: bool
 ) -> dict[str, list[float]]:
-    """Seconds of each step by method; the methods take turns, under a progress bar.
-
-    On one CPU thread these are seconds of processor time, which other work on the machine
-    disturbs less; otherwise of wall time.
-    """
-    alone = torch.get_num_threads() == 1 and not any(
-        stepper.device.startswith("cuda") for stepper in steppers.values()
-    )
-    clock = time.process_time if alone else time.perf_counter
+    """Seconds of each step by method, see :func:`clock_of`; the methods take turns, under a bar."""
+    clock = clock_of(next(iter(steppers.values())).device)
     order = [steps[0]] * warm_up + list(steps)
     waiting = {name: iter(order) for name in steppers}
     calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}

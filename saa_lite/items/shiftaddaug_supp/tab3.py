@@ -4,9 +4,15 @@ Ratios to Base are compared, not its speeds: it is another machine. Beside them 
 multiply-accumulates of the configurations that were drawn predict for a machine that pays for
 arithmetic alone, as a processor nearly does and a half-idle GPU does not.
 
+Runs with exactly the settings of protocol ``cost-cpu``, or on a GPU of ``cost-gpu``, carry its
+label, so that their contrasts are judged; the laptop profile is that.
+
 ``step_ms`` is the mean over the fixed list of steps, ``slowdown`` its ratio to Base in the same
 repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows medians of the
-repeats, of the slowdown quartiles too.
+repeats, of the slowdown quartiles too. Its batch is a resident tensor; ``loader_ms`` is what a
+batch takes that is made as in training (shuffled, cropped, mirrored, normalised), before the step
+and by the same thread or on the same GPU, so that the two add. ``parted_ms`` is a step under
+observation, with its parts in the log, see :mod:`saa_lite.items.shiftaddaug_supp.step_parts`.
 
 ``memory_mb`` is the peak of the ten steps with the largest maps, beyond the set-up, where freed
 memory goes back to the system at once: what the tensors need. So is what the largest of their
@@ -31,7 +37,12 @@ from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
-from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, predicted_slowdowns, step_seconds
+from saa_lite.items.shiftaddaug_supp.step_cost import (
+    Stepper,
+    fetch_seconds,
+    predicted_slowdowns,
+    step_seconds,
+)
 from saa_lite.items.shiftaddaug_supp.step_memory import (
     ALONE,
     Part,
@@ -39,7 +50,9 @@ from saa_lite.items.shiftaddaug_supp.step_memory import (
     largest,
     step_memory_mb,
 )
+from saa_lite.items.shiftaddaug_supp.step_parts import PARTS, part_seconds
 from saa_lite.items.table import Table
+from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 
@@ -49,6 +62,9 @@ ROWS = {
 }  # fmt: skip
 AUGMENTED = ("netaug", "aug-shift", "aug-adder")
 TIMES = ("step_ms", "slowdown", "predicted_slowdown")
+OBSERVED = ("loader_ms", "parted_ms")
+OBSERVED_STEPS = 3
+PROTOCOLS = {"cpu": "cost-cpu", "cuda": "cost-gpu"}
 MEMORY = ("memory_mb", "alone_memory_mb", "pass_memory_mb", "training_memory_mb")
 MEMORY_STEPS = 10
 
@@ -67,7 +83,7 @@ class Settings:
 
 PROFILES = {
     "smoke": Settings(image_size=32, batch_size=2, steps=1, warm_up=1, seeds=1),
-    "laptop": Settings(image_size=160, batch_size=32, steps=6, warm_up=1, seeds=3),
+    "laptop": Settings(image_size=160, batch_size=32, steps=20, warm_up=3, seeds=5),
     "full": Settings(image_size=160, batch_size=32, steps=100, warm_up=20, seeds=5),
 }
 
@@ -79,6 +95,9 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         units = {method: _unit(context, settings, method, seed) for method in ROWS}
         if not all(unit.done(*TIMES) for unit in units.values()):
             yield from _time(units, settings, steps)
+        for unit in units.values():
+            if not unit.done(*OBSERVED):
+                yield from _observe(unit, settings, steps)
     first = [_unit(context, settings, method, 0) for method in ROWS]
     if missing := [unit for unit in first if not unit.done("memory_mb")]:
         measure = _measured(settings, steps, context.device)
@@ -94,8 +113,20 @@ def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
         model=settings.network,
         dataset="random images",
         seed=seed,
-        settings={**shared, "device": context.device, "allocator": in_force()},
+        settings={
+            **shared,
+            **_protocol(settings, context.device),
+            "device": context.device,
+            "allocator": in_force(),
+        },
     )
+
+
+def _protocol(settings: Settings, device: str) -> dict[str, str]:
+    """The label of the protocol that these settings are, if they are one's."""
+    protocol = load_protocol(PROTOCOLS[device.partition(":")[0]])
+    asked = {**protocol.settings, "seeds": len(protocol.seeds)}
+    return {"protocol": protocol.label} if asked.items() <= asdict(settings).items() else {}
 
 
 def training(settings: Settings) -> Training:
@@ -124,6 +155,16 @@ def _time(units: dict[str, Unit], settings: Settings, steps: list[int]) -> Itera
         yield unit.record("slowdown", mean / base, "times")
         predicted = fmean(slowdowns) if method in AUGMENTED else 1.0
         yield unit.record("predicted_slowdown", predicted, "times")
+
+
+def _observe(unit: Unit, settings: Settings, steps: list[int]) -> Iterator[Record]:
+    """The loader alone, and the parts of a few steps: neither is compared between methods."""
+    stepper = Stepper(unit.method, training(settings), unit.context.device)
+    stepper.step(steps[0])
+    yield unit.record("loader_ms", 1000 * fmean(fetch_seconds(stepper, len(steps))), "ms")
+    rows = [part_seconds(stepper, index) for index in steps[:OBSERVED_STEPS]]
+    means = {part: 1000 * fmean(row[part] for row in rows) for part in PARTS}
+    yield unit.record("parted_ms", sum(means.values()), "ms", log=[means])
 
 
 Measure = Callable[[str, str], float]  # (method, metric) → MB
@@ -161,50 +202,79 @@ def _memory(unit: Unit, measure: Measure) -> Iterator[Record]:
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
-    """One row per method: ratios to Base, published beside measured, and what predicts them."""
-    found = one_configuration(records, "slowdown", tuple(ROWS))
-    values = {
-        (method, metric): list_of
-        for method in ROWS
-        for metric in (*TIMES, *MEMORY)
-        if (list_of := [r.value for r in found if (r.method, r.metric) == (method, metric)])
-    }
+    """One row per method: the source's columns, ours on a processor and on a GPU, and ratios."""
     printed = {(n.row, n.column): n.value or 0.0 for n in published}
-    rows = [_row(method, values, printed) for method in ROWS]
+    on = {kind: _values(records, kind) for kind in PROTOCOLS}
+    rows = [_row(method, on["cpu"], printed, _on_gpu(method, on["cuda"])) for method in ROWS]
     columns = (
-        "method", "step (ms)", "time / Base", "MACs / Base", "time / MACs",
-        "published time / Base", "memory (MB)", "memory / Base", "published memory / Base",
-        "largest alone (MB)", "its pass (MB)", "in training (MB)", "in training / largest alone",
-        "in training / its pass",
+        "method", "published it/s", "it/s", "it/s with loader", "step (ms)", "time / Base",
+        "MACs / Base", "time / MACs", "published time / Base", "published memory (MB)",
+        "memory (MB)", "memory / Base", "published memory / Base", "largest alone (MB)",
+        "its pass (MB)", "in training (MB)", "in training / largest alone",
+        "in training / its pass", *GPU_COLUMNS,
     )  # fmt: skip
     return Table(columns, tuple(rows))
 
 
+GPU_COLUMNS = ("GPU it/s", "GPU time / Base", "GPU memory / Base")
+Values = dict[tuple[str, str], list[float]]
+
+
+def _values(records: list[Record], kind: str) -> Values:
+    """Repeats by method and metric, of one configuration on a processor or on a GPU."""
+    here = [r for r in records if r.settings.get("device", "cpu").partition(":")[0] == kind]
+    found = one_configuration(here, "slowdown", tuple(ROWS)) if here else []
+    values: Values = {}
+    for r in found:
+        values.setdefault((r.method, r.metric), []).append(r.value)
+    return values
+
+
+def _on_gpu(method: str, values: Values) -> tuple[str, ...]:
+    if (method, "step_ms") not in values:
+        return ("not run",) * len(GPU_COLUMNS)
+    memory = [
+        median(values[m, "memory_mb"]) for m in (method, "conv") if (m, "memory_mb") in values
+    ]
+    return (
+        f"{1000 / median(values[method, 'step_ms']):.2f}",
+        _quartiles(values[method, "slowdown"]),
+        _ratio(*memory) if len(memory) == 2 else "—",
+    )
+
+
 def _row(
-    method: str, values: dict[tuple[str, str], list[float]], printed: dict[tuple[str, str], float]
+    method: str,
+    values: Values,
+    printed: dict[tuple[str, str], float],
+    on_gpu: tuple[str, ...],
 ) -> tuple[str, ...]:
     name = ROWS[method]
     value = {key: median(repeats) for key, repeats in values.items()}
-    predicted = value[method, "predicted_slowdown"]
-    speed = printed["Base", "speed"] / printed[name, "speed"]
-    memory = printed[name, "memory"] / printed["Base", "memory"]
     used, alone, own_pass, trained = (value.get((method, metric)) for metric in MEMORY)
-    base = value.get(("conv", "memory_mb"))
+    step, loader = (value.get((method, metric)) for metric in ("step_ms", "loader_ms"))
+    slowdown, predicted = (value.get((method, metric)) for metric in TIMES[1:])
+    base_speed, base_memory = (printed["Base", column] for column in ("speed", "memory"))
     return (
         name,
-        f"{value[method, 'step_ms']:.0f}",
-        _quartiles(values[method, "slowdown"]),
-        f"{predicted:.2f}",
-        f"{value[method, 'slowdown'] / predicted:.2f}",
-        f"{speed:.2f}",
+        f"{printed[name, 'speed']:.2f}",
+        f"{1000 / step:.2f}" if step else "—",
+        f"{1000 / (step + loader):.2f}" if step and loader else "—",
+        f"{step:.0f}" if step else "—",
+        _quartiles(values[method, "slowdown"]) if slowdown else "—",
+        f"{predicted:.2f}" if predicted else "—",
+        _ratio(slowdown, predicted),
+        f"{base_speed / printed[name, 'speed']:.2f}",
+        f"{printed[name, 'memory']:.0f}",
         _megabytes(used),
-        _ratio(used, base),
-        f"{memory:.2f}",
+        _ratio(used, value.get(("conv", "memory_mb"))),
+        f"{printed[name, 'memory'] / base_memory:.2f}",
         _megabytes(alone),
         _megabytes(own_pass),
         _megabytes(trained),
         _ratio(trained, alone),
         _ratio(trained, own_pass),
+        *on_gpu,
     )
 
 
