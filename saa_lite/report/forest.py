@@ -49,10 +49,10 @@ def lines(rows: Iterable[Judgement]) -> "list[Line]":
         Line(
             row.text,
             _state(row),
-            row.estimate.unit if row.estimate else "points",
+            row.estimate.unit if row.estimate else row.unit,
             row.estimate.mean if row.estimate else None,
             row.estimate.interval if row.estimate else None,
-            row.size if row.estimate is None or row.estimate.unit == "points" else None,
+            row.size if row.estimate is None or row.estimate.unit == row.unit else None,
             row.estimate.reference if row.estimate else 0.0,
             _note(row),
         )

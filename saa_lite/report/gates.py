@@ -55,7 +55,7 @@ def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]
                 "protocol": judged.protocol.name,
                 "first − second": judged.contrast.name.replace(" - ", " − "),
                 "published": None if published is None else f"{published:+.2f}",
-                "measured, points": mean,
+                f"measured, {judged.protocol.unit}": mean,
                 "testable here?": judged.testable,
                 "verdict": judged.verdict,
             }

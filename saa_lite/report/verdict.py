@@ -62,6 +62,7 @@ class Judgement:
         needed: seeds that would settle an open question.
         estimate: None for an exact check, and while a protocol is unfinished.
         key: whether the row stands in the short tables, and not only on its source's page.
+        unit: of ``size``, if it is comparable with the estimate.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Judgement:
     devices: tuple[str, ...] = ()
     at_published: bool = False
     key: bool = True
+    unit: str = "points"
 
     @property
     def said(self) -> str:
@@ -162,6 +164,7 @@ def judge_contrast(judged: Judged, claim: Claim | None) -> Judgement:
         judged.verdict,
         judged.why,
         key=bool(published) or contrast.primary,
+        unit=judged.protocol.unit,
     )
     if judged.testable == NOT_YET or not difference.values:
         return row
