@@ -24,12 +24,16 @@ SMALL = "total stride 16 instead of 32 for 32² images: only the stem at stride 
 
 
 class Stage(NamedTuple):
-    """Inverted blocks of one output width; the stride is that of the first."""
+    """Inverted blocks of one output width; the stride is that of the first.
+
+    ``kinds`` are the blocks' own operators, where they are not all that of the network.
+    """
 
     width: int
     stride: int
     expansions: tuple[int, ...]
     kernels: tuple[int, ...]
+    kinds: tuple[str, ...] = ()
 
 
 def pointwise(
@@ -128,20 +132,42 @@ def _has_layer(owner: nn.Module, name: str) -> bool:
     return isinstance(getattr(owner, name, None), nn.Sequential)
 
 
-def inverted_blocks(kind: str, c_in: int, stages: tuple[Stage, ...]) -> list[InvertedBlock]:
+class BlockShape(NamedTuple):
+    """What an :class:`InvertedBlock` of this chain is built from."""
+
+    kind: str
+    c_in: int
+    mid: int
+    c_out: int
+    kernel: int
+    stride: int
+    shortcut: bool
+
+    def build(self) -> InvertedBlock:
+        """The block, untrained."""
+        return InvertedBlock(*self[:-1], shortcut=self.shortcut)
+
+
+def block_shapes(kind: str, c_in: int, stages: tuple[Stage, ...]) -> list[BlockShape]:
     """The blocks of all stages; a shortcut in every block of a stage but the first.
 
     The first one has none even where its shape would allow it (ProxylessNAS's fourth stage).
     """
-    blocks = []
+    shapes = []
     for stage in stages:
-        rows = zip(stage.expansions, stage.kernels, strict=True)
-        for i, (expansion, kernel) in enumerate(rows):
-            mid, stride = expansion * c_in, 1 if i else stage.stride
-            block = InvertedBlock(kind, c_in, mid, stage.width, kernel, stride, shortcut=i > 0)
-            blocks.append(block)
+        kinds = stage.kinds or (kind,) * len(stage.kernels)
+        rows = zip(kinds, stage.expansions, stage.kernels, strict=True)
+        for i, (own, expansion, kernel) in enumerate(rows):
+            stride = 1 if i else stage.stride
+            shape = BlockShape(own, c_in, expansion * c_in, stage.width, kernel, stride, i > 0)
+            shapes.append(shape)
             c_in = stage.width
-    return blocks
+    return shapes
+
+
+def first_shape(kind: str, stem: int, first: int) -> BlockShape:
+    """The depthwise block behind the stem: it has no expansion."""
+    return BlockShape(kind, stem, stem, first, 3, 1, False)
 
 
 class InvertedNet(ImageClassifier):
@@ -149,6 +175,8 @@ class InvertedNet(ImageClassifier):
 
     Args:
         last: width of the 1×1 layer before pooling; None where there is none.
+        stem, first: widths of the stem and of the depthwise block behind it.
+        first_kind: operator of that block, where it is not ``kind``.
     """
 
     def __init__(
@@ -159,11 +187,15 @@ class InvertedNet(ImageClassifier):
         kind: str,
         small_input: bool,
         in_channels: int,
+        *,
+        stem: int = STEM,
+        first: int = FIRST,
+        first_kind: str = "",
     ) -> None:
         super().__init__()
-        self.stem = multiplicative(kind, in_channels, STEM, 1 if small_input else 2, groups=1)
-        first = InvertedBlock(kind, STEM, STEM, FIRST, 3, stride=1, shortcut=False)
-        self.blocks = nn.Sequential(first, *inverted_blocks(kind, FIRST, stages))
+        self.stem = multiplicative(kind, in_channels, stem, 1 if small_input else 2, groups=1)
+        shapes = [first_shape(first_kind or kind, stem, first), *block_shapes(kind, first, stages)]
+        self.blocks = nn.Sequential(*(shape.build() for shape in shapes))
         features = stages[-1].width
         self.last: nn.Module = nn.Identity()
         if last is not None:
