@@ -2,7 +2,7 @@
 
 from saa_lite.augment.axes import Configuration
 from saa_lite.augment.build import augment
-from saa_lite.augment.config import AugmentConfig, Mutation
+from saa_lite.augment.config import Around, AugmentConfig, Mutation
 from saa_lite.augment.export import export
 from saa_lite.augment.method import AugmentedTraining
 from saa_lite.augment.network import AugmentedNet
@@ -10,6 +10,7 @@ from saa_lite.augment.plain import plain_network
 from saa_lite.augment.sort import sort_channels
 
 __all__ = [
+    "Around",
     "AugmentConfig",
     "AugmentedNet",
     "AugmentedTraining",

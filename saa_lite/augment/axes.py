@@ -9,16 +9,22 @@ the middle of a block has round(expansion · *active* input width) channels.
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 
 
 class Configuration(NamedTuple):
-    """One draw: multiple of each axis by name, active extra blocks by the block they follow."""
+    """One draw: multiple of each axis by name, active extra blocks by the block they follow.
+
+    ``kernels`` are sizes by the name of the elastic kernel; of those left out, the largest.
+    """
 
     multiples: dict[str, float]
     depths: dict[str, int]
+    kernels: Mapping[str, int] = MappingProxyType({})
 
 
 class Axis:

@@ -49,5 +49,6 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
         )
     net, builder = copy.deepcopy(target), Builder(chosen)
     widen(net, builder)
+    builder.check_around()
     rectify_in_place(net)
     return AugmentedNet(net, chosen, builder.axes, [block for block in builder.blocks if block])

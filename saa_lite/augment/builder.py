@@ -10,7 +10,7 @@ from saa_lite.augment.config import AugmentConfig
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
 from saa_lite.augment.remap import SCALE, Remap, make_remap
 from saa_lite.augment.unit import WideConv, draw_wide
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn import AdderConv2d, ShiftConv2d
 
 CLASSIFIER_STD = 0.02  # NetAug's official code
@@ -24,6 +24,17 @@ class Builder:
         self.config = config
         self.axes: list[Axis] = []
         self.blocks: list[list[WideConv]] = [[]]
+        self.ends: list[str] = []  # blocks that extra ones may follow
+
+    def check_around(self) -> None:
+        """Raise :class:`UsageError` where the configuration names what the network has not."""
+        around = self.config.around
+        for what, named, known in (
+            ("axis", around.multiples if around else (), [axis.name for axis in self.axes]),
+            ("end of a stage", around.extra if around else (), self.ends),
+        ):
+            for name in named:
+                check_choice(f"{what} in around", name, known)
 
     def fixed(self, width: int) -> Axis:
         """Image channels, classes: a width that is never augmented."""
@@ -31,11 +42,11 @@ class Builder:
 
     def width(self, name: str, target: int) -> Axis:
         """A block's output."""
-        return self._enter(Axis(name, target, self.config.width))
+        return self._enter(Axis(name, target, self.config.multiples(name, inner=False)))
 
     def inner(self, name: str, target: int, parent: Axis) -> Axis:
         """The middle of a block."""
-        return self._enter(Axis(name, target, self.config.expand, parent))
+        return self._enter(Axis(name, target, self.config.multiples(name, inner=True), parent))
 
     def begin_block(self) -> None:
         """The convolutions from here on mutate together, after those before."""
@@ -58,7 +69,10 @@ class Builder:
     def depthwise(self, owner: nn.Module, conv: str, norm: str, axis: Axis) -> None:
         """Widen a depthwise convolution and its norm."""
         layer, behind = self._pair(owner, conv, norm)
-        setattr(owner, conv, WideDepthwise(layer, behind, axis))
+        smaller = tuple(k for k in self.config.kernels if k < min(layer.kernel_size))
+        elastic = type(layer) is nn.Conv2d and bool(smaller)
+        wide = WideDepthwise(layer, behind, axis, smaller if elastic else ())
+        setattr(owner, conv, wide)
 
     def linear(self, owner: nn.Module, name: str, inputs: Axis) -> None:
         """Widen the input of a classifier."""

@@ -1,6 +1,7 @@
 """What is augmented and how, checked where it is written down."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,6 +50,41 @@ class Mutation:
 
 
 @dataclass(frozen=True)
+class Around:
+    """One given network around the target, in place of the same multiples and depth everywhere.
+
+    Attributes:
+        multiples: name of an axis → what its width may be multiplied by, from 1 on; an axis that
+            is not named keeps the target's.
+        extra: name of a block that ends a stage of inverted blocks → expansion and kernel of each
+            extra block behind it.
+    """
+
+    multiples: Mapping[str, tuple[float, ...]]
+    extra: Mapping[str, tuple[tuple[int, int], ...]]
+
+    def __post_init__(self) -> None:
+        for name, multiples in self.multiples.items():
+            _check_multiples(f"multiples of {name}", multiples)
+        for name, blocks in self.extra.items():
+            numbers = [n for block in blocks for n in block]
+            if any(len(block) != 2 for block in blocks) or any(
+                type(n) is not int or n < 1 for n in numbers
+            ):
+                raise UsageError(
+                    f"extra blocks of {name} must be pairs of an expansion and a kernel; got "
+                    f"{blocks!r}"
+                )
+
+    def as_settings(self) -> dict[str, Any]:
+        """Plain JSON values by field name."""
+        return {
+            "multiples": {name: list(values) for name, values in self.multiples.items()},
+            "extra": {name: [list(b) for b in blocks] for name, blocks in self.extra.items()},
+        }
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """The wide network around a target.
 
@@ -75,6 +111,9 @@ class AugmentConfig:
             widest form, inside the target and around it, as NetAug does; ``"own"`` leaves targets
             that are neither remapped nor mutate at the fan that they would have alone. Adder
             weights that are not remapped keep AdderNet's N(0, 1) either way.
+        kernels: smaller sizes that multiplicative depthwise kernels may be drawn with, odd and
+            ascending; the target has its own, the largest.
+        around: takes the place of ``width``, ``expand`` and ``depth``.
     """
 
     width: tuple[float, ...] = WIDTH
@@ -87,6 +126,8 @@ class AugmentConfig:
     mutation: Mutation | None = None
     importance: str = "weight"
     fan: str = "own"
+    kernels: tuple[int, ...] = ()
+    around: Around | None = None
 
     def __post_init__(self) -> None:
         for name in ("width", "expand"):
@@ -98,6 +139,9 @@ class AugmentConfig:
         check_choice("remap", self.remap, (None, *REMAPS))
         check_choice("importance", self.importance, IMPORTANCES)
         check_choice("fan", self.fan, FANS)
+        _check_kernels(self.kernels)
+        if not isinstance(self.around, Around | None):
+            raise UsageError(f"around must be an Around or None; got {self.around!r}")
         if not 0 < self.remap_spread < math.inf:
             raise UsageError(f"remap_spread must be positive and finite; got {self.remap_spread!r}")
         if not isinstance(self.mutation, Mutation | None):
@@ -109,9 +153,26 @@ class AugmentConfig:
     def as_settings(self) -> dict[str, Any]:
         """Plain JSON values by field name."""
         values = asdict(self) | {"width": list(self.width), "expand": list(self.expand)}
+        del values["kernels"], values["around"]
         if self.fan == "own":
-            del values["fan"]  # added later: older runs keep their identity
+            del values["fan"]  # added later, as the next two: older runs keep their identity
+        if self.kernels:
+            values["kernels"] = list(self.kernels)
+        if self.around:
+            values["around"] = self.around.as_settings()
         return values
+
+    def multiples(self, axis: str, inner: bool) -> tuple[float, ...]:
+        """What the width of an axis may be multiplied by."""
+        if self.around is not None:
+            return self.around.multiples.get(axis, (1.0,))
+        return self.expand if inner else self.width
+
+
+def _check_kernels(given: object) -> None:
+    odd = isinstance(given, tuple) and all(type(k) is int and k % 2 and k > 0 for k in given)
+    if not odd or list(given) != sorted(set(given)):  # type: ignore[call-overload]
+        raise UsageError(f"kernels must be a tuple of ascending odd sizes; got {given!r}")
 
 
 def _check_multiples(name: str, given: object) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from saa_lite.augment.axes import Axis, Configuration, draw
 from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.depthwise import ElasticKernel
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 
@@ -85,10 +86,22 @@ class AugmentedNet(nn.Module):
         return self._deepened
 
     @property
+    def kernels(self) -> dict[str, ElasticKernel]:
+        """Kernels that can be drawn, by name, from the input on."""
+        return {k: m for k, m in self.net.named_modules() if isinstance(m, ElasticKernel)}
+
+    @property
     def largest(self) -> Configuration:
         """All that there is."""
         multiples = {axis.name: axis.multiples[-1] for axis in self.axes}
         return Configuration(multiples, {k: len(m.extra) for k, m in self.deepened.items()})
+
+    @property
+    def smallest(self) -> Configuration:
+        """The target, but for elastic kernels: those are the smallest."""
+        multiples = {axis.name: axis.multiples[0] for axis in self.axes}
+        kernels = {name: kernel.sizes[0] for name, kernel in self.kernels.items()}
+        return Configuration(multiples, dict.fromkeys(self.deepened, 0), kernels)
 
     def draw(self, generator: torch.Generator, *, width: bool = True) -> Configuration:
         """One configuration, uniformly.
@@ -105,7 +118,11 @@ class AugmentedNet(nn.Module):
             name: int(torch.randint(len(block.extra) + 1, (), generator=generator))
             for name, block in self.deepened.items()
         }
-        return Configuration(multiples, depths)
+        kernels = {
+            name: kernel.sizes[int(torch.randint(len(kernel.sizes), (), generator=generator))]
+            for name, kernel in self.kernels.items()
+        }
+        return Configuration(multiples, depths, kernels)
 
     def activate(self, configuration: Configuration | None) -> None:
         """Run as ``configuration`` from now on; None is the target."""
@@ -118,6 +135,9 @@ class AugmentedNet(nn.Module):
             axis.activate(1.0 if configuration is None else configuration.multiples[axis.name])
         for name, block in self.deepened.items():
             block.active = 0 if configuration is None else configuration.depths[name]
+        chosen = {} if configuration is None else configuration.kernels
+        for name, kernel in self.kernels.items():
+            kernel.active = chosen.get(name, kernel.sizes[-1])
 
     @contextmanager
     def configured(self, configuration: Configuration) -> Iterator[None]:

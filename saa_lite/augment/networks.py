@@ -93,7 +93,10 @@ def inverted_twin(block: Any, axis: Axis) -> nn.Module:
     """A multiplicative block with the expansion and the kernel of ``block``, and a shortcut."""
     depthwise = block.depthwise.conv.layer
     middle = round(depthwise.out_channels / block.expand.conv.inputs.target * axis.target)
-    kernel = depthwise.kernel_size[0]
+    return _extra(axis, middle, depthwise.kernel_size[0])
+
+
+def _extra(axis: Axis, middle: int, kernel: int) -> nn.Module:
     return InvertedBlock("conv", axis.target, middle, axis.target, kernel, 1, shortcut=True)
 
 
@@ -105,8 +108,14 @@ def deepen(
     axis: Axis,
     twin: Callable[[Any, Axis], nn.Module],
 ) -> None:
-    """Put ``config.depth`` extra blocks behind ``blocks[index]``, widened along the same axis."""
-    extra = [twin(blocks[index], axis) for _ in range(builder.config.depth)]
+    """Put the configuration's extra blocks behind ``blocks[index]``, widened along its axis."""
+    builder.ends.append(name)
+    around = builder.config.around
+    if around is None:
+        extra = [twin(blocks[index], axis) for _ in range(builder.config.depth)]
+    else:
+        given = around.extra.get(name, ())
+        extra = [_extra(axis, expansion * axis.target, kernel) for expansion, kernel in given]
     for j, block in enumerate(extra):
         widen = widen_basic if isinstance(block, BasicBlock) else widen_inverted_block
         widen(block, builder, f"{name}.extra{j}", axis)

@@ -58,11 +58,12 @@ def _replace(owner: nn.Module) -> None:
 def _convolution(unit: WideConv | WideDepthwise) -> nn.Conv2d:
     if isinstance(unit, WideConv):
         weight, groups = unit.weight(0, unit.outputs.active, 0, unit.inputs.active), 1
+        padding = unit.layer.padding
     else:
-        weight = unit.weight(unit.axis.active)
+        weight, padding = unit.weight(unit.axis.active), unit.padding
         groups = len(weight)
-    old, (rows, columns) = unit.layer, weight.shape[:2]
-    shape = (old.kernel_size, old.stride, old.padding, old.dilation, groups)
+    old, (rows, columns, *kernel) = unit.layer, weight.shape
+    shape = (kernel, old.stride, padding, old.dilation, groups)
     return _filled(nn.Conv2d(columns * groups, rows, *shape, bias=False), weight=weight)  # type: ignore[arg-type]
 
 

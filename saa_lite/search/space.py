@@ -13,14 +13,14 @@ that are not there have some, too: that is what mutation and crossover change an
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, check_choice
 from saa_lite.models.inverted import InvertedNet, Stage
 
 Gene = int | float | str
@@ -123,7 +123,11 @@ class Space:
                 "multiples must begin with 1 and expansions with at least 2; got "
                 f"{self.multiples!r} and {self.expansions!r}"
             )
-        for base in (self.stem, self.stem // 2, *self.widths):
+        if any(widened(self.stem, multiple) % 2 for multiple in self.multiples):
+            raise UsageError(
+                f"every stem must be even; got {self.stem} and multiples {self.multiples!r}"
+            )
+        for base in (self.stem, *self.widths):
             if len({widened(base, multiple) for multiple in self.multiples}) < len(self.multiples):
                 raise UsageError(
                     f"multiples must give different widths; {self.multiples!r} of {base} do not"
@@ -135,46 +139,59 @@ class Space:
             raise UsageError(f"{name} must be ascending numbers of at least 1; got {values!r}")
 
     @cached_property
-    def genes(self) -> dict[str, tuple[Gene, ...]]:
-        """Name → choices, of all that is open; what has one choice is no gene."""
-        found: dict[str, tuple[Gene, ...]] = {"stem": self.multiples, "first": self.operators}
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """Every place where a network could differ from another, by name, and what it may have."""
+        return self._listed()
+
+    def _listed(self) -> dict[str, tuple[Any, ...]]:
+        found: dict[str, tuple[Any, ...]] = {"stem": self.multiples, "first": self.operators}
         for stage in range(1, len(self.widths) + 1):
             found |= {f"{stage}.width": self.multiples, f"{stage}.depth": self.depths}
             for block in range(1, self.depths[-1] + 1):
-                for what in ("kernel", "expansion", "operator"):
+                for what in Block._fields:
                     found[f"{stage}.{block}.{what}"] = getattr(self, f"{what}s")
-        return {name: choices for name, choices in found.items() if len(choices) > 1}
+        return found
+
+    @property
+    def genes(self) -> dict[str, tuple[Gene, ...]]:
+        """The choices that are open."""
+        return {name: choices for name, choices in self.choices.items() if len(choices) > 1}
 
     @property
     def size(self) -> int:
         """How many different networks there are."""
-        block = len(self.kernels) * len(self.expansions) * len(self.operators)
-        stage = len(self.multiples) * sum(block**depth for depth in self.depths)
-        return int(len(self.multiples) * len(self.operators) * stage ** len(self.widths))
+        choices = {name: len(found) for name, found in self.choices.items()}
+        total = choices["stem"] * choices["first"]
+        for stage in range(1, len(self.widths) + 1):
+            blocks = 0
+            for depth in self.choices[f"{stage}.depth"]:
+                places = [
+                    f"{stage}.{i}.{what}" for i in range(1, depth + 1) for what in Block._fields
+                ]
+                blocks += math.prod(choices[place] for place in places)
+            total *= choices[f"{stage}.width"] * blocks
+        return total
 
     def express(self, genes: Mapping[str, Gene]) -> Candidate:
-        """The network that genes stand for."""
-
-        def gene(name: str, choices: Sequence[Any]) -> Any:
-            return genes[name] if name in self.genes else choices[0]
-
-        def block(place: str) -> Block:
-            kinds = (self.kernels, self.expansions, self.operators)
-            names = ("kernel", "expansion", "operator")
-            return Block(*(gene(f"{place}.{n}", k) for n, k in zip(names, kinds, strict=True)))
-
+        """The network that genes stand for; a gene left out has its first choice."""
+        chosen: dict[str, Any] = {name: options[0] for name, options in self.choices.items()}
+        chosen |= genes
         stages = []
         for stage, width in enumerate(self.widths, 1):
-            depth = gene(f"{stage}.depth", self.depths)
-            blocks = tuple(block(f"{stage}.{i}") for i in range(1, depth + 1))
-            multiple = gene(f"{stage}.width", self.multiples)
-            stages.append(StageChoice(widened(width, multiple), blocks))
-        stem = widened(self.stem, gene("stem", self.multiples))
-        return Candidate(stem, gene("first", self.operators), tuple(stages))
+            blocks = tuple(
+                Block(*(chosen[f"{stage}.{i}.{what}"] for what in Block._fields))
+                for i in range(1, chosen[f"{stage}.depth"] + 1)
+            )
+            stages.append(StageChoice(widened(width, chosen[f"{stage}.width"]), blocks))
+        return Candidate(widened(self.stem, chosen["stem"]), chosen["first"], tuple(stages))
 
     def genes_of(self, candidate: Candidate) -> Genes:
         """Genes of a network; those of blocks that are not there have their first choice."""
-        found: Genes = {name: choices[0] for name, choices in self.genes.items()}
+        named = self._named(candidate)
+        return {name: named.get(name, choices[0]) for name, choices in self.genes.items()}
+
+    def _named(self, candidate: Candidate) -> Genes:
+        """Every choice that a network has made."""
         named: Genes = {
             "stem": self.multiple(candidate.stem, self.stem),
             "first": candidate.first,
@@ -184,7 +201,7 @@ class Space:
             named[f"{stage}.depth"] = len(chosen.blocks)
             for place, block in enumerate(chosen.blocks, 1):
                 named |= {f"{stage}.{place}.{k}": v for k, v in block._asdict().items()}
-        return found | {name: value for name, value in named.items() if name in found}
+        return named
 
     def multiple(self, width: int, base: int) -> float:
         """The multiple of ``base`` that gives ``width``.
@@ -212,14 +229,10 @@ class Space:
             found = Candidate(written["stem"], written["first"], stages)
             if len(stages) != len(self.widths) or set(written) != {"stem", "first", "stages"}:
                 raise ValueError(f"{len(self.widths)} stages and nothing else are needed")
-            same = self.express(self.genes_of(found))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"this is no network of the space: {error}; got {written!r}") from None
-        for name, choices in self.genes.items():
-            if (value := self.genes_of(found)[name]) not in choices:
-                raise UsageError(f"{name} must be one of {choices}; got {value!r}")
-        if same != found:
-            raise UsageError(f"this is no network of the space, whose nearest is {same.as_json()}")
+        for name, value in self._named(found).items():
+            check_choice(name, value, self.choices.get(name, ()))
         return found
 
     def draw(self, generator: np.random.Generator) -> Genes:
@@ -233,13 +246,13 @@ class Space:
         """The smallest network (``which`` 0) or the largest (−1).
 
         Args:
-            operator: of all blocks; the first of the space's by default.
+            operator: of all blocks that can have it; by default each has its first.
         """
-        genes = {
-            name: (operator or self.operators[0])
-            if name == "first" or name.endswith("operator")
-            else choices[which]
-            for name, choices in self.genes.items()
+        genes: Genes = {
+            name: operator
+            if operator is not None and operator in choices
+            else choices[0 if _is_kind(name) else which]
+            for name, choices in self.choices.items()
         }
         return self.express(genes)
 
@@ -261,6 +274,48 @@ class Space:
     def as_settings(self) -> dict[str, Any]:
         """Plain JSON by field name."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Inside(Space):
+    """The networks that lie inside one of them, block by block: the second stage's space.
+
+    Stages lose their last blocks, blocks lose channels, widths become narrower; kernels and
+    operators stay.
+
+    Attributes:
+        whole: the network around all of them.
+    """
+
+    whole: Candidate | None = None
+
+    @classmethod
+    def of(cls, space: Space, whole: Candidate) -> "Inside":
+        """What lies inside ``whole``, a network of ``space``."""
+        given = {field.name: getattr(space, field.name) for field in fields(space)}
+        return cls(**given | {"whole": whole})
+
+    def _listed(self) -> dict[str, tuple[Any, ...]]:
+        """As of any space, but none is above that of the whole."""
+        assert self.whole is not None
+        most = self._named(self.whole)
+        return {
+            name: (most[name],)
+            if _is_kind(name) or name.endswith(".kernel")
+            else tuple(choice for choice in options if choice <= most[name])
+            for name, options in super()._listed().items()
+            if name in most
+        }
+
+    def as_settings(self) -> dict[str, Any]:
+        """Plain JSON by field name."""
+        assert self.whole is not None
+        return super().as_settings() | {"whole": self.whole.as_json()}
+
+
+def _is_kind(name: str) -> bool:
+    """Whether a choice is one of operators."""
+    return name == "first" or name.endswith(".operator")
 
 
 def widened(base: int, multiple: float) -> int:
