@@ -2,6 +2,7 @@
 
 from saa_lite.search.budget import METRICS, Budget, cheapest, counted, predict
 from saa_lite.search.space import Block, Candidate, Inside, Space, StageChoice
+from saa_lite.search.study import Search, SearchConfig, winner_of
 from saa_lite.search.supernet import (
     InheritedAccuracy,
     SuperNetTraining,
@@ -18,6 +19,8 @@ __all__ = [
     "Candidate",
     "InheritedAccuracy",
     "Inside",
+    "Search",
+    "SearchConfig",
     "Space",
     "StageChoice",
     "SuperNetTraining",
@@ -28,4 +31,5 @@ __all__ = [
     "make_supernet",
     "predict",
     "trained_inside",
+    "winner_of",
 ]
