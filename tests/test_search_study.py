@@ -108,6 +108,10 @@ def test_all_trials_keep_the_budget_and_differ(
     assert all(predict(SPACE, network)["products"] <= LIMIT for network in networks)
     assert [trial.accuracy for trial in trials] == [accuracy(network) for network in networks]
     assert winner == max(trials, key=lambda trial: trial.accuracy)
+    everything = generation(SPACE, lambda c: predict(SPACE, c)["products"] <= LIMIT, 0, 0, 4, [])
+    assert [proposal.genes for proposal in everything] == [trial.genes for trial in trials[:4]]
+    assert all(p.drawn >= p.kept >= 1 for p in everything)
+    assert any(p.drawn > p.kept for p in everything)
 
 
 @pytest.mark.parametrize(

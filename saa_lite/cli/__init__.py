@@ -19,7 +19,14 @@ from saa_lite.errors import SaaLiteError, Stopped
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 RESUMABLE = 75  # EX_TEMPFAIL: try again, as a cluster's manager does
-TRAINING = ("run", "campaign", "train", "notebooks", "reproduce")  # subcommands that gain by it
+TRAINING = (
+    "run",
+    "campaign",
+    "train",
+    "search",
+    "notebooks",
+    "reproduce",
+)  # subcommands that gain by it
 
 
 def main(argv: Sequence[str] | None = None) -> int:

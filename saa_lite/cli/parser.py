@@ -25,6 +25,7 @@ def build_parser() -> ArgumentParser:
     _record(commands)
     _train(commands)
     _weights(commands)
+    _search(commands)
     _scorecard(commands)
     _figures(commands)
     _notebooks(commands)
@@ -230,6 +231,49 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
     )
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     _where(command)
+
+
+def _search(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(
+        commands,
+        "search",
+        "search networks under a budget. The same command goes on where it was stopped, and takes "
+        "part where another process, on any machine, searches in the same folder.",
+    )
+    command.set_defaults(resume_hint=GOES_ON)
+    add = command.add_argument
+    add("folder", type=Path, metavar="DIR", help="of the trials, and of the SuperNet")
+    add("--setting", default="digits", help="data, space and SuperNet: digits (default), cifar10")
+    add(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a part of the setting, e.g. --set epochs=5; may be repeated",
+    )
+    add(
+        "--budget",
+        action="append",
+        required=True,
+        metavar="NAME=LIMIT",
+        help="energy_A, energy_B or energy_C in mJ, products, parameters, or peak_bytes; may be "
+        "repeated",
+    )
+    add("--algorithm", default="evolution", help="evolution (default), random or nsga2")
+    add("--seed", type=int, default=0, help="of the search (default 0)")
+    add("--population", type=int, default=16, metavar="N", help="networks a generation")
+    add("--generations", type=int, default=16, metavar="N", help="default 16")
+    add("--workers", type=int, default=1, metavar="N", help="processes of this machine (default 1)")
+    add(
+        "--within",
+        type=Path,
+        metavar="DIR",
+        help="second stage: inside the winner of the finished search in DIR, by its SuperNet",
+    )
+    _data_root(command)
+    add("--download", action="store_true", help="fetch data sets that are missing")
+    add("--quiet", action="store_true", help="no progress bars")
 
 
 def _weights(commands: "Commands[ArgumentParser]") -> None:

@@ -12,7 +12,7 @@ PROGRAM = ["-m", "saa_lite"]
 
 
 @contextmanager
-def companions(arguments: Sequence[str], workers: int) -> Iterator[None]:
+def companions(arguments: Sequence[str], workers: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """While this process works, so do ``workers - 1`` others; they end when it ends.
 
     The cores are divided among them all, unless OMP_NUM_THREADS says otherwise. Ctrl-C reaches
@@ -20,9 +20,12 @@ def companions(arguments: Sequence[str], workers: int) -> Iterator[None]:
 
     Args:
         arguments: of ``saa-lite``, for each of the others.
+
+    Yields:
+        The others. One that is killed counts as alive until it is polled.
     """
     if workers == 1:
-        yield
+        yield []
         return
     import torch  # noqa: PLC0415  (slow to import, and one worker alone has no need of it)
 
@@ -40,7 +43,7 @@ def companions(arguments: Sequence[str], workers: int) -> Iterator[None]:
         for _ in range(workers - 1)
     ]
     try:
-        yield
+        yield started
     finally:
         torch.set_num_threads(before)
         for process in started:

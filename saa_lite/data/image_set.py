@@ -68,6 +68,12 @@ class ImageSet:
     def in_channels(self) -> int:
         return self.images.shape[1]
 
+    def part(self, start: int, stop: int) -> "ImageSet":
+        """Images ``start`` … ``stop`` as they lie, which may end before that."""
+        chosen = slice(start, stop)
+        masks = None if self.masks is None else self.masks[chosen]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], masks=masks)
+
     def subset(self, n: int, seed: int = 0) -> "ImageSet":
         """The first ``n`` images of a shuffle that deals the classes out in turn.
 

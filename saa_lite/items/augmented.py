@@ -254,16 +254,10 @@ def image_sets(unit: Unit, settings: Settings) -> tuple[ImageSet, ImageSet]:
         unit.context, unit.dataset, None, settings.test_images or None, settings.image_size
     )
     shuffled = whole.subset(len(whole))
-    pool = part(shuffled, 0, len(whole) - settings.validation_images)
+    pool = shuffled.part(0, len(whole) - settings.validation_images)
     if not settings.test_images:
-        test_set = replace(part(shuffled, len(pool), len(whole)), split="validation")
+        test_set = replace(shuffled.part(len(pool), len(whole)), split="validation")
     return pool.subset(settings.train_images, unit.seed), test_set
-
-
-def part(image_set: ImageSet, start: int, stop: int) -> ImageSet:
-    """Images ``start`` … ``stop`` of a set without masks."""
-    chosen = slice(start, stop)
-    return replace(image_set, images=image_set.images[chosen], labels=image_set.labels[chosen])
 
 
 def trained_accuracy(run: Trained) -> float:
@@ -272,7 +266,7 @@ def trained_accuracy(run: Trained) -> float:
     Beside :data:`FAIR` it tells whether a network underfits; the loop's own ``train_accuracy`` is
     of augmented images and an average over an epoch in which the weights moved.
     """
-    shown = part(run.train_set, 0, TRAINED_IMAGES)
+    shown = run.train_set.part(0, TRAINED_IMAGES)
     return 100 * right_answers(run, shown).double().mean().item()
 
 

@@ -35,10 +35,11 @@ class Tried(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What to try, and how many networks were drawn until one kept the budget and was new."""
+    """What to try; how many networks were drawn until one was new, and how many kept the budget."""
 
     genes: Genes
     drawn: int
+    kept: int
 
 
 def best(tried: Sequence[Tried], count: int) -> list[Tried]:
@@ -68,19 +69,20 @@ def generation(
     known = {space.express(trial.genes) for trial in tried}
     proposals: list[Proposal] = []
     while len(proposals) < population:
-        chosen, drawn = None, 0
+        chosen, drawn, kept = None, 0, 0
         while drawn < MOST_DRAWS and (chosen is None or chosen in known):
             # Two parents that are nearly alike have no new children: they mutate, too.
             mutated = len(proposals) < MUTATED * population or drawn >= BARREN
             genes = child(space, parents, rng, mutated) if parents else space.draw(rng)
             candidate, drawn = space.express(genes), drawn + 1
-            chosen = candidate if allowed(candidate) else chosen
+            if allowed(candidate):
+                chosen, kept = candidate, kept + 1
         if chosen is None:
             raise UsageError(
                 f"none of {MOST_DRAWS:,} networks drawn from the space keeps the budget; raise it"
             )
         known.add(chosen)  # which a small space may have had already
-        proposals.append(Proposal(space.genes_of(chosen), drawn))
+        proposals.append(Proposal(space.genes_of(chosen), drawn, kept))
     return proposals
 
 

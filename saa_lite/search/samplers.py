@@ -29,7 +29,7 @@ class Evolution(BaseGASampler):
         share: of the population that are parents; 0 is random search.
 
     Attributes:
-        drawn: how many networks were drawn for the last proposal.
+        drawn, kept: how many networks were drawn for the last proposal, and kept the budget.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Evolution(BaseGASampler):
         super().__init__(population)
         self.space, self.allowed, self.seed = space, allowed, seed
         self.population, self.share = population, share
-        self.drawn = 1
+        self.drawn = self.kept = 1
         self._made: dict[int, list[Proposal]] = {}
 
     def reseed_rng(self) -> None:
@@ -79,7 +79,7 @@ class Evolution(BaseGASampler):
                 [tried(t) for t in breed],
             )
         proposal = self._made[number][place]
-        self.drawn = proposal.drawn
+        self.drawn, self.kept = proposal.drawn, proposal.kept
         return dict(proposal.genes)
 
     def sample_independent(

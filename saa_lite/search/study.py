@@ -30,7 +30,7 @@ from saa_lite.files import check_writable
 from saa_lite.locks import LEASE, RUNNING, WRITING, Lease, locked
 from saa_lite.search.budget import METRICS, Budget, predict
 from saa_lite.search.evolution import Tried, best
-from saa_lite.search.samplers import distributions, finished, sampler_maker, tried
+from saa_lite.search.samplers import Evolution, distributions, finished, sampler_maker, tried
 from saa_lite.search.space import Candidate, Space
 
 JOURNAL, STUDY, IDENTITY = "journal.log", "saa-lite search", "search"
@@ -158,17 +158,25 @@ class Search:
                     self.study.set_user_attr(IDENTITY, config.as_settings())
                     self.study.set_metric_names(["accuracy", config.objective])
 
-    def run(self, evaluate: Evaluate, after: Callable[["Search"], None] | None = None) -> None:
+    def run(
+        self,
+        evaluate: Evaluate,
+        after: Callable[["Search"], None] | None = None,
+        idle: Callable[[], object] | None = None,
+    ) -> None:
         """Try what nobody else tries until all trials are finished.
 
         Args:
             evaluate: accuracy in % of a network; must give the same wherever it runs.
             after: called after each trial of this process.
+            idle: called before this process waits for others.
         """
         pause = FIRST_PAUSE
         while not self.is_finished:
             trial = self._next()
             if trial is None:
+                if idle is not None:
+                    idle()
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
@@ -198,8 +206,8 @@ class Search:
     def feasible_share(self) -> float | None:
         """Of all networks drawn so far, those that kept the budget."""
         trials = finished(self.study)
-        drawn = sum(trial.user_attrs["drawn"] for trial in trials)
-        kept = sum(all(excess <= 0 for excess in trial.constraints.values()) for trial in trials)
+        drawn = sum(trial.user_attrs["drawn"][0] for trial in trials)
+        kept = sum(trial.user_attrs["drawn"][1] for trial in trials)
         return kept / drawn if drawn else None
 
     def candidate(self, trial: Tried) -> Candidate:
@@ -236,7 +244,10 @@ class Search:
         for name, distribution in distributions(self.config.space).items():
             trial.suggest_categorical(name, distribution.choices)  # type: ignore[attr-defined]
         if "drawn" not in trial.user_attrs:
-            trial.set_user_attr("drawn", getattr(self.study.sampler, "drawn", 1))
+            sampler: Any = self.study.sampler
+            one = [1, int(self._allowed(self.config.space.express(trial.params)))]
+            found = [sampler.drawn, sampler.kept] if isinstance(sampler, Evolution) else one
+            trial.set_user_attr("drawn", found)
         return trial
 
     def _try(self, trial: Trial, evaluate: Evaluate) -> None:
