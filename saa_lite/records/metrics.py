@@ -16,6 +16,17 @@ AUGMENTED = (
     "export_difference",
     "diverged_epoch",
 )
+SEARCHED = (
+    "smallest_accuracy",
+    "largest_accuracy",
+    "best_accuracy",
+    "hypervolume",
+    "kendall_tau",
+    "target_accuracy",
+    "energy_A",
+    "energy_B",
+    "energy_C",
+)
 LIKENESS = ("wide_accuracy", "wide_shared_errors", "teacher_accuracy", "teacher_shared_errors")
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
@@ -142,7 +153,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "accuracy",
         "best_accuracy",
     ),
-    "shiftaddaug/fig4": AUGMENTED,
+    "shiftaddaug/fig4": (*AUGMENTED, *SEARCHED),
     "shiftaddaug/fig1": (
         "export_difference",
         "weight",

@@ -10,8 +10,8 @@ does not matter which process asks, in which order trials of one generation fini
 search was interrupted.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,34 @@ class Proposal(NamedTuple):
 def best(tried: Sequence[Tried], count: int) -> list[Tried]:
     """The most accurate ones; of equals the cheaper, then the earlier."""
     return sorted(tried, key=lambda trial: (-trial.accuracy, trial.cost, trial.number))[:count]
+
+
+class Measured(Protocol):
+    """Whatever has an accuracy in %."""
+
+    @property
+    def accuracy(self) -> float: ...
+
+
+M = TypeVar("M", bound=Measured)
+
+
+def front(points: Iterable[M], cost: Callable[[M], float]) -> list[M]:
+    """Those that no other point beats in accuracy without costing more, by rising cost."""
+    kept: list[M] = []
+    for point in sorted(points, key=lambda p: (cost(p), -p.accuracy)):
+        if not kept or point.accuracy > kept[-1].accuracy:
+            kept.append(point)
+    return kept
+
+
+def hypervolume(tried: Iterable[Tried], limit: float) -> float:
+    """Share of the plane from accuracy 0 to 100 % and cost 0 to ``limit`` that the front beats."""
+    best_so_far = area = 0.0
+    for point in front((t for t in tried if t.cost <= limit), lambda t: t.cost):
+        area += (point.accuracy - best_so_far) * (limit - point.cost)
+        best_so_far = point.accuracy
+    return area / (100 * limit)
 
 
 def generation(

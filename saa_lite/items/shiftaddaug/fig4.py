@@ -1,5 +1,7 @@
 """What each augmentation contributes (Figure 4, part b), and what reviewers asked beside it.
 
+Part a, the two-stage search, is :mod:`saa_lite.items.shiftaddaug.two_stage`; here is part b.
+
 Figure 4 names the augmentations: width, expansion, depth, and blocks that begin as convolutions.
 Each is trained alone here, and all together, against direct training of the same target. Beside
 them stand the questions that the reviews left open, one arm each: is remapping only another
@@ -12,19 +14,20 @@ and seeds. The source's network and set are ``full``.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, check_choice
 from saa_lite.items import augmented
-from saa_lite.items.augmented import Settings
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
 from saa_lite.items.recipes import GRID
 from saa_lite.items.select import Group, best_group, train_images
+from saa_lite.items.shiftaddaug import two_stage
+from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.ablation import Difference, difference_figure
@@ -86,6 +89,20 @@ QUESTIONS: dict[str, tuple[Pair, ...]] = {
 }
 """Pairs of methods; the difference is the first's accuracy minus the second's."""
 
+
+@dataclass(frozen=True)
+class Settings(augmented.Settings):
+    """Of part b as everywhere; nothing that is added here changes what a unit is.
+
+    Attributes:
+        parts: which parts of the figure are run.
+        searches: protocols of part a.
+    """
+
+    parts: tuple[str, ...] = ("a", "b")
+    searches: tuple[str, ...] = ()
+
+
 PROFILES = {
     "smoke": Settings(
         "digits", "resnet8", 8, True, 20, 20, epochs=1, seeds=1, batch_size=10,
@@ -93,17 +110,28 @@ PROFILES = {
     ),
     "laptop": Settings(
         "digits", "resnet8", 8, True, 320, 500, epochs=5, seeds=5, batch_size=32,
-        crop_padding=1, flip=False, batch_norm_images=320,
+        crop_padding=1, flip=False, batch_norm_images=320, searches=("search-digits",),
     ),
     "full": Settings(
         "cifar100", "mobilenet_v2_w035", 160, False, 50_000, 10_000, epochs=300, seeds=5,
-        batch_size=128, warmup_epochs=5, crop_padding=20,
+        batch_size=128, warmup_epochs=5, crop_padding=20, searches=("search-c",),
     ),
 }  # fmt: skip
 
 
 def run(settings: Settings, context: Context) -> Iterator[Record]:
-    """Every arm of every seed, then the grid of multiples and α for fewer seeds."""
+    """Part b: every arm of every seed, then the grid of multiples and α for fewer; then part a."""
+    for part in settings.parts:
+        check_choice("parts", part, ("a", "b"))
+    if "b" in settings.parts:
+        yield from run_arms(settings, context)
+    if "a" in settings.parts:
+        for name in settings.searches:
+            yield from two_stage.run(load_protocol(name), context)
+
+
+def run_arms(settings: Settings, context: Context) -> Iterator[Record]:
+    """Part b."""
     grid = tuple(GRID.values())
     known = (*METHODS, *grid)
     yield from augmented.run(settings, context, METHODS, known=known)
@@ -120,8 +148,12 @@ def draw(
 
     Args:
         questions: of :data:`QUESTIONS`, a panel each.
+
+    Records of part a alone are drawn as :func:`two_stage.draw` does.
     """
     group = best_group(fair(records), FAIR, ("aug-shift", "shift"))
+    if group is None and any("search" in record.settings for record in records):
+        return two_stage.draw(records)
     if group is None:
         raise UsageError(
             f"{records[0].item} cannot be drawn: no seed has accuracy of aug-shift and shift"
