@@ -10,6 +10,7 @@ REMAPPING = "04_weight_remapping.ipynb"
 AUGMENTATION = "05_hybrid_augmentation.ipynb"
 STARTING = "06a_how_an_adder_network_starts.ipynb"
 ON_DATA = "06b_does_augmentation_help.ipynb"
+SEARCH = "07_two_stage_search.ipynb"
 DISTILLATION = "08_distillation.ipynb"
 TRAINING_COST = "09_training_cost.ipynb"
 ENERGY = "10_operations_and_energy.ipynb"
@@ -27,7 +28,7 @@ _ITEMS = (
     _item("shiftaddaug/fig1", "figure", AUGMENTATION, "Hybrid layer and its export"),
     _item("shiftaddaug/fig2", "figure", DISTRIBUTIONS, "Weights: Gaussian and Laplace"),
     _item("shiftaddaug/fig3", "figure", REMAPPING, "Remapping shared weights"),
-    _item("shiftaddaug/fig4", "figure", ON_DATA, "Search, block mutation and depth"),
+    _item("shiftaddaug/fig4", "figure", SEARCH, "Search, block mutation and depth"),
     _item("shiftaddaug/fig5", "figure", ENERGY, "Accuracy against energy, CIFAR-100"),
     _item("shiftaddaug/regimes", "claim", ON_DATA, "Does augmentation help? Three regimes"),
     _item("shiftaddaug/adders", "claim", STARTING, "How an adder network starts"),

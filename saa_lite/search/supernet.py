@@ -149,9 +149,12 @@ class InheritedAccuracy:
         tested = Batches(validation_set, batch_size, mean=mean, std=std).epoch(0)
         self.tested: Sequence[tuple[Tensor, Tensor]] = [(x, y) for _, x, y in tested]
 
-    @torch.no_grad()
     def __call__(self, candidate: Candidate) -> float:
-        net = inherit(self.space, self.model, candidate)
+        return self.of(inherit(self.space, self.model, candidate))
+
+    @torch.no_grad()
+    def of(self, net: nn.Module) -> float:
+        """The same for any network: statistics anew, then the accuracy on the same images."""
         reestimate_batch_norm(net, self.statistics)
         right = sum(int((net(x).argmax(1) == y).sum()) for x, y in self.tested)
         return 100 * right / sum(len(y) for _, y in self.tested)

@@ -70,6 +70,7 @@ def front_figure(points: Sequence[Point], metric: str, limit: float) -> Figure:
         winner = max(kept, key=lambda p: (p.accuracy, -p.costs[metric]))
         _scatter(plane, [winner], metric, color=CYCLE[3], s=60, marker="D")
         draw_network(picture, winner.candidate)
+        picture.set_ylabel("channels")
         picture.set_title(f"winner: {winner.accuracy:.1f} %")
     else:
         picture.axis("off")
@@ -84,6 +85,7 @@ def networks_figure(networks: Mapping[str, Candidate]) -> Figure:
     for axis, (title, candidate) in zip(axes, networks.items(), strict=True):
         draw_network(axis, candidate)
         axis.set_title(title)
+    axes[0].set_ylabel("channels")
     return figure
 
 
@@ -97,9 +99,8 @@ def draw_network(axis: Axes, candidate: Candidate) -> None:
             middle = block.expansion * before
             _bar(axis, place, middle, stage.width, block.operator, str(block.kernel))
             before, place = stage.width, place + 1
-    axis.set(xlim=(-0.6, place - 0.3), xticks=[], ylabel="channels")
+    axis.set(xlim=(-0.6, place - 0.3), xticks=[], xlabel="blocks, with kernel")
     axis.autoscale(axis="y")
-    axis.set_xlabel("blocks from the input; number: kernel")
 
 
 def _bar(axis: Axes, place: float, middle: int, width: int, operator: str, kernel: str) -> None:
