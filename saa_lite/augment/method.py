@@ -177,15 +177,17 @@ class AugmentedTraining(Method):
         """Both passes of a micro-batch, then their common graph backwards."""
         model, configuration, distillation = _model(run), self.configuration(run), self.distillation
         assert distillation is not None
+        answers = run.task.answers(labels)
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             with model.configured(configuration):
                 wide = model(x)
             logits = model(x)
             wide_loss, labelled = (label_loss(run, given, y) for given in (wide, logits))
-            loss = distillation.loss(logits, wide, labelled, len(labels))
-            loss = loss + weighted(wide_loss, self.alpha, len(labels))
-            return loss, torch.cat([outcome(logits, labelled, y), outcome(wide, wide_loss, y)])
+            loss = distillation.loss(logits, wide, labelled, answers)
+            loss = loss + weighted(wide_loss, self.alpha, answers)
+            counted = [outcome(run, logits, labelled, y), outcome(run, wide, wide_loss, y)]
+            return loss, torch.cat(counted)
 
         return backward_in_pieces(run, images, labels, compute, passes=2)
 

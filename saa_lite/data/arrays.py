@@ -1,11 +1,13 @@
 """Plain-array sets: ``PREFIX-train.npz`` and ``PREFIX-test.npz``.
 
 Each file holds ``images`` (uint8 [N, H, W, 3], [N, H, W, 1] or [N, H, W]) and ``labels``
-(integers [N]), and may hold ``class_names`` (str [C]) and ``masks`` (uint8 [N, H, W]); other
-keys are ignored. Images and masks of another dtype are refused, not scaled: 12 bits in uint16 are
-as common as 16, and floats in 0..255 as in 0..1. Nothing is ever unpickled. A set under a known
-name, such as ``cifar10``, must have that set's classes and images: results on it stand beside
-published ones.
+(integers [N]), and may hold ``class_names`` (str [C]), ``masks`` (uint8 [N, H, W]), their
+``mask_names`` (str [M]) and the mask value ``void`` of pixels without a label (255 always is one);
+other keys are ignored. A set for segmentation needs no labels: then ``class_names`` name the mask
+values, as in CamVid, whose void is 11. Images and masks of another dtype are refused, not scaled:
+12 bits in uint16 are as common as 16, and floats in 0..255 as in 0..1. Nothing is ever unpickled. A
+set under a known name, such as ``cifar10``, must have that set's classes and images: results on it
+stand beside published ones.
 """
 
 import zipfile
@@ -16,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from saa_lite.data.image_set import ImageSet, names_by_number
+from saa_lite.data.image_set import VOID, ImageSet, names_by_number
 from saa_lite.errors import DataError, UsageError
 
 Arrays = dict[str, np.ndarray]
-KEYS = ("images", "labels", "class_names", "masks")
+KEYS = ("images", "labels", "class_names", "masks", "mask_names", "void")
 SPLITS = ("train", "test")
 
 
@@ -40,6 +42,8 @@ KNOWN = {
     "flowers102": Facts(102, 3),
     "food101": Facts(101, 3),
 }
+KNOWN_VOID = {"camvid": 11}
+ONE_CLASS = ("scene",)  # of images that have masks and no label
 
 
 def array_path(prefix: Path, split: str) -> Path:
@@ -58,7 +62,7 @@ def load_arrays(prefix: Path, split: str, num_classes: int | None = None) -> Ima
             not the set whose name it has.
     """
     path = array_path(prefix, split)
-    arrays = read_npz(path, KEYS)
+    arrays = _named_by_masks(read_npz(path, KEYS))
     _check_arrays(path, arrays)
     names = _class_names(path, arrays, prefix, num_classes)
     labels = arrays["labels"]
@@ -71,10 +75,45 @@ def load_arrays(prefix: Path, split: str, num_classes: int | None = None) -> Ima
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     if prefix.name in KNOWN:
         _check_known(path, prefix.name, len(names), images)
-    masks = torch.from_numpy(arrays["masks"]) if "masks" in arrays else None
+    masks, mask_names = _masks(path, arrays, KNOWN_VOID.get(prefix.name))
     return ImageSet(
-        prefix.name, split, images, torch.from_numpy(labels.astype(np.int64)), names, masks
-    )
+        prefix.name, split, images, torch.from_numpy(labels.astype(np.int64)), names, masks,
+        mask_names,
+    )  # fmt: skip
+
+
+def _named_by_masks(arrays: Arrays) -> Arrays:
+    """Of a set without labels, one class of images, and the names as those of the masks."""
+    if "labels" in arrays or not {"images", "masks"} <= arrays.keys():
+        return arrays
+    labels = np.zeros(len(arrays["images"]), np.int64)
+    names = arrays.get("mask_names", arrays.get("class_names"))
+    own = {"labels": labels, "class_names": np.array(ONE_CLASS)}
+    return arrays | own | ({} if names is None else {"mask_names": names})
+
+
+def _masks(
+    path: Path, arrays: Arrays, void: int | None
+) -> tuple[torch.Tensor | None, tuple[str, ...]]:
+    """Masks whose void is :data:`VOID`, and their names, by number where the file has none."""
+    if "masks" not in arrays:
+        return None, ()
+    masks = torch.from_numpy(arrays["masks"])
+    void = int(arrays["void"]) if "void" in arrays else void
+    if void is not None:
+        masks = masks.masked_fill(masks == void, VOID)
+    values = masks[masks != VOID]
+    largest = int(values.max()) if len(values) else 0
+    if "mask_names" in arrays:
+        names = tuple(str(name) for name in arrays["mask_names"].ravel())
+    else:
+        names = names_by_number(largest + 1)
+    if largest >= len(names):
+        raise DataError(
+            f"{path}: masks must hold 0..{len(names) - 1}, one value per name, or {VOID} where no "
+            f"pixel is labelled; found {largest}"
+        )
+    return masks, names
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> Arrays:
@@ -118,15 +157,19 @@ def _check_arrays(path: Path, arrays: Arrays) -> None:
             f"found {labels.dtype} {list(labels.shape)}"
         )
     if "masks" in arrays:
-        _check_masks(path, arrays["masks"], images)
+        _check_masks(path, arrays)
 
 
-def _check_masks(path: Path, masks: np.ndarray, images: np.ndarray) -> None:
+def _check_masks(path: Path, arrays: Arrays) -> None:
+    images, masks = arrays["images"], arrays["masks"]
     if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
         raise DataError(
             f"{path}: masks must be uint8 of shape {list(images.shape[:3])}; "
             f"found {masks.dtype} {list(masks.shape)}"
         )
+    void = arrays.get("void", np.array(VOID))
+    if void.dtype.kind not in "iu" or void.size != 1:
+        raise DataError(f"{path}: void must be one integer; found {void.dtype} {list(void.shape)}")
 
 
 def _check_known(path: Path, name: str, classes: int, images: torch.Tensor) -> None:

@@ -2,7 +2,8 @@
 
 Every function takes uint8 images [B, C, H, W] and a CPU generator, and returns uint8 images of
 the same shape on the same device. All random numbers are drawn on the CPU, one set per image,
-so a batch is augmented alike on every device.
+so a batch is augmented alike on every device; and a generator that begins again in the same state
+moves masks as it moved their images.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saa_lite.data.image_set import VOID
 from saa_lite.errors import UsageError
 
 RESIZED_CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
@@ -49,24 +51,45 @@ class Augment:
                 raise UsageError(f"{name} must lie in 0..1; got {getattr(self, name)}")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        if self.resized_crop:
-            images = random_resized_crop(images, generator, scale=self.resized_crop)
-        elif self.crop_padding:
-            images = random_crop(images, generator, padding=self.crop_padding)
-        if self.flip:
-            images = random_flip(images, generator)
+        images = self._moved(images, generator)
         if self.brightness or self.saturation:
             images = color_jitter(
                 images, generator, brightness=self.brightness, saturation=self.saturation
             )
         return images
 
+    def with_masks(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The images as by a call, and their masks uint8 [B, H, W] moved along.
 
-def random_crop(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
-    """Shift each image by -padding..padding pixels in both directions; what comes in is black."""
+        A mask's pixel keeps its value: the nearest one is taken. What comes in from outside the
+        image is :data:`~saa_lite.data.image_set.VOID`.
+        """
+        state = generator.get_state()
+        augmented = self(images, generator)
+        generator.set_state(state)
+        return augmented, self._moved(masks[:, None], generator, are_masks=True)[:, 0]
+
+    def _moved(self, pixels: Tensor, generator: torch.Generator, are_masks: bool = False) -> Tensor:
+        """Crop and mirror: what masks share with their images."""
+        if self.resized_crop:
+            pixels = random_resized_crop(
+                pixels, generator, scale=self.resized_crop, nearest=are_masks
+            )
+        elif self.crop_padding:
+            fill = VOID if are_masks else 0
+            pixels = random_crop(pixels, generator, padding=self.crop_padding, fill=fill)
+        return random_flip(pixels, generator) if self.flip else pixels
+
+
+def random_crop(
+    images: Tensor, generator: torch.Generator, padding: int = 4, fill: int = 0
+) -> Tensor:
+    """Shift each image by -padding..padding pixels in both directions; ``fill`` comes in."""
     height, width = images.shape[2:]
     top, left = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator)
-    padded = F.pad(images, (padding,) * 4)
+    padded = F.pad(images, (padding,) * 4, value=fill)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view, [B, C, 2p+1, 2p+1, H, W]
     device = images.device
     return windows[torch.arange(len(images), device=device), :, top.to(device), left.to(device)]
@@ -83,14 +106,21 @@ def random_resized_crop(
     generator: torch.Generator,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    *,
+    nearest: bool = False,
 ) -> Tensor:
-    """Cut out a random box and scale it up to the full size (bilinear).
+    """Cut out a random box and scale it up to the full size, bilinear or from the nearest pixel.
 
     The box has a share ``scale`` of the area and an aspect ratio (log-uniform) in ``ratio``,
     drawn as torchvision's RandomResizedCrop does; ten failures give the largest central box.
     """
     height, width = images.shape[2:]
     top, left, tall, wide = _random_boxes(len(images), (height, width), scale, ratio, generator)
+    if nearest:
+        chosen = _nearest(top, tall, height)[:, None, :, None].to(images.device)
+        rows = images.gather(2, chosen.expand(-1, images.shape[1], -1, width))
+        chosen = _nearest(left, wide, width)[:, None, None, :].to(images.device)
+        return rows.gather(3, chosen.expand_as(rows))
     rows = _resize_matrix(top, tall, height).to(images.device)[:, None]  # [B, 1, H, H]
     columns = _resize_matrix(left, wide, width).to(images.device)[:, None]  # [B, 1, W, W]
     return _to_uint8(rows @ images.float() @ columns.transpose(2, 3))
@@ -123,6 +153,12 @@ def _random_boxes(
     top = (offset[0] * (height - tall + 1)).floor().long().clamp(max=height - tall)
     left = (offset[1] * (width - wide + 1)).floor().long().clamp(max=width - wide)
     return top, left, tall, wide
+
+
+def _nearest(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Per image the source pixel that holds the centre of each target pixel, int64 [B, size]."""
+    centre = (torch.arange(size) + 0.5) * (length / size)[:, None]
+    return start[:, None] + torch.minimum(centre.floor().long(), length[:, None] - 1)
 
 
 def _resize_matrix(start: Tensor, length: Tensor, size: int) -> Tensor:

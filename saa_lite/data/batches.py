@@ -5,17 +5,19 @@ There is no generator state: training that stops after step s resumes with
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from saa_lite.data.augment import Augment
 from saa_lite.data.image_set import ImageSet, check_image_set
 from saa_lite.data.seeds import generator_for
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, check_choice
 
 AugmentFunction = Callable[[Tensor, torch.Generator], Tensor]
 Batch = tuple[int, Tensor, Tensor]
+Targets = Literal["labels", "masks"]
 
 # The constants that the CIFAR literature trains with (mean, std of the training set).
 PUBLISHED_NORMALIZATION = {
@@ -51,6 +53,8 @@ class Batches:
             statistics no model was trained with.
         drop_last: leave out a last batch that is not full.
         channels_last: give images in that memory format, faster on most hardware.
+        targets: ``"labels"``, or ``"masks"``, which need an :class:`Augment` that moves them along
+            with their images.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class Batches:
         device: torch.device | str = "cpu",
         drop_last: bool = False,
         channels_last: bool = False,
+        targets: Targets = "labels",
     ) -> None:
         check_image_set("image_set", image_set)
+        check_choice("targets", targets, ("labels", "masks"))
         if batch_size < 1:
             raise UsageError(f"batch_size must be 1 or more; got {batch_size}")
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
@@ -75,6 +81,9 @@ class Batches:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.mean, self.std = _resolve_normalization(image_set, mean, std)
         self.images, self.labels = image_set.images.to(device), image_set.labels.to(device)
+        self.masks = None
+        if targets == "masks":
+            self.masks = _masks(image_set, augment).to(device)
         self._affine = _affine(self.mean, self.std, device)
 
     def __len__(self) -> int:
@@ -83,14 +92,24 @@ class Batches:
         return full + (rest > 0 and not self.drop_last)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield (step, images float32 [B, C, H, W] normalised, labels int64 [B])."""
+        """Yield (step, images float32 [B, C, H, W] normalised, labels int64 [B]).
+
+        With masks as targets, int64 [B, H, W] stand in place of the labels.
+        """
         order = self.order(epoch).to(self.labels.device)
         for step in range(start_step, len(self)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = self.images[chosen]
+            # 0 is the order's stream, so the steps' streams start at 1.
+            generator = generator_for(self.seed, epoch, step + 1)
+            if self.masks is not None:
+                targets = self.masks[chosen]
+                if isinstance(self.augment, Augment):
+                    images, targets = self.augment.with_masks(images, targets, generator)
+                yield step, self.normalize(images), targets.long()
+                continue
             if self.augment is not None:
-                # 0 is the order's stream, so the steps' streams start at 1.
-                images = self.augment(images, generator_for(self.seed, epoch, step + 1))
+                images = self.augment(images, generator)
             yield step, self.normalize(images), self.labels[chosen]
 
     def order(self, epoch: int) -> Tensor:
@@ -104,6 +123,18 @@ class Batches:
         shift, scale = self._affine
         normalized = torch.addcmul(shift, images.float(), scale)
         return normalized.contiguous(memory_format=self.memory_format)
+
+
+def _masks(image_set: ImageSet, augment: AugmentFunction | None) -> Tensor:
+    """The masks, if there are any and ``augment`` can move them."""
+    if image_set.masks is None:
+        raise UsageError(f"{image_set.name} ({image_set.split}) has no masks to learn from")
+    if not isinstance(augment, Augment | None):
+        raise UsageError(
+            "with masks as targets augment must be an Augment, which moves masks along with their "
+            f"images, or None; got {augment!r}"
+        )
+    return image_set.masks
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 from saa_lite.errors import UsageError
 
 MOST_CLASSES = 1_000_000
+VOID = 255
+"""Mask value of pixels that nobody has labelled: neither loss nor metric looks at them."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class ImageSet:
         images: uint8 [N, C, H, W], C = 1 (grey) or 3 (RGB).
         labels: int64 [N], each in ``0 .. len(class_names) - 1``.
         class_names: one name per class.
-        masks: uint8 [N, H, W] or None; 0 is background, the set says what the others are.
+        masks: uint8 [N, H, W] or None: the class of every pixel, or :data:`VOID`.
+        mask_names: one name per mask value; without them no network can learn the masks.
 
     Raises:
         UsageError: tensors of another dtype or of shapes that do not fit together.
@@ -32,6 +35,7 @@ class ImageSet:
     labels: Tensor
     class_names: tuple[str, ...]
     masks: Tensor | None = None
+    mask_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_tensor("images", self.images, torch.uint8, 4)
@@ -56,6 +60,15 @@ class ImageSet:
         expected = (len(self), *self.images.shape[2:])
         if tuple(masks.shape) != expected:
             raise UsageError(f"masks must have shape {expected}; got {tuple(masks.shape)}")
+        if not self.mask_names:
+            return
+        counts = torch.bincount(masks.flatten(), minlength=VOID + 1)
+        unnamed = counts[len(self.mask_names) : VOID].nonzero().flatten() + len(self.mask_names)
+        if len(unnamed):
+            raise UsageError(
+                f"masks must hold 0..{len(self.mask_names) - 1}, or {VOID} where no pixel is "
+                f"labelled; got {int(unnamed[0])}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

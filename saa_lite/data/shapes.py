@@ -83,6 +83,7 @@ def load_shapes(
         labels=torch.arange(count) % num_classes,
         class_names=class_names(num_classes),
         masks=torch.from_numpy(masks),
+        mask_names=MASK_NAMES,
     )
 
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from saa_lite.train import parallel
-from saa_lite.train.mixup import hard
 
 if TYPE_CHECKING:
     from saa_lite.train.run import Run
@@ -32,19 +30,20 @@ def backward_pass(
 
     Args:
         labels: int64 [B], or of mixtures the share of each class, [B,classes]. A mixture counts as
-            right where the class that has most of it comes first.
+            right where the class that has most of it comes first. Of masks, int64 [B,H,W].
         kept: takes the logits of every micro-batch, detached, in order.
 
     Returns:
-        float64 [3]: summed loss (not weighted), right answers, images; here, if on several.
+        float64 [3]: summed loss (not weighted), right answers, answers; here, if on several.
     """
+    answers = run.task.answers(labels)
 
     def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits = run.model(x)
         if kept is not None:
             kept.append(logits.detach())
         loss = label_loss(run, logits, y)
-        return weighted(loss, weight, len(labels)), outcome(logits, loss, y)
+        return weighted(loss, weight, answers), outcome(run, logits, loss, y)
 
     return backward_in_pieces(run, images, labels, compute)
 
@@ -76,23 +75,20 @@ def backward_in_pieces(
 
 
 def label_loss(run: "Run", logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy against labels or mixtures of them, summed over images."""
-    if labels.dim() > 1:  # a network may have more logits than the set has classes
-        labels = F.pad(labels, (0, logits.shape[1] - labels.shape[1]))
-    return F.cross_entropy(
-        logits, labels, label_smoothing=run.config.label_smoothing, reduction="sum"
-    )
+    """The task's loss, summed over all answers, with the configuration's label smoothing."""
+    return run.task.loss(logits, labels, run.config.label_smoothing)
 
 
-def weighted(loss: Tensor, weight: float, images: int) -> Tensor:
-    """``weight`` times the part of a summed loss in the mean over all ``images`` of the batch.
+def weighted(loss: Tensor, weight: float, answers: int | Tensor) -> Tensor:
+    """``weight`` times the part of a summed loss in the mean over all ``answers`` of the batch.
 
     Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
     """
-    return loss / images if weight == 1.0 else loss * (weight / images)
+    return loss / answers if weight == 1.0 else loss * (weight / answers)
 
 
-def outcome(logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
-    """float64 [3]: summed loss, right answers, images."""
-    right = (logits.argmax(1) == hard(labels)).sum()
-    return torch.stack([loss.detach().double(), right.double(), right.new_tensor(len(labels))])
+def outcome(run: "Run", logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
+    """float64 [3]: summed loss, right answers, answers."""
+    right = run.task.right(logits, labels)
+    answers = torch.as_tensor(run.task.answers(labels), device=right.device)
+    return torch.stack([loss.detach().double(), right.double(), answers.double()])

@@ -12,6 +12,7 @@ from saa_lite.nn.plumbing import OperatorConv2d
 from saa_lite.ops.convolution import overruns
 from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluation_mode
+from saa_lite.train.task import Task
 
 
 class DivergenceError(SaaLiteError):
@@ -42,13 +43,19 @@ def resolve_device(device: torch.device | str) -> torch.device:
 
 
 def check_training(
-    model: nn.Module, train_set: ImageSet, test_set: ImageSet, config: TrainConfig
+    model: nn.Module, train_set: ImageSet, test_set: ImageSet, config: TrainConfig, task: Task
 ) -> None:
     """Two sets of one kind, at least two images, and a network that mixed precision can train."""
+    if not isinstance(task, Task):
+        raise UsageError(f"task must be CLASSIFICATION or SEGMENTATION; got {task!r}")
     check_image_set("train_set", train_set)
     check_image_set("test_set", test_set)
-    for name in ("in_channels", "num_classes"):
-        ours, theirs = getattr(train_set, name), getattr(test_set, name)
+    facts = [
+        {"in_channels": chosen.in_channels, task.counted: len(task.names(chosen))}
+        for chosen in (train_set, test_set)
+    ]
+    for name, ours in facts[0].items():
+        theirs = facts[1][name]
         if ours != theirs:
             raise UsageError(
                 f"train_set and test_set must have the same {name}; got {ours} and {theirs}"
@@ -58,6 +65,8 @@ def check_training(
             f"training needs at least 2 images and testing 1; got {len(train_set)} and "
             f"{len(test_set)}"
         )
+    if config.mixup and task.targets == "masks":
+        raise UsageError(f"mixup mixes labels, not masks; got mixup={config.mixup}")
     if config.amp and any(
         getattr(module, "adaptive_lr", None) == "backward" for module in model.modules()
     ):
@@ -67,7 +76,7 @@ def check_training(
         )
 
 
-def check_fits(model: nn.Module, batches: Batches, num_classes: int) -> None:
+def check_fits(model: nn.Module, batches: Batches, num_classes: int, task: Task) -> None:
     """Send one image through the network: does it take this shape, and are there enough logits?"""
     _, images, _ = next(batches.epoch(0))
     shape = "×".join(str(size) for size in images.shape[1:])
@@ -77,9 +86,9 @@ def check_fits(model: nn.Module, batches: Batches, num_classes: int) -> None:
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"the model does not take images of {shape}: {reason}") from error
-    if logits.ndim != 2 or logits.shape[1] < num_classes:
+    if logits.ndim < 2 or logits.shape[1] < num_classes or not task.fits(images, logits):
         raise UsageError(
-            f"the model must give logits for {num_classes} classes; its output is "
+            f"the model must give logits for {num_classes} classes{task.of_each}; its output is "
             f"{list(logits.shape)}"
         )
 

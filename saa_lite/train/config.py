@@ -8,7 +8,9 @@ from typing import Any
 from saa_lite.errors import UsageError, check_choice
 
 OPTIMIZERS = ("sgd", "radam")
-LATER: dict[str, Any] = {"decay_norms": True, "test_every": 1, "mixup": 0.0}
+LATER: dict[str, Any] = {
+    "decay_norms": True, "test_every": 1, "mixup": 0.0, "smallest_crop": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class TrainConfig:
         test_every: epochs between tests; the last epoch is always tested. Epochs without a test
             have neither ``test_loss`` nor ``test_accuracy`` in the history.
         mixup: α of mixup from 0 to 1, see :mod:`saa_lite.train.mixup`; 0 mixes nothing.
+        smallest_crop: smallest share of the area of a random box that is scaled up to the image's
+            size, in place of the padded crop; 1 scales nothing.
 
     Raises:
         UsageError: a value outside its range, in one sentence.
@@ -64,6 +68,7 @@ class TrainConfig:
     decay_norms: bool = True
     test_every: int = 1
     mixup: float = 0.0
+    smallest_crop: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate", "eval_batch_size", "test_every"):
@@ -82,6 +87,7 @@ class TrainConfig:
         below = f"of at least 0 and below epochs={self.epochs}"
         self._check_number("warmup_epochs", below, lambda x: 0 <= x < self.epochs)
         self._check_number("mixup", "from 0 to 1", lambda x: 0 <= x <= 1)
+        self._check_number("smallest_crop", "above 0 and at most 1", lambda x: 0 < x <= 1)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         self._check_combinations()
 

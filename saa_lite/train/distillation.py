@@ -104,15 +104,17 @@ class Distillation:
             found = -(wanted.exp() * student).sum()
         return found / logits.shape[1] if self.reduction == "mean" else found
 
-    def loss(self, logits: Tensor, teacher: Tensor, labelled: Tensor, images: int) -> Tensor:
+    def loss(
+        self, logits: Tensor, teacher: Tensor, labelled: Tensor, answers: int | Tensor
+    ) -> Tensor:
         """The student's part of a micro-batch in the mean over the batch.
 
         Args:
             labelled: cross-entropy against the labels, summed over the micro-batch.
-            images: of the whole batch.
+            answers: of the whole batch.
         """
-        from_labels = weighted(labelled, 1 - self.weight, images)
-        return from_labels + weighted(self.divergence(logits, teacher), self.weight, images)
+        from_labels = weighted(labelled, 1 - self.weight, answers)
+        return from_labels + weighted(self.divergence(logits, teacher), self.weight, answers)
 
     def make_ready(self, run: "Run") -> None:
         """Bring the teacher, if it is a network, to where its student is."""
@@ -158,12 +160,13 @@ def distilled_pass(
         float64 [3]: as of a pass without a teacher, so that the loss of all weights and criteria
         is the same: that against the labels.
     """
+    answers = run.task.answers(labels)
 
     def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         wanted, logits = teacher(x), run.model(x)
         labelled = label_loss(run, logits, y)
-        loss = distillation.loss(logits, wanted, labelled, len(labels))
-        return loss, outcome(logits, labelled, y)
+        loss = distillation.loss(logits, wanted, labelled, answers)
+        return loss, outcome(run, logits, labelled, y)
 
     return backward_in_pieces(run, images, labels, compute)
 

@@ -1,13 +1,13 @@
-"""Loss and accuracy of a network on a set."""
+"""Loss and accuracy of a network on a set, and what else a task measures."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saa_lite.data import Batches, ImageSet
+from saa_lite.train.task import CLASSIFICATION, Answer, Task, losses_and_hits
 
 
 @contextmanager
@@ -32,20 +32,23 @@ def evaluate(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     channels_last: bool = False,
+    task: Task = CLASSIFICATION,
 ) -> dict[str, float]:
     """Mean cross-entropy and share of right answers, ``{"loss": …, "accuracy": 0..1}``.
 
-    Both are averages over images, so ``batch_size`` does not matter. (AdderNet's official code
-    divides a sum of batch means by the number of images: its printed test loss is about as many
-    times too small as a batch has images.) Runs in full precision; ``mean`` and ``std`` are those
-    the model was trained with, see :func:`saa_lite.data.normalization`.
+    Of masks (``task=SEGMENTATION``) both are averages over labelled pixels, and ``"miou"`` stands
+    beside them, see :mod:`saa_lite.train.confusion`. Otherwise both are averages over images. So
+    ``batch_size`` does not matter. (AdderNet's official code divides a sum of batch means by the
+    number of images: its printed test loss is about as many times too small as a batch has
+    images.) Runs in full precision; ``mean`` and ``std`` are those the model was trained with, see
+    :func:`saa_lite.data.normalization`.
     """
-    losses, hits = per_image(
-        model, image_set, batch_size=batch_size, device=device, mean=mean, std=std,
-        channels_last=channels_last,
+    batches = Batches(
+        image_set, batch_size, mean=mean, std=std, device=device, channels_last=channels_last,
+        targets=task.targets,
     )  # fmt: skip
-    # Losses are added up in float64, so that 10,000 of them lose nothing.
-    return {"loss": losses.double().mean().item(), "accuracy": hits.double().mean().item()}
+    with evaluation_mode(model):
+        return task.score(answers(model, batches), len(task.names(image_set)))
 
 
 @torch.no_grad()
@@ -63,10 +66,11 @@ def per_image(
     batches = Batches(
         image_set, batch_size, mean=mean, std=std, device=device, channels_last=channels_last
     )
-    losses, hits = [], []
     with evaluation_mode(model):
-        for _, images, labels in batches.epoch(0):
-            logits = model(images)
-            losses.append(F.cross_entropy(logits, labels, reduction="none"))
-            hits.append(logits.argmax(1) == labels)
-    return torch.cat(losses), torch.cat(hits)
+        return losses_and_hits(answers(model, batches))
+
+
+def answers(model: nn.Module, batches: Batches) -> Iterator[Answer]:
+    """Logits of every batch of the set's own order, and what they should say."""
+    for _, images, targets in batches.epoch(0):
+        yield model(images), targets

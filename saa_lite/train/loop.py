@@ -28,6 +28,7 @@ from saa_lite.train.method import Method
 from saa_lite.train.mixup import mixed
 from saa_lite.train.optimizer import set_learning_rate
 from saa_lite.train.run import Run, seed_step
+from saa_lite.train.task import CLASSIFICATION, Task
 
 Epoch = dict[str, Any]
 
@@ -39,6 +40,7 @@ def train(
     config: TrainConfig,
     *,
     method: Method | None = None,
+    task: Task = CLASSIFICATION,
     device: torch.device | str = "cpu",
     checkpoint: Path | str | None = None,
     checkpoint_every: int = 0,
@@ -49,6 +51,7 @@ def train(
 
     Args:
         method: what a step does beside the plain one, see :class:`saa_lite.train.Method`.
+        task: what is learned of the sets: their labels, or with ``SEGMENTATION`` their masks.
         checkpoint: folder to save to after each epoch, and to resume from if it holds a run.
         checkpoint_every: save also after every so many steps of an epoch; 0 does not.
         progress: show a bar over all steps; a run that is already finished has none.
@@ -57,8 +60,9 @@ def train(
     Returns:
         Dicts with ``epoch`` (from 1), ``lr`` (of the first step), ``train_loss`` (with smoothing
         and augmentation, averaged while the weights moved), ``train_accuracy``, ``test_loss``
-        (None if not finite), ``test_accuracy``, ``seconds`` (wall time), and loss and accuracy of
-        every further pass of the method. Accuracies are in 0..1.
+        (None if not finite), ``test_accuracy``, what else the task tests (``test_miou``),
+        ``seconds`` (wall time), and loss and accuracy of every further pass of the method.
+        Accuracies are in 0..1; of masks they are shares of the labelled pixels.
 
     Raises:
         UsageError: model, sets, device and configuration do not fit together.
@@ -67,7 +71,10 @@ def train(
         DivergenceError: the loss is no longer finite; the last checkpoint is still sound.
         KeyboardInterrupt: Ctrl-C, after saving the finished steps.
     """
-    run = Run(model, train_set, test_set, config, method=method, device=device, folder=checkpoint)
+    run = Run(
+        model, train_set, test_set, config, method=method, task=task, device=device,
+        folder=checkpoint,
+    )  # fmt: skip
     with _alone_in(run.folder):
         run.resume()
         parallel.start_together(model, run.epoch * len(run.batches) + run.step)
@@ -115,8 +122,8 @@ def _go_on(
                     run.save(started)
                 stop.raise_if_requested()
             run.finish_epoch(test_set, started)
-            if "test_accuracy" in run.history[-1]:
-                bar.set_postfix(test=f"{run.history[-1]['test_accuracy']:.2%}")
+            if (tested := run.history[-1].get(f"test_{run.task.metric}")) is not None:
+                bar.set_postfix(test=f"{tested:.2%}")
             if on_epoch:
                 on_epoch(run.history[-1])
             stop.agree()

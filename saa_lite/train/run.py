@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from saa_lite.data import Augment, Batches, ImageSet, normalization
+from saa_lite.data.batches import Targets
 from saa_lite.data.seeds import mix
 from saa_lite.errors import UsageError
 from saa_lite.files import check_writable
@@ -29,6 +30,7 @@ from saa_lite.train.evaluate import evaluate
 from saa_lite.train.method import Method
 from saa_lite.train.optimizer import make_optimizer
 from saa_lite.train.schedule import learning_rate
+from saa_lite.train.task import CLASSIFICATION, Task
 
 DROPOUT_STREAM = 1  # keeps these seeds apart from those of order and augmentation
 
@@ -39,8 +41,8 @@ class Run:
     Attributes:
         channels_last: memory format of weights and images; ``config``'s wherever that is safe.
         epoch, step: what comes next, both from 0.
-        sums: float64 [3 · passes] on the device: training loss, right answers and images of this
-            epoch.
+        sums: float64 [3 · passes] on the device: training loss, right answers and how many there
+            were to give in this epoch: one per image, or per labelled pixel.
         seconds: time this epoch took before it was interrupted.
         history: one dict per finished epoch.
     """
@@ -55,8 +57,9 @@ class Run:
         device: torch.device | str,
         folder: Path | str | None,
         method: Method | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
-        check_training(model, train_set, test_set, config)
+        check_training(model, train_set, test_set, config, task)
         if not isinstance(method, Method | None):
             raise UsageError(f"method must be a Method, such as Method(), or None; got {method!r}")
         if not isinstance(folder, Path | str | None):
@@ -65,13 +68,15 @@ class Run:
         if self.folder is not None:
             check_writable(self.folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
-        self.num_classes = train_set.num_classes
+        self.task, self.num_classes = task, len(task.names(train_set))
         self.method = method if method is not None else Method()
         self.channels_last = config.channels_last and survives_channels_last(model, self.device)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        self.batches = make_batches(train_set, config, self.device, self.channels_last)
-        check_fits(model, self.batches, train_set.num_classes)
+        self.batches = make_batches(
+            train_set, config, self.device, self.channels_last, task.targets
+        )
+        check_fits(model, self.batches, self.num_classes, task)
         self.optimizer = make_optimizer(model, config)
         attach_adaptive_lr(self.optimizer, model)
         # float16 gradients underflow without a loss scale; bfloat16 has float32's range.
@@ -81,7 +86,7 @@ class Run:
         sums = 3 * len(self.method.passes)
         self.sums = torch.zeros(sums, dtype=torch.float64, device=self.device)
         self.history: list[dict[str, Any]] = []
-        self.settings = settings_of(config, train_set, test_set) | self.method.settings(model)
+        self.settings = settings_of(config, train_set, test_set, task) | self.method.settings(model)
 
     @property
     def rng_devices(self) -> list[torch.device]:
@@ -148,12 +153,12 @@ class Run:
         self.save()
 
     def _averages(self) -> dict[str, Any]:
-        """Training loss and accuracy of the finished epoch, per image."""
+        """Training loss and accuracy of the finished epoch, per image or labelled pixel."""
         row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.rate(0)}
         for name, sums in zip(self.method.passes, self.sums.view(-1, 3).tolist(), strict=True):
-            loss, correct, images = sums
+            loss, correct, answers = sums
             check_finite(loss, self.epoch + 1, self.config)
-            row |= {f"{name}_loss": loss / images, f"{name}_accuracy": correct / images}
+            row |= {f"{name}_loss": loss / answers, f"{name}_accuracy": correct / answers}
         return row
 
     def _test(self, test_set: ImageSet) -> dict[str, Any]:
@@ -165,46 +170,59 @@ class Run:
             mean=self.batches.mean,
             std=self.batches.std,
             channels_last=self.channels_last,
+            task=self.task,
         )
         # JSON knows neither NaN nor infinity; a finite training loss can still test as one.
-        loss = tested["loss"] if math.isfinite(tested["loss"]) else None
-        return {"test_loss": loss, "test_accuracy": tested["accuracy"]}
+        return {f"test_{k}": v if math.isfinite(v) else None for k, v in tested.items()}
 
 
 def make_batches(
-    train_set: ImageSet, config: TrainConfig, device: torch.device, channels_last: bool
+    train_set: ImageSet,
+    config: TrainConfig,
+    device: torch.device,
+    channels_last: bool,
+    targets: Targets = "labels",
 ) -> Batches:
     """Shuffled, augmented batches; a single image left over sits out the epoch.
 
     Batch norm over logits or pooled features cannot normalise one image.
     """
     mean, std = normalization(train_set)
+    resized = (config.smallest_crop, 1.0) if config.smallest_crop < 1 else None
     return Batches(
         train_set,
         config.batch_size,
         shuffle=True,
         seed=config.seed,
-        augment=Augment(crop_padding=config.crop_padding, flip=config.flip),
+        augment=Augment(config.crop_padding, config.flip, resized_crop=resized),
         mean=mean,
         std=std,
         device=device,
         drop_last=len(train_set) % config.batch_size == 1,
         channels_last=channels_last,
+        targets=targets,
     )
 
 
-def settings_of(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> dict[str, Any]:
+def settings_of(
+    config: TrainConfig, train_set: ImageSet, test_set: ImageSet, task: Task = CLASSIFICATION
+) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was saved."""
-    return config.as_settings() | {
-        f"{role}_set": f"{chosen.name} {chosen.split}, {len(chosen)} images, CRC {checksum(chosen)}"
+    settings = config.as_settings() | {
+        f"{role}_set": f"{chosen.name} {chosen.split}, {len(chosen)} images, "
+        f"CRC {checksum(chosen, task)}"
         for role, chosen in (("train", train_set), ("test", test_set))
     }
+    # Classification came first: its checkpoints say nothing of a task.
+    return settings if task is CLASSIFICATION else settings | {"task": task.name}
 
 
-def checksum(image_set: ImageSet) -> str:
-    """CRC-32 of pixels and labels: the same name may stand for other images."""
+def checksum(image_set: ImageSet, task: Task = CLASSIFICATION) -> str:
+    """CRC-32 of pixels and targets: the same name may stand for other images."""
+    targets = image_set.masks if task.targets == "masks" else image_set.labels
+    assert targets is not None
     pixels = zlib.crc32(image_set.images.contiguous().numpy().data)
-    return f"{zlib.crc32(image_set.labels.contiguous().numpy().data, pixels):08x}"
+    return f"{zlib.crc32(targets.contiguous().numpy().data, pixels):08x}"
 
 
 def seed_step(seed: int, epoch: int, step: int) -> None:
