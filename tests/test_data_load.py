@@ -14,18 +14,22 @@ def test_names():
     assert list_datasets() == [
         "shapes",
         "digits",
+        "digit-scenes",
         "cifar10",
         "cifar100",
         "mnist",
         "flowers102",
         "food101",
+        "voc2012",
+        "oxford-pets",
     ]
 
 
 @pytest.mark.parametrize("name", ["imagenet", "", "folder:", "arrays:", "Shapes"])
 def test_unknown_names_list_the_known_ones(tmp_path, name):
     with pytest.raises(
-        UsageError, match=r"unknown data set .* shapes, digits, cifar10, .* folder:PATH"
+        UsageError,
+        match=r"unknown data set .* shapes, digits, digit-scenes, cifar10, .* folder:PATH",
     ):
         load_dataset(name, root=tmp_path)
 

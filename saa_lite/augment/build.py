@@ -38,7 +38,8 @@ def augment(target: nn.Module, config: AugmentConfig | None = None) -> Augmented
     if widen is None:
         raise UsageError(
             "target must be create_model()'s resnet8, resnet20, resnet32, mobilenet_v2_tiny, "
-            f"mobilenet_v2_w035, mcunet or proxylessnas_w035; got {type(target).__name__}. Another "
+            "mobilenet_v2_w035, mcunet or proxylessnas_w035, or create_segmenter()'s with one of "
+            f"them as encoder; got {type(target).__name__}. Another "
             "network needs a function that says which layers share a width, in "
             "saa_lite.augment.networks.WIDENERS"
         )

@@ -1,7 +1,8 @@
 """Which layers of which network share a width.
 
 Everything that has a width is widened, as in NetAug: stem, block outputs, middles of blocks, the
-last 1×1 layer; the classifier's input follows. Two layers that a shortcut adds share an axis.
+last 1×1 layer; the classifier's input follows. Two layers that a shortcut adds share an axis. What
+widens a trunk gives the axis behind each of its pieces, which a segmenter's head reads.
 """
 
 from collections.abc import Callable
@@ -12,23 +13,33 @@ from torch import nn
 from saa_lite.augment.axes import Axis
 from saa_lite.augment.builder import Builder, channels
 from saa_lite.augment.network import Deepened
+from saa_lite.errors import UsageError
 from saa_lite.models.inverted import InvertedBlock, InvertedNet
 from saa_lite.models.resnet import BasicBlock, CifarResNet
+from saa_lite.models.segmenter import LiteHead, Segmenter
 
 
 def widen_resnet(net: CifarResNet, builder: Builder) -> None:
+    """The trunk, then the classifier."""
+    axes = widen_resnet_trunk(net, builder)
+    head: Any = net.classifier
+    builder.begin_block()
+    builder.conv(head, "conv", "bn", axes[-1], builder.fixed(channels(head.conv)))
+
+
+def widen_resnet_trunk(net: CifarResNet, builder: Builder) -> list[Axis]:
     """Stages share one width from their second block on; the middle of a block is its own."""
     stem: Any = net.conv1
     current = builder.width("stem", channels(stem))
     builder.conv(net, "conv1", "bn1", builder.fixed(stem.in_channels), current)
+    axes = [current] * 3  # convolution, norm, activation
     for stage in ("stage1", "stage2", "stage3"):
         blocks: Any = getattr(net, stage)
         for i, block in enumerate(blocks):
             current = widen_basic(block, builder, f"{stage}.{i}", current)
+            axes.append(current)
         deepen(blocks, len(blocks) - 1, builder, stage, current, basic_twin)
-    head: Any = net.classifier
-    builder.begin_block()
-    builder.conv(head, "conv", "bn", current, builder.fixed(channels(head.conv)))
+    return axes
 
 
 def widen_basic(block: Any, builder: Builder, name: str, inputs: Axis) -> Axis:
@@ -50,16 +61,8 @@ def basic_twin(block: Any, axis: Axis) -> nn.Module:
 
 
 def widen_inverted(net: InvertedNet, builder: Builder) -> None:
-    """Blocks with a shortcut share the width before them."""
-    stem: Any = net.stem
-    current = builder.width("stem", channels(stem.conv))
-    builder.conv(stem, "conv", "norm", builder.fixed(stem.conv.in_channels), current)
-    blocks: Any = net.blocks
-    ends = [i for i in range(1, len(blocks)) if not after_shortcut(blocks, i)]
-    for i in range(len(blocks)):
-        current = widen_inverted_block(blocks[i], builder, f"blocks.{i}", current)
-        if i in ends:
-            deepen(blocks, i, builder, f"blocks.{i}", current, inverted_twin)
+    """The trunk, then the last 1×1 layer, if there is one, and the classifier."""
+    current = widen_inverted_trunk(net, builder)[-1]
     last: Any = net.last
     if not isinstance(last, nn.Identity):
         builder.begin_block()
@@ -67,6 +70,22 @@ def widen_inverted(net: InvertedNet, builder: Builder) -> None:
         builder.conv(last, "conv", "norm", current, outputs)
         current = outputs
     builder.linear(net, "classifier", current)
+
+
+def widen_inverted_trunk(net: InvertedNet, builder: Builder) -> list[Axis]:
+    """Blocks with a shortcut share the width before them."""
+    stem: Any = net.stem
+    current = builder.width("stem", channels(stem.conv))
+    builder.conv(stem, "conv", "norm", builder.fixed(stem.conv.in_channels), current)
+    axes = [current]
+    blocks: Any = net.blocks
+    ends = [i for i in range(1, len(blocks)) if not after_shortcut(blocks, i)]
+    for i in range(len(blocks)):
+        current = widen_inverted_block(blocks[i], builder, f"blocks.{i}", current)
+        axes.append(current)
+        if i in ends:
+            deepen(blocks, i, builder, f"blocks.{i}", current, inverted_twin)
+    return axes
 
 
 def after_shortcut(blocks: Any, i: int) -> bool:
@@ -123,7 +142,33 @@ def deepen(
         blocks[index] = Deepened(blocks[index], extra)
 
 
+def widen_segmenter(net: Segmenter, builder: Builder) -> None:
+    """The encoder, then the head, whose inner layer and gate share a width."""
+    encoder, head = net.encoder, net.head
+    if type(encoder) not in TRUNKS or not isinstance(head, LiteHead):
+        raise UsageError(
+            "a segmenter to be augmented must have resnet8, resnet20, resnet32, mobilenet_v2_tiny, "
+            f"mobilenet_v2_w035, mcunet or proxylessnas_w035 as encoder; got "
+            f"{type(encoder).__name__}"
+        )
+    axes = TRUNKS[type(encoder)](encoder, builder)
+    parts: Any = head
+    builder.begin_block()
+    inner = builder.width("head", channels(parts.project.conv))
+    for layer in (parts.project, parts.gate):
+        builder.conv(layer, "conv", "norm", axes[-1], inner)
+    builder.begin_block()
+    classes = builder.fixed(channels(parts.fine.conv))
+    builder.conv(parts.fine, "conv", "norm", axes[net.tap], classes)
+    builder.conv(parts.coarse, "conv", "norm", inner, classes)
+
+
+TRUNKS: dict[type, Callable[[Any, Builder], list[Axis]]] = {
+    CifarResNet: widen_resnet_trunk,
+    InvertedNet: widen_inverted_trunk,
+}
 WIDENERS: dict[type, Callable[[Any, Builder], None]] = {
     CifarResNet: widen_resnet,
     InvertedNet: widen_inverted,
+    Segmenter: widen_segmenter,
 }

@@ -7,6 +7,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
+from saa_lite.data.load import EMBEDDED
 from saa_lite.errors import SaaLiteError
 from saa_lite.files import cache_dir, check_writable, figures_dir, measured_dir, runs_dir
 from saa_lite.provenance import device_name, git_state, versions
@@ -22,6 +23,8 @@ TORCHVISION_FOLDERS = {
     "mnist": "MNIST",
     "flowers102": "flowers-102",
     "food101": "food-101",
+    "voc2012": "VOCdevkit",
+    "oxford-pets": "oxford-iiit-pet",
 }
 
 
@@ -144,7 +147,7 @@ def data_sets(data_root: Path | None) -> list[Check]:
     root = load.data_root(data_root)
     here = {path.name.removesuffix("-train.npz") for path in root.glob("*-train.npz")}
     here |= {name for name, folder in TORCHVISION_FOLDERS.items() if (root / folder).is_dir()}
-    checks = [Check("data: embedded", "ok", "shapes, digits")]
+    checks = [Check("data: embedded", "ok", ", ".join(EMBEDDED))]
     if here:
         checks.append(Check("data: found", "ok", f"{', '.join(sorted(here))} in {root}"))
     if absent := sorted(set(TORCHVISION_FOLDERS) - here):

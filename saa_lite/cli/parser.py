@@ -24,6 +24,7 @@ def build_parser() -> ArgumentParser:
     _campaign(commands)
     _record(commands)
     _train(commands)
+    _predict(commands)
     _weights(commands)
     _search(commands)
     _scorecard(commands)
@@ -206,11 +207,30 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
         help="a recipe that `saa-lite weights` lists, or your own .toml file, in place of all "
         "options down to --seed",
     )
-    add("--model", help="a name of saa_lite.models.list_models() (default resnet20)")
-    add("--conv", help="conv, adder (default), shift, shift-ps, binary or shiftadd")
+    add("--task", help="classification (default), or segmentation of images with masks")
+    add(
+        "--model",
+        help="a name of saa_lite.models.list_models() (default resnet20; mobilenet_v2_tiny for "
+        "segmentation)",
+    )
+    add(
+        "--conv",
+        help="conv, adder (default), shift, shift-ps, binary or shiftadd; for segmentation the "
+        "default is shift",
+    )
+    add(
+        "--output-stride", type=int, metavar="S", help="of a segmenter's encoder, 8 (default) or 16"
+    )
     add("--weights", metavar="NAME", help="begin with trained weights, e.g. cifar10")
     add("--eta", type=float, help="step of adder layers (default 0.2)")
-    add("--dataset", help="e.g. shapes (default), digits, cifar10, folder:PATH")
+    add("--dataset", help="e.g. shapes (default), digits, cifar10, folder:PATH, masks:PATH")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="in place of --dataset: a folder with train/images, train/masks and classes.txt, with "
+        "train/CLASS, or with NAME-train.npz and NAME-test.npz",
+    )
     add("--size", type=int, help="resize images to this height and width")
     add("--train-images", type=int, metavar="N", help="a balanced subset of N training images")
     add("--epochs", type=int, help="default 10")
@@ -219,6 +239,13 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
     add("--weight-decay", type=float, help="default 0.0005")
     add("--warmup-epochs", type=float, help="default 0")
     add("--label-smoothing", type=float, help="default 0")
+    add("--crop-padding", type=int, help="pixels of shift in training (default 4)")
+    add(
+        "--smallest-crop",
+        type=float,
+        help="smallest share of the area that is scaled up (default 1)",
+    )
+    add("--flip", action=BooleanOptionalAction, help="mirror in training (default yes)")
     add("--accumulate", type=int, help="micro-batches per step (default 1)")
     add("--amp", action=BooleanOptionalAction, help="mixed precision (default no)")
     add("--optimizer", help="sgd (default) or radam")
@@ -274,6 +301,20 @@ def _search(commands: "Commands[ArgumentParser]") -> None:
     _data_root(command)
     add("--download", action="store_true", help="fetch data sets that are missing")
     add("--quiet", action="store_true", help="no progress bars")
+
+
+def _predict(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(
+        commands, "predict", "label every pixel of the images in a folder with a trained segmenter"
+    )
+    command.set_defaults(resume_hint="images that were labelled are kept")
+    add = command.add_argument
+    add("images", type=Path, metavar="IMAGES", help="a folder of pictures of any sizes")
+    add("--run", type=Path, required=True, metavar="DIR", help="--out of saa-lite train")
+    add("--out", type=Path, required=True, metavar="DIR", help="for overlays/ and masks/")
+    add("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (default 0.5)")
+    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    add("--quiet", action="store_true", help="no progress bar")
 
 
 def _weights(commands: "Commands[ArgumentParser]") -> None:

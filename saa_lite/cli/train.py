@@ -10,7 +10,8 @@ from typing import Any
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.data import ImageSet
-from saa_lite.errors import SaaLiteError, UsageError
+from saa_lite.data.load import dataset_in
+from saa_lite.errors import SaaLiteError, UsageError, check_choice
 from saa_lite.files import check_writable, runs_dir, write_json
 from saa_lite.items.base import dataset_label
 from saa_lite.locks import RUNNING, locked
@@ -19,9 +20,14 @@ from saa_lite.train import TrainConfig, has_checkpoint, train
 from saa_lite.train.interrupt import stop_politely
 from saa_lite.train.parallel import joined, rank
 
-DEFAULTS = {"model": "resnet20", "conv": "adder", "dataset": "shapes"}
+DEFAULTS = {
+    "classification": {"model": "resnet20", "conv": "adder", "dataset": "shapes"},
+    "segmentation": {"model": "mobilenet_v2_tiny", "conv": "shift", "dataset": "digit-scenes"},
+}
 EPOCHS = {"epochs": 10}
-OWN = ("model", "conv", "weights", "dataset", "size", "train_images")  # options that a recipe has
+OWN = (  # options that a recipe has
+    "task", "model", "conv", "weights", "dataset", "size", "train_images", "output_stride",
+)  # fmt: skip
 
 
 def main(arguments: Namespace) -> int:
@@ -43,6 +49,7 @@ def main(arguments: Namespace) -> int:
                 train_set,
                 test_set,
                 recipe.config,
+                task=recipe.learned,
                 device=device,
                 checkpoint=arguments.out,
                 progress=first and not arguments.quiet,
@@ -60,12 +67,19 @@ def recipe_of(arguments: Namespace) -> Recipe:
     Raises:
         UsageError: both are given, or a value is refused.
     """
+    if arguments.data is not None:
+        if arguments.dataset is not None:
+            raise UsageError("--data and --dataset both say what to train on; leave one out")
+        arguments.dataset = dataset_in(arguments.data.expanduser())
     names = [f.name for f in fields(TrainConfig) if hasattr(arguments, f.name)]
     training = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     own = {n: v for n in OWN if (v := getattr(arguments, n)) is not None}
     options = {} if arguments.eta is None else {"eta": arguments.eta}
     if arguments.recipe is None:
-        return Recipe(config=TrainConfig(**EPOCHS | training), options=options, **DEFAULTS | own)
+        task = own.get("task", "classification")
+        check_choice("task", task, tuple(DEFAULTS))
+        config = TrainConfig(**EPOCHS | training)
+        return Recipe(config=config, options=options, **{**DEFAULTS[task], **own})
     if also := [f"--{name.replace('_', '-')}" for name in (*own, *options, *training)]:
         raise UsageError(
             f"--recipe {arguments.recipe} settles {', '.join(also)}; leave that out, or write a "
@@ -130,6 +144,7 @@ def _row(epoch: dict[str, Any]) -> dict[str, str]:
         "train %": f"{100 * epoch['train_accuracy']:.2f}",
         "test loss": _loss(epoch["test_loss"]),
         "test %": f"{100 * epoch['test_accuracy']:.2f}",
+        **({"mIoU %": f"{100 * epoch['test_miou']:.2f}"} if "test_miou" in epoch else {}),
         "seconds": f"{epoch['seconds']:.1f}",
     }
 

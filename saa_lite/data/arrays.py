@@ -41,6 +41,8 @@ KNOWN = {
     "mnist": Facts(10, 1, 28),
     "flowers102": Facts(102, 3),
     "food101": Facts(101, 3),
+    "voc2012": Facts(1, 3),  # read for its masks
+    "oxford-pets": Facts(1, 3),
 }
 KNOWN_VOID = {"camvid": 11}
 ONE_CLASS = ("scene",)  # of images that have masks and no label
@@ -212,7 +214,8 @@ def _class_names(
             raise DataError(f"{path}: {error}") from error
     names = tuple(str(name) for name in arrays["class_names"].ravel())
     for other in siblings:
-        theirs = tuple(str(name) for name in other.get("class_names", np.array(names)).ravel())
-        if theirs != names:
+        ours = names if "labels" in other else tuple(map(str, arrays.get("mask_names", names)))
+        theirs = tuple(str(name) for name in other.get("class_names", np.array(ours)).ravel())
+        if theirs != ours:
             raise DataError(f"{path}: class_names differ between the train and the test file")
     return names

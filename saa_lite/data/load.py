@@ -4,16 +4,18 @@ import os
 from pathlib import Path
 
 from saa_lite.data.arrays import SPLITS, array_path, load_arrays
+from saa_lite.data.digit_scenes import SIDE, load_digit_scenes
 from saa_lite.data.digits import load_digits
 from saa_lite.data.folders import load_folder
 from saa_lite.data.image_set import ImageSet
+from saa_lite.data.mask_files import load_mask_folder
 from saa_lite.data.public import PUBLIC, load_public
 from saa_lite.data.resize import resize_set
 from saa_lite.data.shapes import load_shapes
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.files import folder_named, project_root
 
-EMBEDDED = ("shapes", "digits")
+EMBEDDED = ("shapes", "digits", "digit-scenes")
 LARGEST = 1024  # pixels
 
 
@@ -32,6 +34,32 @@ def data_root(root: str | Path | None = None) -> Path:
     return folder_named("the data root (root=, --data-root or SAA_DATA_ROOT)", folder)
 
 
+def dataset_in(folder: Path) -> str:
+    """The name by which :func:`load_dataset` knows what lies in a folder.
+
+    That is ``masks:``, ``folder:``, or ``arrays:`` of the one pair of files in it.
+
+    Raises:
+        UsageError: none of them, or several pairs.
+    """
+    if (folder / "train" / "masks").is_dir():
+        return f"masks:{folder}"
+    prefixes = sorted(str(f).removesuffix("-train.npz") for f in folder.glob("*-train.npz"))
+    if len(prefixes) == 1:
+        return f"arrays:{prefixes[0]}"
+    if prefixes:
+        names = ", ".join(Path(prefix).name for prefix in prefixes)
+        raise UsageError(
+            f"{folder} holds several sets, {names}; name one with --dataset arrays:PREFIX"
+        )
+    if (folder / "train").is_dir():
+        return f"folder:{folder}"
+    raise UsageError(
+        f"{folder} must hold train/images and train/masks, train/CLASS folders, or a pair "
+        "NAME-train.npz and NAME-test.npz"
+    )
+
+
 def load_dataset(
     name: str,
     split: str = "train",
@@ -47,17 +75,21 @@ def load_dataset(
 
     Args:
         name: one of :func:`list_datasets`; ``"folder:PATH"`` for ``PATH/train/CLASS/*.png`` and
-            ``PATH/test/…``; ``"arrays:PREFIX"`` for ``PREFIX-train.npz`` and ``PREFIX-test.npz``;
-            or any NAME with such a pair in ``root``, where a pair comes before torchvision's copy.
+            ``PATH/test/…``; ``"masks:PATH"`` for pictures with masks
+            (:mod:`saa_lite.data.mask_files`); ``"arrays:PREFIX"`` for ``PREFIX-train.npz`` and
+            ``PREFIX-test.npz``; or any NAME with such a pair in ``root``, where a pair comes before
+            torchvision's copy.
         split: ``"train"`` or ``"test"``.
         root: folder of the sets on disk; see :func:`data_root`.
         download: fetch a public set that is not there; nothing else touches the network.
         size: height and width of the images; default is the set's own size (32 for ``shapes``
-            and ``digits``). Other than square images lose their longer sides.
+            and ``digits``, 64 for ``digit-scenes``). Other than square images lose their longer
+            sides.
         num_classes: 10 or 100 chooses the variant of ``shapes``; for plain arrays without
             ``class_names`` it sets the number; elsewhere it must be the set's own.
-        count: a class-balanced subset (:meth:`ImageSet.subset`); for ``shapes``, how many to draw.
-        seed: of the subset; for ``shapes``, of the drawing.
+        count: a class-balanced subset (:meth:`ImageSet.subset`); for ``shapes`` and
+            ``digit-scenes``, how many to draw.
+        seed: of the subset; of those two, of the drawing.
 
     Raises:
         UsageError: a wrong name, split or number.
@@ -70,6 +102,9 @@ def load_dataset(
         return load_shapes(
             split, size=size or 32, num_classes=num_classes or 10, count=count, seed=seed
         )
+    if name == "digit-scenes":
+        scenes = load_digit_scenes(split, size=size or SIDE, count=count, seed=seed)
+        return _fit(scenes, None, num_classes, None, seed)
     stored = data_root(root)
     kind, _, path = name.partition(":")
     # Sets of many files read only the ``count`` pictures asked for, scaled while they are read.
@@ -77,6 +112,8 @@ def load_dataset(
         found = load_digits(split, size or 32)
     elif kind == "folder" and path:
         found = load_folder(Path(path).expanduser(), split, size=size, count=count, seed=seed)
+    elif kind == "masks" and path:
+        found = load_mask_folder(Path(path).expanduser(), split, size=size, count=count, seed=seed)
     elif kind == "arrays" and path:
         found = load_arrays(Path(path).expanduser(), split, num_classes)
     elif _has_arrays(stored / name, split, name):
@@ -112,6 +149,6 @@ def _fit(
 def _unknown(name: str, root: Path) -> UsageError:
     listed = ", ".join(list_datasets())
     return UsageError(
-        f"unknown data set {name!r}; allowed are {listed}, folder:PATH, arrays:PREFIX, "
+        f"unknown data set {name!r}; allowed are {listed}, folder:PATH, masks:PATH, arrays:PREFIX, "
         f"or a NAME with NAME-train.npz in {root}"
     )

@@ -1,5 +1,8 @@
 """Public sets through torchvision: CIFAR-10/100, MNIST, Flowers-102 and Food-101.
 
+With masks: PASCAL VOC 2012, whose test split is its official val, and Oxford-IIIT Pet, whose border
+between pet and background nobody has labelled.
+
 The network is touched only when ``download`` is asked for.
 """
 
@@ -15,6 +18,7 @@ import torch
 
 from saa_lite.data.download import fetch
 from saa_lite.data.image_set import ImageSet, dealt
+from saa_lite.data.mask_files import VOID_NAME, read_pairs
 from saa_lite.data.pictures import read_pictures
 from saa_lite.errors import DataError, UsageError
 
@@ -56,13 +60,31 @@ def _open_food(root: Path, train: bool, download: bool) -> list[Any]:
     return [_datasets().Food101(str(root), split=split, download=download)]
 
 
+def _open_voc(root: Path, train: bool, download: bool) -> list[Any]:
+    chosen = "train" if train else "val"
+    return [_datasets().VOCSegmentation(str(root), image_set=chosen, download=download)]
+
+
+def _open_pets(root: Path, train: bool, download: bool) -> list[Any]:
+    split = "trainval" if train else "test"
+    kind = _datasets().OxfordIIITPet
+    return [kind(str(root), split=split, target_types="segmentation", download=download)]
+
+
 PIXEL_SETS: dict[str, Opener] = {
     "cifar10": _open_cifar("CIFAR10"),
     "cifar100": _open_cifar("CIFAR100"),
     "mnist": _open_mnist,
 }
 PHOTO_SETS: dict[str, Opener] = {"flowers102": _open_flowers, "food101": _open_food}
-PUBLIC = (*PIXEL_SETS, *PHOTO_SETS)
+MASK_SETS: dict[str, Opener] = {"voc2012": _open_voc, "oxford-pets": _open_pets}
+PUBLIC = (*PIXEL_SETS, *PHOTO_SETS, *MASK_SETS)
+VOC_NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
+PET_NAMES = ("pet", "background", VOID_NAME)  # from 1 on
 
 
 def load_public(
@@ -81,9 +103,9 @@ def load_public(
         UsageError: a set of photographs without ``size``.
         DataError: the set is not in ``root``, damaged, or could not be downloaded.
     """
-    if name in PHOTO_SETS and size is None:
+    if name not in PIXEL_SETS and size is None:
         raise UsageError(f"{name} holds photographs of many sizes: pass size=, such as size=160")
-    opener = PIXEL_SETS.get(name) or PHOTO_SETS[name]
+    opener = (PIXEL_SETS | PHOTO_SETS | MASK_SETS)[name]
     try:
         # torchvision prints while it unpacks; stdout is kept for results.
         with redirect_stdout(sys.stderr):
@@ -92,6 +114,8 @@ def load_public(
         raise
     except Exception as error:  # torchvision reports a missing or damaged set in many ways
         raise DataError(_missing(name, root, download, error)) from error
+    if name in MASK_SETS:
+        return _masked(name, split, parts[0], size=size, count=count, seed=seed)
     if name in PHOTO_SETS:
         return _photographs(name, split, parts, size=size, count=count, seed=seed)
     return _pixels(name, split, parts[0])
@@ -133,3 +157,17 @@ def _photographs(
     chosen = dealt(labels, count, seed, f"{name} ({split})")
     images = read_pictures([files[i] for i in chosen], size, name)
     return ImageSet(name, split, images, labels[chosen], tuple(parts[0].classes))
+
+
+def _masked(
+    name: str, split: str, part: Any, *, size: int | None, count: int | None, seed: int
+) -> ImageSet:
+    """VOC and Pet: decode only the files of the subset."""
+    names: tuple[str, ...]
+    if name == "voc2012":
+        pictures, masks, names, first = part.images, part.masks, VOC_NAMES, 0
+    else:
+        pictures, masks, names, first = part._images, part._segs, PET_NAMES, 1
+    chosen = dealt(torch.zeros(len(pictures), dtype=torch.int64), count, seed, f"{name} ({split})")
+    pairs = [(Path(pictures[i]), Path(masks[i])) for i in chosen]
+    return read_pairs(pairs, name, split, names, size, first=first)

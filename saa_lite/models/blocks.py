@@ -69,6 +69,10 @@ class ImageClassifier(nn.Module):
 
     classifier: nn.Module
 
+    def trunk(self) -> list[nn.Module]:
+        """What is called one after the other up to the last map of features, [B,C,h,w]."""
+        raise NotImplementedError
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → what the classifier reads, [B,F]."""
         raise NotImplementedError

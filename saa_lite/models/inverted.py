@@ -204,6 +204,9 @@ class InvertedNet(ImageClassifier):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(features, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [self.stem, *self.blocks]  # the last 1×1 layer widens for the classifier alone
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → pooled features [B,F]."""
         return self.pool(self.last(self.blocks(self.stem(images)))).flatten(1)

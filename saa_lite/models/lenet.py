@@ -74,6 +74,9 @@ class LeNetPP(ImageClassifier):
         self.bn = nn.BatchNorm1d(2)
         self.classifier = linear_layer("conv" if kind == "binary" else kind, 2, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [*self.layers]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → the bottleneck [B,2]."""
         x = self.pool(self.layers(images)).flatten(1)  # [B,2048]

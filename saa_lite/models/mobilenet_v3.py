@@ -96,6 +96,9 @@ class MobileNetV3(ImageClassifier):
         self.widen = widening(kind)
         self.classifier = nn.Linear(LAST, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [self.stem, *self.blocks, self.last]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → widened features [B,1280]."""
         return self.widen(self.pool(self.last(self.blocks(self.stem(images))))).flatten(1)

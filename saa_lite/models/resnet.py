@@ -55,6 +55,9 @@ class CifarResNet(ImageClassifier):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = LogitsNorm(4 * width, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [self.conv1, self.bn1, self.act, *self.stage1, *self.stage2, *self.stage3]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → pooled features [B,4w]."""
         x = self.act(self.bn1(self.conv1(images)))  # [B,w,H,W]

@@ -103,6 +103,9 @@ class ImageNetResNet(ImageClassifier):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = LogitsNorm(c_in, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [self.conv1, self.bn1, self.act, self.maxpool, *self.blocks]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → pooled features [B,F]: 512 for ResNet-18, 2048 for ResNet-50."""
         x = self.maxpool(self.act(self.bn1(self.conv1(images))))

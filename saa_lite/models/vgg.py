@@ -31,6 +31,9 @@ class VGGSmall(ImageClassifier):
         self.pool = nn.AdaptiveAvgPool2d(4)
         self.classifier = nn.Linear(WIDTHS[-1] * 16, num_classes)
 
+    def trunk(self) -> list[nn.Module]:
+        return [self.conv1, self.bn1, self.act1, *self.layers]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [B,C,H,W] → [B,8192]."""
         x = self.act1(self.bn1(self.conv1(images)))  # [B,128,H,W]

@@ -12,16 +12,19 @@ from torch import nn
 from saa_lite.data import ImageSet, load_dataset
 from saa_lite.errors import SaaLiteError, UsageError, check_choice
 from saa_lite.files import PACKAGE
-from saa_lite.models import create_model
+from saa_lite.models import create_model, create_segmenter
 from saa_lite.nn.plumbing import set_options
 from saa_lite.train import TrainConfig
+from saa_lite.train.config import without_defaults
+from saa_lite.train.task import TASKS, Task
 
 SMALL = 64  # height up to which a network keeps its resolution: CIFAR's 32, not ImageNet's 224
 KINDS = {
-    str: ("a text", ("model", "conv", "dataset", "weights")),
-    int: ("an integer", ("size", "train_images")),
+    str: ("a text", ("model", "conv", "dataset", "weights", "task")),
+    int: ("an integer", ("size", "train_images", "output_stride")),
     dict: ("a table", ("options",)),
 }
+LATER = {"task": "classification", "output_stride": None}
 OUTSIDE = ("name", "config")  # fields that are no keys of the file
 TRAINING = "training"  # the table of the file with fields of TrainConfig
 
@@ -39,6 +42,9 @@ class Recipe:
         options: options of layers that ``create_model`` has no argument for, such as the ``eta``
             of adder layers.
         weights: trained weights that the training begins with, instead of fresh ones.
+        task: ``"classification"``, or ``"segmentation"`` of images with masks, for which ``model``
+            is the encoder of :func:`~saa_lite.models.create_segmenter`.
+        output_stride: of that encoder, 8 unless given.
 
     Raises:
         UsageError: a value of another kind.
@@ -53,6 +59,8 @@ class Recipe:
     train_images: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    task: str = "classification"
+    output_stride: int | None = None
 
     def __post_init__(self) -> None:
         for kind, (said, names) in KINDS.items():
@@ -60,6 +68,14 @@ class Recipe:
                 value = getattr(self, name)
                 if value is not None and type(value) is not kind:
                     raise UsageError(f"{name} must be {said}; got {value!r}")
+        check_choice("task", self.task, tuple(TASKS))
+        if self.output_stride is not None and self.task != "segmentation":
+            raise UsageError("output_stride is for task='segmentation'")
+
+    @property
+    def learned(self) -> Task:
+        """The task as the loop knows it."""
+        return TASKS[self.task]
 
     def load(
         self, split: str, *, root: Path | str | None = None, download: bool = False
@@ -76,22 +92,39 @@ class Recipe:
         Raises:
             UsageError: unknown names, or weights or options that it cannot have.
         """
+        classes = len(self.learned.names(train_set))
+        return self.network_for(classes, tuple(train_set.images.shape[1:]))
+
+    def network_for(self, classes: int, image_shape: tuple[int, ...]) -> nn.Module:
+        """The same for so many classes and images [C,H,W]."""
         torch.manual_seed(self.config.seed)
-        network = create_model(
-            self.model,
-            train_set.num_classes,
-            self.conv,
-            small_input=train_set.images.shape[2] <= SMALL,
-            in_channels=train_set.in_channels,
-            weights=self.weights,
-        )
+        options: dict[str, Any] = {
+            "small_input": image_shape[1] <= SMALL,
+            "in_channels": image_shape[0],
+            "weights": self.weights,
+        }
+        network: nn.Module
+        if self.task == "segmentation":
+            stride = 8 if self.output_stride is None else self.output_stride
+            network = create_segmenter(
+                self.model, classes, self.conv, output_stride=stride, **options
+            )
+        else:
+            network = create_model(self.model, classes, self.conv, **options)
         set_options(network, self.options)
         return network
 
     def as_settings(self) -> dict[str, Any]:
         """Plain JSON values of all that decides the result, by name."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OUTSIDE}
-        return own | self.config.as_settings()
+        return without_defaults(own, LATER) | self.config.as_settings()
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any]) -> "Recipe":
+        """The recipe that gave these settings."""
+        training = {f.name for f in fields(TrainConfig)}
+        config = TrainConfig(**{k: v for k, v in values.items() if k in training})
+        return cls(config=config, **{k: v for k, v in values.items() if k not in training})
 
 
 def list_recipes() -> list[str]:

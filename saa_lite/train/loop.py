@@ -145,7 +145,7 @@ def train_step(run: Run, images: Tensor, labels: Tensor) -> Tensor:
     run.optimizer.zero_grad()
     if run.config.mixup:
         place = (run.config.seed, run.epoch, run.step)
-        images, labels = mixed(images, labels, run.config.mixup, run.num_classes, place)
+        images, labels = mixed(images, labels, run.config.mixup, len(run.names), place)
     totals = parallel.add_up(run.method.backward(run, images, labels))
     parallel.add_gradients([p for group in run.optimizer.param_groups for p in group["params"]])
     run.scaler.step(run.optimizer)  # adder gradients are normalised in here, once per step

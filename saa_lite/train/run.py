@@ -68,7 +68,7 @@ class Run:
         if self.folder is not None:
             check_writable(self.folder)  # now, and not after the first epoch
         self.device, self.model, self.config = resolve_device(device), model, config
-        self.task, self.num_classes = task, len(task.names(train_set))
+        self.task, self.names = task, task.names(train_set)
         self.method = method if method is not None else Method()
         self.channels_last = config.channels_last and survives_channels_last(model, self.device)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
@@ -76,7 +76,7 @@ class Run:
         self.batches = make_batches(
             train_set, config, self.device, self.channels_last, task.targets
         )
-        check_fits(model, self.batches, self.num_classes, task)
+        check_fits(model, self.batches, len(self.names), task)
         self.optimizer = make_optimizer(model, config)
         attach_adaptive_lr(self.optimizer, model)
         # float16 gradients underflow without a loss scale; bfloat16 has float32's range.
@@ -115,6 +115,8 @@ class Run:
             "history": self.history,
             "scaler": self.scaler.state_dict(),
             "normalization": [self.batches.mean, self.batches.std],
+            "names": self.names,
+            "image_shape": list(self.batches.images.shape[1:]),
         }
         save_checkpoint(self.folder, self.model, self.optimizer, state)
 

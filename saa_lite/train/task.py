@@ -158,3 +158,4 @@ class Segmentation:
 
 CLASSIFICATION = Classification()
 SEGMENTATION = Segmentation()
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, SEGMENTATION)}
