@@ -154,11 +154,7 @@ def test_a_smoke_run_changes_nothing_tracked(
         (["record", ITEM], f"{ITEM} has no run to record"),
         (
             ["figures", "shiftaddaug/claim-segmentation"],
-            "shiftaddaug/claim-segmentation is not built yet",
-        ),
-        (
-            ["run", "shiftaddaug/claim-segmentation"],
-            "shiftaddaug/claim-segmentation is not built yet",
+            "shiftaddaug/claim-segmentation has no tracked records",
         ),
         (["scorecard", "--json", "--markdown"], "exclude each other"),
     ],

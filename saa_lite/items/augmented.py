@@ -34,6 +34,7 @@ from saa_lite.train import (
 )
 from saa_lite.train.checks import survives_channels_last
 from saa_lite.train.run import make_batches
+from saa_lite.train.task import TASKS
 
 CHECKED_IMAGES = 100
 TRAINED_IMAGES = 10_000
@@ -232,6 +233,7 @@ def trained(unit: Unit, settings: Settings) -> Trained:
         test_set,
         config,
         method=training_method(unit.method, settings, teacher),
+        task=TASKS[settings.task],
         device=unit.context.device,
         checkpoint=unit.checkpoint,
         progress=unit.context.progress,
@@ -248,7 +250,7 @@ def image_sets(unit: Unit, settings: Settings) -> tuple[ImageSet, ImageSet]:
     if not settings.validation_images:
         return load_splits(
             unit.context, unit.dataset, settings.train_images, settings.test_images,
-            settings.image_size,
+            settings.image_size or None,
         )  # fmt: skip
     whole, test_set = load_splits(
         unit.context, unit.dataset, None, settings.test_images or None, settings.image_size
@@ -278,11 +280,16 @@ def fair_hits(run: Trained, settings: Settings, *, anew: bool = True) -> Tensor:
     training: that alone would make augmentation look better.
     """
     if anew:
-        device = next(run.model.parameters()).device
-        batches = make_batches(run.train_set, run.config, device, kept_format(run))
-        images = whole_batches(batches, run.config.epochs - 1, settings.batch_norm_images)
-        reestimate_batch_norm(run.model, images)
+        reestimate(run, settings)
     return right_answers(run, run.test_set)
+
+
+def reestimate(run: Trained, settings: Settings) -> None:
+    """Measure the statistics of batch norm on training images, augmented as in the last epoch."""
+    device = next(run.model.parameters()).device
+    batches = make_batches(run.train_set, run.config, device, kept_format(run))
+    images = whole_batches(batches, run.config.epochs - 1, settings.batch_norm_images)
+    reestimate_batch_norm(run.model, images)
 
 
 def right_answers(run: Trained, image_set: ImageSet) -> Tensor:

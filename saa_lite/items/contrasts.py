@@ -23,6 +23,7 @@ from saa_lite.records import Record, unpack_hits
 TRAINED = "train_accuracy_reestimated"
 DIVERGED = "diverged_epoch"
 CLASSES = {"digits": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "shapes": 10}
+CLASSES |= {"digit-scenes": 11, "camvid": 11}  # of pixels
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ class Settings:
         protocol: what was fixed before the first run, see :mod:`saa_lite.protocols`.
         eta: of all adder layers of the target, whatever they start from: root mean square of the
             gradient that moves an adder weight. 0.2 is AdderNet's, for weights of N(0, 1).
-        mixup: see :class:`saa_lite.train.TrainConfig`; of every pass of a step.
+        mixup, smallest_crop: see :class:`saa_lite.train.TrainConfig`; of every pass of a step.
+        task: ``"segmentation"`` makes ``network`` the encoder of a segmenter, with an output stride
+            of 8 at most; an ``image_size`` of 0 then leaves images as they are.
     """
 
     dataset: str
@@ -66,6 +68,8 @@ class Settings:
     protocol: str = ""
     eta: float = 0.2
     mixup: float = 0.0
+    smallest_crop: float = 1.0
+    task: str = "classification"
 
 
 FIRST_LATER = "net_width"

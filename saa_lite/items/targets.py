@@ -12,25 +12,25 @@ from saa_lite.data import ImageSet
 from saa_lite.errors import UsageError
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.settings import Settings
-from saa_lite.models import calm_start, create_model, describe, rectify_bottlenecks
+from saa_lite.models import (
+    calm_start,
+    create_model,
+    create_segmenter,
+    describe,
+    rectify_bottlenecks,
+)
 from saa_lite.nn import ShiftConv2d, convert, normalise_weights
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
 from saa_lite.train import Annealing, Distillation, DistilledTraining, Method, TrainConfig
+from saa_lite.train.task import TASKS
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
     """The method's network, its weights drawn from ``seed``: the target's own first."""
     recipe = RECIPES[method]
     torch.manual_seed(seed)
-    target = create_model(
-        settings.network,
-        train_set.num_classes,
-        recipe.operator,
-        small_input=settings.small_input,
-        in_channels=train_set.in_channels,
-        width=settings.net_width if describe(settings.network).width else None,
-    )
+    target = fresh(recipe.operator, settings, train_set)
     if recipe.converts:
         target = all_converted(target, recipe)
     exchange_first(target, recipe.first_adders)
@@ -48,6 +48,19 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         target = with_signs(target)
     around = augmentation(recipe, settings)
     return target if around is None else augment(target, around)
+
+
+def fresh(operator: str, settings: Settings, train_set: ImageSet) -> nn.Module:
+    """The network of the settings' task as the registry builds it."""
+    classes = len(TASKS[settings.task].names(train_set))
+    options: dict[str, Any] = {
+        "small_input": settings.small_input,
+        "in_channels": train_set.in_channels,
+        "width": settings.net_width if describe(settings.network).width else None,
+    }
+    if settings.task == "segmentation":
+        return create_segmenter(settings.network, classes, operator, **options)
+    return create_model(settings.network, classes, operator, **options)
 
 
 def adder_layers(target: nn.Module) -> list[AdderLayer]:
@@ -146,7 +159,7 @@ def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
     """The recipe that all methods share, but for a rate of their own where one was chosen."""
     names = (
         "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
-        "flip", "decay_norms", "channels_last", "test_every", "mixup",
+        "flip", "decay_norms", "channels_last", "test_every", "mixup", "smallest_crop",
     )  # fmt: skip
     options = {name: getattr(settings, name) for name in names}
     return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
