@@ -28,10 +28,27 @@ SEARCHED = (
     "energy_C",
 )
 LIKENESS = ("wide_accuracy", "wide_shared_errors", "teacher_accuracy", "teacher_shared_errors")
+DIGIT_SCENES = ("ground", *"0123456789")
+CAMVID = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
+    "bicyclist",
+)  # fmt: skip
 METRICS: dict[str, tuple[str, ...]] = {
     "shiftaddaug/claim-cifar100": AUGMENTED,
     "shiftaddaug/regimes": AUGMENTED,
     "shiftaddaug/adders": AUGMENTED,
+    "shiftaddaug/claim-segmentation": (
+        "miou",
+        "miou_reestimated",
+        "train_miou_reestimated",
+        "pixel_accuracy_reestimated",
+        *(f"iou {name}" for name in (*DIGIT_SCENES, *CAMVID)),
+        "export_difference",
+        "energy_A",
+        "energy_B",
+        "energy_C",
+        "diverged_epoch",
+    ),
     "shiftaddaug-supp/fig1": AUGMENTED,
     "shiftaddaug-supp/tab1": (*AUGMENTED, *LIKENESS),
     "shiftaddaug-supp/tab2": AUGMENTED,
