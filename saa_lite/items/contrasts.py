@@ -109,10 +109,10 @@ class Trainings:
             self._found[key] = record
 
     def record(self, metric: str, arm: str, seed: int) -> Record | None:
-        """The record of a metric; of :data:`FAIR` after a divergence one that says chance."""
-        if metric == FAIR and (lost := self._found.get((DIVERGED, arm, seed))):
+        """The record of a metric; of the one compared, after a divergence, one that says chance."""
+        if metric == self.metric and (lost := self._found.get((DIVERGED, arm, seed))):
             chance = 100 / _classes(lost.dataset)
-            return replace(lost, metric=FAIR, value=chance, unit="%", hits=None)
+            return replace(lost, metric=metric, value=chance, unit="%", hits=None)
         return self._found.get((metric, arm, seed))
 
     def seeds(self, *arms: str) -> list[int]:
