@@ -1,6 +1,5 @@
 """quantize() as people call it: accuracy, time, own networks, training, wrong arguments."""
 
-
 import pytest
 import torch
 from quantize_samples import CONFIG, accuracy, adder_network, calibration, digits, trained
