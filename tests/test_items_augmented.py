@@ -18,6 +18,7 @@ from saa_lite.items.recipes import CALM, GRID, RECIPES, Start, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.settings import LATER, Settings, recipe_settings
+from saa_lite.items.shiftaddaug import fig4
 from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.table import Table
 from saa_lite.items.targets import build, train_config, training_method
@@ -162,15 +163,19 @@ def test_chosen_methods_are_trained_alone_and_drawn_beside_the_others(
 
     monkeypatch.setattr(augmented, "measure", measure)
     context = Context("smoke", progress=False)
-    for name, known in ((GAIN, "shift"), ("shiftaddaug/fig4", GRID[4.0, 1.0])):
+    part_b = fig4.Settings(**vars(TINY), parts=("b",))
+    for name, known, tiny in (
+        (GAIN, "shift", TINY),
+        ("shiftaddaug/fig4", GRID[4.0, 1.0], part_b),
+    ):
         item = replace(get_item(name), draw=None)
         trained.clear()
         for chosen in (("conv",), (known,)):
-            records = run_item(item, context, settings=replace(TINY, methods=chosen))
+            records = run_item(item, context, settings=replace(tiny, methods=chosen))
         assert trained == ["conv", known]
         assert {record.method for record in records} == {"conv", known}
         with pytest.raises(UsageError, match=r"^methods must be one of 'shift', .*; got 'aug'$"):
-            run_item(item, context, settings=replace(TINY, methods=("aug",)))
+            run_item(item, context, settings=replace(tiny, methods=("aug",)))
 
 
 @pytest.mark.parametrize(

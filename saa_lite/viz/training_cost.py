@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from saa_lite.viz.style import COLOURS, CYCLE, legend_below, panels, styled
 
 COURSE = (
-    ("make R(W)", 0.7, "weights"), ("target\nforwards", 1.0, "target forwards"),
+    ("R(W)", 0.7, "weights"), ("target\nforwards", 1.0, "target forwards"),
     ("target\nbackwards", 1.6, "target backwards"),
     ("wide network\nforwards", 2.3, "wide forwards"),
     ("wide network\nbackwards", 3.4, "wide backwards"), ("hand on\nto W", 0.8, "weights"),
