@@ -10,7 +10,7 @@ import torch
 
 from saa_lite.bench import contenders, measure, rounds, table
 from saa_lite.bench.limits import limit, limit_call
-from saa_lite.bench.measure import Report, Result
+from saa_lite.bench.measure import ONEDNN, Report, Result
 from saa_lite.bench.networks import FORMULATION_BATCH, Network, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread
 from saa_lite.bench.shapes import SHAPES, Shape
@@ -236,6 +236,14 @@ def test_command_prints_json_alone_and_records(
     assert json.loads((kept / found.file_name).read_text()) == printed
 
 
+def test_a_benchmark_that_holds_onednn_back_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = replace(report(), versions={"torch": "2", ONEDNN: "AVX2"}, vector_bits=256)
+    results = (*held.results, *(replace(r, work="forward + backward") for r in held.results))
+    kept = replace(held, results=results)
+    monkeypatch.setattr(speed, "tracked_reports", lambda: [kept])
+    assert ", 256-bit vectors here, oneDNN held to AVX2, torch threads: 2" in speed.speed_block()
+
+
 def test_each_processor_and_length_of_vectors_has_a_file(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +259,7 @@ def test_each_processor_and_length_of_vectors_has_a_file(
         write_text(bench_dir() / kept.file_name, json.dumps(kept.to_json()))
     assert [found.vector_bits for found in speed.tracked_reports()] == [256, 512]
     text = speed.speed_block()
+    assert "oneDNN held" not in text
     assert text.count("| a |") == 2
     assert text.index("256-bit vectors") < text.index("512-bit vectors")
     (bench_dir() / "a.json").write_text("{}")

@@ -1,5 +1,6 @@
 """Running the comparisons, and what is remembered of them."""
 
+import os
 import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from saa_lite.ops._compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
+ONEDNN = "oneDNN held to"
 NOISE = 0.05  # of a time, by which it may be below a limit measured at another moment
 TURN = 16e-3  # seconds: several calls of every layer, so that none is timed on cold caches
 
@@ -137,7 +139,7 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         device=device_name("cpu"),
         threads=torch.get_num_threads(),
         rounds=rounds,
-        versions=versions(),
+        versions=versions() | _held(),
         commit=commit + ("+dirty" if dirty else ""),
         limits={kernel: limit(kernel) for kernel in KERNELS},
         warnings=tuple(warnings),
@@ -148,6 +150,12 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
         warning = f"faster than its limit, which is therefore wrong, is {'; '.join(wrong)}"
         report = replace(report, warnings=(*report.warnings, warning))
     return report
+
+
+def _held() -> dict[str, str]:
+    """To which instructions the environment holds oneDNN, so that vectors of one length compete."""
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return {ONEDNN: isa} if isa else {}
 
 
 def beyond_limits(report: Report) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from saa_lite.bench.contenders import ADDER_KERNEL, SHIFT_KERNEL, limit_of
-from saa_lite.bench.measure import Comparison, Report
+from saa_lite.bench.measure import ONEDNN, Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir
@@ -49,6 +49,8 @@ def _speed_of(report: Report) -> str:
     table = markdown_table([_row(report, case, found) for case in cases])
     commit = report.commit.removesuffix("+dirty")[:10]
     width = f", {report.vector_bits}-bit vectors" if report.vector_bits else ""
+    held = report.versions.get(ONEDNN)
+    width += f" here, oneDNN held to {held}" if held else ""
     return (
         f"{table}\n{report.device}{width}, torch threads: {report.threads}, medians of "
         f"{report.rounds} interleaved rounds, torch {report.versions['torch']}, commit {commit}. "
