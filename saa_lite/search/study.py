@@ -223,7 +223,10 @@ class Search:
             trials = self.study.get_trials(deepcopy=False)
             for trial in trials:
                 if trial.state == TrialState.RUNNING and self._take(trial.number):
-                    return self._opened(trial)
+                    # Its owner may have told it, and left it, since the trials were read.
+                    if self._state(trial.number) == TrialState.RUNNING:
+                        return self._opened(trial)
+                    self._leases[trial.number].leave()
             number = len(trials)
             begins = number - number % self.config.population
             ready = all(t.state == TrialState.COMPLETE for t in trials if t.number < begins)
@@ -231,6 +234,9 @@ class Search:
                 self.study.sampler = self._make(number)
                 return self._opened(self.study.ask())
         return None
+
+    def _state(self, number: int) -> TrialState:
+        return self.study.get_trials(deepcopy=False)[number].state
 
     def _take(self, number: int) -> bool:
         path = self.folder / "trials" / f"{number:05d}{LEASE}"
