@@ -1,5 +1,6 @@
 """Samples and comparisons that the operator tests share."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import settings
 from torch import Tensor
 
+from saa_lite.kernels.machine import numba_target
 from saa_lite.ops.shift import smallest_shift
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -69,3 +71,13 @@ def simulate_shift(x: Tensor, shift: Tensor, sign: Tensor, *geometry: Any) -> Te
     """The float64 convolution that a shift layer trains with: x and weights as real numbers."""
     weight = sign.double() * 2.0 ** shift.double()
     return F.conv2d(x.double() * 2.0**-16, weight, None, *geometry)
+
+
+def without_avx512() -> dict[str, str]:
+    """Environment of a process whose compiler takes this processor for one with AVX2 at most.
+
+    A name alone keeps the features of the processor that is there.
+    """
+    features = numba_target()[2].split(",")
+    older = [re.sub(r"^\+(?=avx512|avx10|amx)", "-", feature) for feature in features]
+    return {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ",".join(older)}
