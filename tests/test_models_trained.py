@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from trained_samples import INFO, publish, trained_like, use_folder
 
+from saa_lite import cli
 from saa_lite.data import Batches, ImageSet, normalize
 from saa_lite.errors import CheckpointError, SaaLiteError, UsageError
 from saa_lite.models import create_model, list_weights, load_weights, weights_info
@@ -139,10 +140,30 @@ def test_other_files_than_the_published_are_refused(
     spoil: Callable[[Path], None], message: str, place: Path
 ) -> None:
     spoil(place / FILE)
-    whole = f"{place / FILE} {message}: install saa_lite again (in a checkout: git checkout -- "
+    checkout = f"git checkout -- saa_lite/models/trained/{FILE}"
+    whole = f"{place / FILE} {message}: install saa_lite again (in a checkout: {checkout})"
     for ask in (create_model, weights_info):
-        with pytest.raises(CheckpointError, match=re.escape(f"{whole}{FILE})")):
+        with pytest.raises(CheckpointError, match=re.escape(whole)):
             ask("resnet8", conv="adder", weights="toys")
+
+
+def test_a_torn_file_hides_none_of_the_others(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(weights="toys2")
+    torn(place / FILE)
+    assert cli.main(["weights", "--json"]) == 1
+    shown = capsys.readouterr()
+    rows = {row["network"]: row["test %"] for row in json.loads(shown.out)}
+    assert rows["resnet8-adder-toys"] == "cannot be read"
+    assert rows["resnet8-adder-toys2"] == f"{100 * INFO.accuracy:.2f}"
+    assert f"{FILE} is torn or was changed" in shown.err
+
+
+def test_what_is_known_prints_in_one_line() -> None:
+    said = repr(INFO)
+    assert len(said) < 120
+    assert f"{100 * INFO.accuracy:.2f} % of {INFO.test_images} test images" in said
 
 
 @pytest.mark.parametrize("text", ["", "[1", '{"a": 1}', '[{"model": "resnet8"}]', "[3]"])

@@ -232,6 +232,15 @@ def test_a_pickled_network_is_no_state() -> None:
         load_weights(net, {"epoch": 3})  # type: ignore[dict-item]
 
 
+def test_a_state_of_a_diverged_training_is_refused() -> None:
+    net = create_model("resnet8")
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    state["conv1.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinity in conv1\.weight"):
+        load_weights(net, state)
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
 def partly_compiled(net: nn.Module) -> nn.Module:
     net.stage2 = torch.compile(net.stage2, backend="eager")
     return net

@@ -235,6 +235,11 @@ def test_wrong_networks_and_batches_are_named() -> None:
         quantize(adder_network(), [])
     with pytest.raises(TypeError, match="must be a tensor of images or a tuple"):
         quantize(adder_network(), [3])
+    pixels = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(UsageError, match=r"in floating point; got torch\.uint8 \(saa_lite\.data\."):
+        quantize(adder_network(), [pixels])
+    with pytest.raises(UsageError, match=r"be images \[B,C,H,W\]; got shape \(3, 8, 8\)"):
+        quantize(adder_network(), [torch.randn(3, 8, 8)])
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module; got str"):
         quantize("resnet20", images)
     with pytest.raises(UsageError, match="no adder layer to quantise; layers='all'"):

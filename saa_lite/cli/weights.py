@@ -17,7 +17,7 @@ from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.cli.steps import FAILED
 from saa_lite.cli.train import load_splits
-from saa_lite.errors import UsageError
+from saa_lite.errors import CheckpointError, UsageError
 from saa_lite.models import WeightsInfo, list_weights, weights_info
 from saa_lite.recipes import check, list_recipes, load_recipe, ship
 
@@ -36,11 +36,18 @@ def main(arguments: Namespace) -> int:
             info = ship(recipe, arguments.write, *load_splits(recipe, arguments))
         show([_row(info)], as_json=arguments.json)
         return 0
-    made = {str(name): weights_info(*name[:2], weights=name.weights) for name in list_weights()}
-    planned = {name: _planned(name) for name in list_recipes()}
-    rows = planned | {name: _row(info) for name, info in made.items()}
+    rows, faults = {name: _planned(name) for name in list_recipes()}, []
+    for name in list_weights():
+        try:
+            rows[str(name)] = _row(weights_info(*name[:2], weights=name.weights))
+        except CheckpointError as error:  # one torn file hides none of the others
+            unknown = {"test %": "cannot be read", "test images": "", "epochs": ""}
+            rows[str(name)] = {"network": str(name), **unknown}
+            faults.append(str(error))
     show([rows[name] for name in sorted(rows)], as_json=arguments.json)
-    return 0
+    for fault in faults:
+        print(f"saa-lite: {fault}", file=sys.stderr)
+    return FAILED if faults else 0
 
 
 def _check(arguments: Namespace) -> int:

@@ -55,7 +55,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         TypeError: ``state`` is not a dict of tensors, as when a whole network was pickled.
         CheckpointError: names or shapes are of another network, or its metadata, or the names of an
-            official state, say that its layers had other operators.
+            official state, say that its layers had other operators; a number is not finite, as in
+            a state saved after training diverged.
     """
     is_dict = isinstance(state, Mapping)
     wrong = [v for v in state.values() if not isinstance(v, Tensor)] if is_dict else [state]
@@ -81,6 +82,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
                 f"the state is of another network: {name} is {there} there and {here} here"
             )
     _check_operators(network, names, given, getattr(state, "_metadata", {}))
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"the state holds NaN or infinity in {name}, so it is no use")
     network.load_state_dict({names[plain]: value for plain, value in weights.items()})
 
 

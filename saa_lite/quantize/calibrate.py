@@ -43,7 +43,12 @@ class InputRange:
 
 
 def check_images(argument: str, images: Tensor) -> None:
-    """Raise :class:`UsageError` unless all numbers of the images [N, …] are finite."""
+    """Raise :class:`UsageError` unless the images [N, …] are finite floating-point numbers."""
+    if not images.is_floating_point():
+        raise UsageError(
+            f"{argument} must hold normalised images in floating point; got {images.dtype} "
+            "(saa_lite.data.normalize makes pixels into them)"
+        )
     broken = ~images.flatten(1).isfinite().all(1) if images.dim() > 1 else ~images.isfinite()
     if bool(broken.any()):
         first = int(broken.nonzero()[0])

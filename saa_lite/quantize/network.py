@@ -137,6 +137,11 @@ def quantize(
         raise UsageError("calibration_batches must hold at least one batch of images; got none")
     for position, batch in enumerate(batches):
         check_images(f"calibration batch {position}", batch)
+        if batch.dim() != 4 and any(isinstance(m, nn.Conv2d) for m in quantized.modules()):
+            raise UsageError(
+                f"calibration batch {position} must be images [B,C,H,W]; got shape "
+                f"{tuple(batch.shape)} (of a single image: image[None])"
+            )
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         candidates = _candidates(quantized, options.layers)
         read, own = read_past(quantized, candidates, batches[0])

@@ -115,7 +115,7 @@ def _sound(name: WeightsName) -> Path:
     if name not in hashes:
         raise UsageError(_unknown(name))
     path = _path(name)
-    remedy = AGAIN.format(path.name)
+    remedy = AGAIN.format(_in_checkout(path))
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: {remedy}")
     if _sha256(path) != hashes[name]:
@@ -146,12 +146,17 @@ def _index() -> dict[WeightsName, str]:
         rows = [dict(row) for row in read_json(path)]
         return {WeightsName(**row): sha for row in rows for sha in [row.pop("sha256")]}
     except (TypeError, KeyError, ValueError) as error:
-        remedy = AGAIN.format(path.name)
+        remedy = AGAIN.format(_in_checkout(path))
         raise CheckpointError(f"{path} is no index of trained networks: {remedy}") from error
 
 
 def _path(name: WeightsName) -> Path:
     return FOLDER / f"{name}.safetensors"
+
+
+def _in_checkout(path: Path) -> str:
+    """As ``git`` takes it in the folder of a checkout."""
+    return (Path("saa_lite", "models", "trained") / path.name).as_posix()
 
 
 def _sha256(path: Path) -> str:

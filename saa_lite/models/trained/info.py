@@ -29,7 +29,7 @@ class WeightsName(NamedTuple):
         return f"the weights {self.weights!r} of {self.model} with conv {self.conv!r}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WeightsInfo:
     """A trained network: what it knows, how it was trained, how well it does.
 
@@ -85,6 +85,14 @@ class WeightsInfo:
     def accuracy(self) -> float:
         """Share of right answers on the test images, 0..1."""
         return self.correct / self.test_images
+
+    def __repr__(self) -> str:
+        """One line; history and probe alone would fill screens."""
+        size = "×".join(map(str, (self.in_channels, self.image_size, self.image_size)))
+        return (
+            f"WeightsInfo({self.name}: {self.num_classes} classes, images {size}, "
+            f"{100 * self.accuracy:.2f} % of {self.test_images} test images right)"
+        )
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels uint8 [B,C,H,W] → the float32 images that the network was trained with.
