@@ -121,7 +121,7 @@ from saa_lite.augment.unit import WideConv
 from saa_lite.nn import AdderConv2d, make_conv
 from saa_lite.quantize.calibrate import InputRange
 from saa_lite.quantize.layers import install, quantized_layers
-from saa_lite.quantize.nearest import NearestConv2d
+from saa_lite.quantize.layers import NearestConv2d
 
 torch.manual_seed(0)
 

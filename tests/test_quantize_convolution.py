@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from saa_lite.errors import UsageError
 from saa_lite.models import create_model
 from saa_lite.quantize import quantize_convolution
-from saa_lite.quantize.calls import ordered_layers, trace_calls
-from saa_lite.quantize.fisher import fisher_weights
+from saa_lite.quantize.calls import find_blocks, ordered_layers, trace_calls
 from saa_lite.quantize.fold import fold_batch_norm
 from saa_lite.quantize.layers import QuantizedLayer, input_quantizers, quantized_layers
-from saa_lite.quantize.units import find_blocks
+from saa_lite.quantize.reconstruction import fisher_weights
 
 METHODS = ("nearest", "adaround", "brecq", "qdrop")
 LEARNED = METHODS[1:]

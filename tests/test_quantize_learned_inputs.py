@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.quantize import quantize_convolution
-from saa_lite.quantize.activations import InputQuantizer, draw_kept, mixed
+from saa_lite.quantize.quantizers import InputQuantizer, draw_kept, mixed
 from saa_lite.quantize.uniform import range_grid
 
 

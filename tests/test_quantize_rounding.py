@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from saa_lite.quantize.activations import InputQuantizer, InputSample
-from saa_lite.quantize.rounding import (
+from saa_lite.quantize.quantizers import (
+    InputQuantizer,
+    InputSample,
     WeightQuantizer,
     annealed_beta,
     inverse_rectified_sigmoid,

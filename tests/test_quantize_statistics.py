@@ -6,7 +6,7 @@ from torch import nn
 
 from saa_lite.nn import AdderLinear
 from saa_lite.quantize import quantize
-from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
+from saa_lite.quantize.adder_layers import CodeUse, input_use, weight_use
 
 
 def layer_of(inputs: torch.Tensor, weights: torch.Tensor, **options) -> nn.Module:

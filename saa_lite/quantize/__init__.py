@@ -1,11 +1,10 @@
 """Quantisation of trained networks: adder layers on one shared scale, and convolutions."""
 
-from saa_lite.quantize.clamp import lossless_clamp
 from saa_lite.quantize.convolution import quantize_convolution
 from saa_lite.quantize.fold import fold_batch_norm, unfold_batch_norm
-from saa_lite.quantize.grouping import group_filters
 from saa_lite.quantize.integer import to_integer
 from saa_lite.quantize.network import METHODS, quantize
+from saa_lite.quantize.schemes import group_filters, lossless_clamp
 
 __all__ = [
     "METHODS",

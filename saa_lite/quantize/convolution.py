@@ -3,8 +3,8 @@
 Batch norm is folded first. Weights get codes of ``weight_bits`` bits on a grid for each filter,
 inputs of layers codes of ``activation_bits`` bits on one grid for each layer. The first and the
 last layer keep 8 bits in both, as in BRECQ's and QDrop's released code. What the methods then do
-is in :mod:`~saa_lite.quantize.adaround`, :mod:`~saa_lite.quantize.brecq` and
-:mod:`~saa_lite.quantize.qdrop`; ``"nearest"`` does nothing more.
+is in :mod:`~saa_lite.quantize.recipe`, :mod:`~saa_lite.quantize.recipe` and
+:mod:`~saa_lite.quantize.recipe`; ``"nearest"`` does nothing more.
 
 Our reading: what is quantised is the input of every layer, as in AdderNet quantisation, so that
 adder and convolutional networks are treated alike; BRECQ's and QDrop's code quantises what leaves
@@ -23,11 +23,8 @@ from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
 from saa_lite.nn.structure import leave_fused_paths
-from saa_lite.quantize.activations import InputSample
-from saa_lite.quantize.adaround import ADAROUND
-from saa_lite.quantize.brecq import BRECQ, BRECQ_INPUTS
 from saa_lite.quantize.calibrate import check_images, check_read
-from saa_lite.quantize.calls import inputs_seen, ordered_layers, trace_calls
+from saa_lite.quantize.calls import find_blocks, inputs_seen, ordered_layers, trace_calls
 from saa_lite.quantize.choose import (
     check_runnable,
     layers_of,
@@ -37,10 +34,9 @@ from saa_lite.quantize.choose import (
 )
 from saa_lite.quantize.fold import fold_batch_norm
 from saa_lite.quantize.layers import install, store_weights
-from saa_lite.quantize.qdrop import QDROP
-from saa_lite.quantize.recipe import Recipe
+from saa_lite.quantize.quantizers import InputSample
+from saa_lite.quantize.recipe import ADAROUND, BRECQ, BRECQ_INPUTS, QDROP, Recipe
 from saa_lite.quantize.reconstruction import CACHE_BATCH, Pair, UnitReport, run_phase
-from saa_lite.quantize.units import find_blocks
 
 RECIPES = {
     "nearest": Recipe("layer", ()),
@@ -80,7 +76,7 @@ def quantize_convolution(
         iterations: per layer or block, 32 images each; the papers take 20,000. Learning rates
             rise as this falls, see :class:`~saa_lite.quantize.recipe.Phase`.
         blocks: names of modules that BRECQ and QDrop take as blocks; default: see
-            :func:`~saa_lite.quantize.units.find_blocks`.
+            :func:`~saa_lite.quantize.calls.find_blocks`.
         seed: of everything random; the same gives the same bits on one machine.
         progress: show a bar over all iterations.
         on_unit: called with what :func:`~saa_lite.quantize.reconstruction.run_phase` says of each

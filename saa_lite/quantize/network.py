@@ -17,7 +17,7 @@ from saa_lite.nn.ends import find_ends
 from saa_lite.nn.reads import READ
 from saa_lite.nn.structure import leave_fused_paths, listed, why_no_layers
 from saa_lite.quantize import adder_layers as shared
-from saa_lite.quantize import nearest
+from saa_lite.quantize import layers as rounded
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images
 from saa_lite.quantize.choose import (
     check_runnable,
@@ -97,7 +97,7 @@ def quantize(
         model: any network, with layers of :mod:`saa_lite.nn` and the plain ones of ``torch.nn``.
         calibration_batches: normalised images [B, C, H, W], or tuples that hold them, such as
             those of a ``DataLoader`` or of ``Batches.epoch``. They are kept in memory.
-        method: ``"nearest"`` (:mod:`~saa_lite.quantize.nearest`); ``"qssf-weights"``,
+        method: ``"nearest"`` (:mod:`~saa_lite.quantize.layers`); ``"qssf-weights"``,
             ``"qssf-activations"``, ``"qssf-both"``; ``"redistribution"``; ``"non-negative"``
             (:mod:`~saa_lite.quantize.schemes`).
         bits: 2 to 8, of inputs and weights.
@@ -205,7 +205,7 @@ def _others(model: nn.Module, which: str) -> dict[str, nn.Module]:
 
 
 def _kinds(which: str) -> tuple[type[nn.Module], ...]:
-    return tuple(nearest.TWINS if which == "all" else shared.TWINS)
+    return tuple(rounded.TWINS if which == "all" else shared.TWINS)
 
 
 def _edges(model: nn.Module, chosen: list[str], images: Tensor) -> set[str]:
@@ -229,5 +229,5 @@ def _scheme(weight: Tensor, found: InputRange, options: Options) -> Scheme:
 
 
 def _round(layer: Any, found: InputRange, bits: int) -> None:
-    layer.__class__ = nearest.TWINS[type(layer)]
+    layer.__class__ = rounded.TWINS[type(layer)]
     layer.quantize(found, bits)

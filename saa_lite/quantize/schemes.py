@@ -1,5 +1,24 @@
-"""Where the codes of an adder layer lie: one shared scale, or one per group of filters.
+"""Clamp, groups and scales of adder layers: where their codes lie.
 
+**The lossless clamp** of weights (Nie et al., redistribution method; ours for non-negative inputs).
+
+If low ≤ x ≤ high, then for every weight w::
+
+    |x − w| = |x − clip(w, low, high)| + |w − clip(w, low, high)|
+
+because the clipped weight lies between x and w. The second term does not depend on x: summed over
+a filter it is a constant of that filter, and the sum holds whatever the window, padded zeros
+included as long as low ≤ 0 ≤ high. With low = −S this is the published clamp; its constant is
+Σ max(|w| − S, 0). With low = 0 and inputs x ≥ 0, behind a ReLU, negative weights vanish into the
+constant as well, Σ [max(w − S, 0) + max(−w, 0)], and need no codes: our extension, whose idea is
+also in the title of NN-AdderNet (DAC 2025).
+
+**Groups** of filters have a similar weight range (Nie et al.: 1-D k-means on a_t = max|w_t|). The
+released code runs k-means with random starts, which fails on an empty group and cuts ties at
+random. In one dimension the best grouping is known to be intervals of the sorted values, and
+dynamic programming finds it: the same objective, no starts, never an empty group (our reading).
+
+**Scales**: one shared by a layer, or one per group of filters.
 |s_x·x̂ − s_w·ŵ| is an integer distance times one factor only if both steps agree, or if one is an
 integer multiple of the other. Each scheme here is a choice of that common step.
 
@@ -22,12 +41,75 @@ redistribution, and their scheme says so.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from saa_lite.quantize.calibrate import SMALLEST_RANGE, InputRange
-from saa_lite.quantize.grouping import group_filters
 from saa_lite.quantize.uniform import signed_codes, unsigned_codes
+
+
+def lossless_clamp(weight: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Clip the weights and return what has to be subtracted from the output for it.
+
+    Args:
+        weight: [T, ...], filters first.
+        low, high: [T] each, bounds of the inputs that filter t sees; low ≤ 0 ≤ high.
+
+    Returns:
+        (clipped weights [T, ...], excess [T]), with −Σ|x − w| = −Σ|x − clipped| − excess.
+    """
+    shape = (-1, *[1] * (weight.dim() - 1))
+    clipped = weight.clamp(low.reshape(shape), high.reshape(shape))
+    return clipped, (weight - clipped).abs().flatten(1).sum(1)
+
+
+def group_filters(sizes: Tensor, groups: int) -> Tensor:
+    """Labels 0 … g − 1 of the filters, ascending with their size, g = min(groups, filters).
+
+    Minimises Σ (size − mean of its group)²; of equally good cuts the leftmost.
+
+    Args:
+        sizes: [T], one number per filter, at least one.
+
+    Returns:
+        int64 [T] on the device of ``sizes``; every label occurs.
+    """
+    order = sizes.argsort(stable=True)
+    ordered = sizes[order].double().cpu().numpy()
+    starts = _best_starts(ordered, min(groups, len(ordered)))
+    label_of_rank = np.searchsorted(starts, np.arange(len(ordered)), side="right") - 1
+    labels = torch.empty_like(order)
+    labels[order] = torch.from_numpy(label_of_rank).to(order)
+    return labels
+
+
+def _best_starts(ordered: np.ndarray, groups: int) -> list[int]:
+    """Where each of the groups begins in the sorted values."""
+    cost = _interval_costs(ordered)
+    count = len(ordered)
+    best, cuts = cost[0], []  # best[j]: cost of the first j values in the groups so far
+    for _ in range(groups - 1):
+        totals = best[:, None] + cost  # [i, j]: the new group holds the values i … j − 1
+        cuts.append(totals.argmin(0))
+        best = totals.min(0)
+    starts, end = [], count
+    for cut in reversed(cuts):
+        end = int(cut[end])
+        starts.append(end)
+    return [0, *reversed(starts)]
+
+
+def _interval_costs(ordered: np.ndarray) -> np.ndarray:
+    """[i, j]: Σ (v − mean)² of the values i … j − 1; infinite where i ≥ j, as no group is empty."""
+    centred = ordered - ordered.mean()  # so that the difference of sums below loses few digits
+    first = np.concatenate([[0.0], centred.cumsum()])
+    second = np.concatenate([[0.0], (centred**2).cumsum()])
+    lengths = np.arange(len(first)) - np.arange(len(first))[:, None]
+    sums, squares = first - first[:, None], second - second[:, None]
+    costs = np.maximum(squares - sums**2 / np.maximum(lengths, 1), 0.0)
+    return np.where(lengths > 0, costs, np.inf)
+
 
 QSSF = ("qssf-weights", "qssf-activations", "qssf-both")
 GROUPED = ("redistribution", "non-negative")

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from saa_lite.quantize import group_filters, lossless_clamp, quantize, to_integer
-from saa_lite.quantize.adder_layers import QuantizedAdder
-from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
+from saa_lite.quantize.adder_layers import CodeUse, QuantizedAdder, input_use, weight_use
 from saa_lite.viz.style import CYCLE, panels, styled
 
 METHODS = ("qssf-weights", "qssf-activations", "redistribution", "non-negative")

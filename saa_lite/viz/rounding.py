@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from saa_lite.quantize.rounding import rectified_sigmoid, regulariser
+from saa_lite.quantize.quantizers import rectified_sigmoid, regulariser
 from saa_lite.quantize.uniform import Grid, min_max_grid
 from saa_lite.viz.style import CYCLE, panels, styled
 

@@ -29,8 +29,8 @@ from saa_lite.items.base import Context, Unit, built
 from saa_lite.items.select import one_configuration
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize
+from saa_lite.quantize.adder_layers import CodeUse, input_use, weight_use
 from saa_lite.quantize.network import reestimate_statistics
-from saa_lite.quantize.statistics import CodeUse, input_use, weight_use
 from saa_lite.records import Record
 from saa_lite.viz.code_use import code_use_figure
 
