@@ -8,7 +8,7 @@ import pytest
 from saa_lite.cli import main
 from saa_lite.costs import count
 from saa_lite.search import SETTINGS, counted, image_sets
-from saa_lite.search.study import JOURNAL
+from saa_lite.search.journal import JOURNAL
 
 SMALL = ["--setting", "tiny", "--population", "3", "--generations", "2", "--quiet"]
 LOOSE, TIGHT = "products=60000", "products=20000"

@@ -6,12 +6,8 @@ it are finished; a trial belongs to whoever holds its lease, so one whose proces
 by the next that comes by, under its own number; and what a trial proposes depends on nothing but
 seed, number and the trials before its generation. Killing a process loses the one evaluation that
 it was at.
-
-A process that is killed while it appends leaves half a line, which Optuna would stumble over for
-ever after. Whoever appends next drops it, under the same lock.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,18 +18,18 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable
-from saa_lite.locks import LEASE, RUNNING, WRITING, Lease, locked
+from saa_lite.locks import LEASE, RUNNING, Lease, locked
 from saa_lite.search.budget import METRICS, Budget, predict
 from saa_lite.search.evolution import Tried, best
+from saa_lite.search.journal import IDENTITY, JOURNAL, STUDY, MendingLock, check_journal
 from saa_lite.search.samplers import Evolution, distributions, finished, sampler_maker, tried
 from saa_lite.search.space import Candidate, Space
 
-JOURNAL, STUDY, IDENTITY = "journal.log", "saa-lite search", "search"
 PATIENCE = 30.0  # seconds until a folder that another process has locked is reported
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0  # seconds between two looks at what others do
 
@@ -88,43 +84,6 @@ class SearchConfig:
         }
 
 
-class MendingLock(JournalFileOpenLock):
-    """Held by a process while it appends; what the last one left torn is dropped first.
-
-    The system releases it when a process is killed, so that none is ever left behind.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self.journal = journal
-        self._held = ExitStack()
-
-    def acquire(self) -> bool:
-        self._held.enter_context(locked(self.journal.parent, purpose=WRITING))
-        mend(self.journal)
-        return True
-
-    def release(self) -> None:
-        self._held.close()
-
-
-def mend(journal: Path) -> None:
-    """Cut a journal back to its last whole line, with a word about it."""
-    try:
-        with journal.open("r+b") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
-                warnings.warn(
-                    f"the last line of {journal} was torn, by a process killed while it wrote, and "
-                    "has been dropped",
-                    UserWarning,
-                    stacklevel=3,
-                )
-    except OSError as error:
-        raise SaaLiteError(f"cannot write {journal}: {error.strerror or error}") from error
-
-
 class Search:
     """A search in a folder, begun or taken up.
 
@@ -144,7 +103,7 @@ class Search:
             config.algorithm, config.space, self._allowed, config.seed, config.population
         )
         with self._alone():
-            known = check_journal(folder / JOURNAL, config)
+            known = check_journal(folder / JOURNAL, config.as_settings())
             with quiet_optuna():
                 storage = JournalStorage(
                     JournalFileBackend(str(folder / JOURNAL), MendingLock(folder / JOURNAL))
@@ -284,55 +243,6 @@ class Search:
                     time.sleep(FIRST_PAUSE)
             with quiet_optuna():
                 yield
-
-
-def check_journal(journal: Path, config: SearchConfig) -> bool:
-    """Whether the journal holds this very search; False if there is none yet.
-
-    Raises:
-        SaaLiteError: it cannot be read, or is of something else or another search.
-    """
-    try:
-        content = journal.read_bytes()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise SaaLiteError(f"cannot read {journal}: {error.strerror or error}") from error
-    whole = content[: content.rfind(b"\n") + 1].splitlines()
-    if not whole:
-        if content and not content.startswith(b"{"):
-            raise SaaLiteError(f"{journal} is no journal of a search")
-        return False
-    try:
-        logs = [json.loads(line) for line in whole]
-        names = [log["study_name"] for log in logs if "study_name" in log and "directions" in log]
-    except (ValueError, TypeError) as error:
-        raise SaaLiteError(f"{journal} is no journal of a search, or is damaged: {error}") from None
-    if names != [STUDY]:
-        raise SaaLiteError(f"{journal} holds another program's studies: {', '.join(names) or '-'}")
-    stored = next((log["user_attr"][IDENTITY] for log in logs if _has_identity(log)), None)
-    if stored is None:
-        return False  # killed before it said what it searches
-    asked = json.loads(json.dumps(config.as_settings()))
-    differing = [key for key in asked if stored.get(key) != asked[key]]
-    if differing:
-        name = differing[0]
-        raise UsageError(
-            f"the search in {journal.parent} has {said(name, stored)}, and this one has "
-            f"{said(name, asked)}; give it a folder of its own"
-        )
-    return True
-
-
-def said(name: str, settings: dict[str, Any]) -> str:
-    """One setting of a search, in a sentence."""
-    text = json.dumps(settings.get(name), ensure_ascii=False)
-    return f"{name} {text if len(text) < 200 else text[:200] + '…'}"
-
-
-def _has_identity(log: Any) -> bool:
-    found = log.get("user_attr") if isinstance(log, dict) else None
-    return isinstance(found, dict) and IDENTITY in found and "trial_id" not in log
 
 
 @contextmanager

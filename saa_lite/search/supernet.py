@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.augment import Around, AugmentConfig, AugmentedNet, Configuration, augment
+from saa_lite.augment.export import plain_network
 from saa_lite.augment.network import check_augmented
-from saa_lite.augment.plain import plain_network
 from saa_lite.augment.remap import make_remap
 from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.data.seeds import generator_for
