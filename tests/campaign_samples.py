@@ -20,7 +20,7 @@ from saa_lite.items.sharing import share_item
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record
 from saa_lite.train import DivergenceError, TrainConfig, train
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 
 ITEM = "addernet-impacts/eq-gradients"  # has the metric; everything else is made up here
 FIRST, LAST = "relative_error", "sign_cosine_slope"

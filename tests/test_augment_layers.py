@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.augment import AugmentConfig, Mutation, augment, export, sort_channels
-from saa_lite.augment.axes import Axis
-from saa_lite.augment.networks import WIDENERS
+from saa_lite.augment.build import WIDENERS
+from saa_lite.augment.config import Axis
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError
 from saa_lite.models import create_model, list_models

@@ -12,9 +12,9 @@ from one_sized_samples import sweep
 from ops_samples import LAYOUTS
 from torch import Tensor, nn
 
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.depthwise import WideDepthwise
-from saa_lite.augment.rectifier import InPlaceReLU6
+from saa_lite.augment.norm import InPlaceReLU6
 from saa_lite.augment.unit import WideConv
 from saa_lite.nn import make_conv
 

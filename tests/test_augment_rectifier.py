@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.augment import AugmentConfig, Mutation, augment, export
-from saa_lite.augment.rectifier import InPlaceReLU6, rectify_in_place
+from saa_lite.augment.norm import InPlaceReLU6, rectify_in_place
 from saa_lite.augment.unit import WideConv
 from saa_lite.models import create_model
 from saa_lite.train.checkpoint import layers_of

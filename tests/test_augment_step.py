@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from saa_lite.augment import AugmentedNet
-from saa_lite.augment.axes import Axis, Configuration
+from saa_lite.augment.config import Axis, Configuration
 from saa_lite.augment.norm import add_first, first_channels
 from saa_lite.augment.unit import WideConv
 from saa_lite.costs import count

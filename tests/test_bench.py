@@ -19,7 +19,7 @@ from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
 from saa_lite.kernels import machine
 from saa_lite.ops import adder_conv2d, shift_conv2d_i8
-from saa_lite.report import speed
+from saa_lite.report import readme
 
 SMALL = Shape("small", 3, 5, 6, 3, stride=2, batch=2)
 
@@ -178,7 +178,7 @@ def test_other_contenders_have_no_limit_of_ours(name: str) -> None:
 
 
 def test_no_tracked_contender_is_above_its_limit() -> None:
-    assert not [name for one in speed.tracked_reports() for name in measure.beyond_limits(one)]
+    assert not [name for one in readme.tracked_reports() for name in measure.beyond_limits(one)]
 
 
 def report() -> Report:
@@ -240,8 +240,8 @@ def test_a_benchmark_that_holds_onednn_back_says_so(monkeypatch: pytest.MonkeyPa
     held = replace(report(), versions={"torch": "2", ONEDNN: "AVX2"}, vector_bits=256)
     results = (*held.results, *(replace(r, work="forward + backward") for r in held.results))
     kept = replace(held, results=results)
-    monkeypatch.setattr(speed, "tracked_reports", lambda: [kept])
-    assert ", 256-bit vectors here, oneDNN held to AVX2, torch threads: 2" in speed.speed_block()
+    monkeypatch.setattr(readme, "tracked_reports", lambda: [kept])
+    assert ", 256-bit vectors here, oneDNN held to AVX2, torch threads: 2" in readme.speed_block()
 
 
 def test_each_processor_and_length_of_vectors_has_a_file(
@@ -249,7 +249,7 @@ def test_each_processor_and_length_of_vectors_has_a_file(
 ) -> None:
     monkeypatch.setenv("SAA_HOME", str(tmp_path))
     with pytest.raises(UsageError, match="holds no benchmark"):
-        speed.tracked_reports()
+        readme.tracked_reports()
     one = replace(report(), device="Some(R) CPU @ 2.5GHz (2 cores)", vector_bits=256)
     assert one.file_name == "some-cpu-2-5ghz-2-cores-256-bit.json"
     step = {"work": "forward + backward"}
@@ -257,14 +257,14 @@ def test_each_processor_and_length_of_vectors_has_a_file(
     for width in (256, 512):
         kept = replace(one, results=results, vector_bits=width)
         write_text(bench_dir() / kept.file_name, json.dumps(kept.to_json()))
-    assert [found.vector_bits for found in speed.tracked_reports()] == [256, 512]
-    text = speed.speed_block()
+    assert [found.vector_bits for found in readme.tracked_reports()] == [256, 512]
+    text = readme.speed_block()
     assert "oneDNN held" not in text
     assert text.count("| a |") == 2
     assert text.index("256-bit vectors") < text.index("512-bit vectors")
     (bench_dir() / "a.json").write_text("{}")
     with pytest.raises(UsageError, match=r"a\.json is no benchmark"):
-        speed.tracked_reports()
+        readme.tracked_reports()
 
 
 @pytest.mark.parametrize(
@@ -301,15 +301,15 @@ def test_readme_says_where_the_time_of_the_shift_goes(monkeypatch: pytest.Monkey
         result("convolution, channels_last", 1e-3, "forward + backward"),
     )
     monkeypatch.setattr(
-        speed,
+        readme,
         "tracked_reports",
         lambda: [replace(given, results=(*given.results, *parts, *training))],
     )
-    text = speed.speed_block()
+    text = readme.speed_block()
     assert "would take 0.25 to 0.25 of the convolution's time" in text
     assert "output takes 0.40 to 0.40, with Python and allocation 0.50 to 0.50." in text
     assert "| 50% |" in text  # the share of the float32 kernel
     monkeypatch.setattr(
-        speed, "tracked_reports", lambda: [replace(given, results=(*given.results, *training))]
+        readme, "tracked_reports", lambda: [replace(given, results=(*given.results, *training))]
     )
-    assert "shift's additions" not in speed.speed_block()
+    assert "shift's additions" not in readme.speed_block()

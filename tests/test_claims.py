@@ -14,11 +14,10 @@ from saa_lite.items.base import Claim, Context, Item, Samples, built, dataset_la
 from saa_lite.items.catalogue import CATALOGUE
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import load_claims, parse
-from saa_lite.items.listing import item_status
-from saa_lite.items.registry import get_item, is_built, list_items
+from saa_lite.items.output import Table
+from saa_lite.items.registry import get_item, is_built, item_status, list_items
 from saa_lite.items.runner import draw_measured, run_item
 from saa_lite.items.select import best_group
-from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record, config_hash, promote, read_records, run_folder
 from saa_lite.records.metrics import METRICS

@@ -13,8 +13,7 @@ import nbformat
 import pytest
 
 from saa_lite import cli
-from saa_lite.report.kernel import notebook_client
-from saa_lite.report.notebooks import NotebookError
+from saa_lite.report.notebooks import NotebookError, notebook_client
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 HOUR = 3600

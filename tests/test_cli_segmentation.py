@@ -13,7 +13,7 @@ from saa_lite.data.image_set import VOID
 from saa_lite.errors import UsageError
 from saa_lite.models import create_segmenter, label_pixels
 from saa_lite.train import has_checkpoint
-from saa_lite.viz.masks import class_colours, overlay
+from saa_lite.viz.segmentation import class_colours, overlay
 
 RNG = np.random.default_rng(1)
 TRAIN = [

@@ -22,7 +22,7 @@ from saa_lite.items.base import Context
 from saa_lite.items.progress import progress
 from saa_lite.items.sharing import share_item
 from saa_lite.records import run_records
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 
 QUIET = Context("laptop", progress=False)
 

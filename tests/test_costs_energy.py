@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from saa_lite.costs import ACCOUNTINGS, count, price, price_list
-from saa_lite.costs.energy import energy, operand_traffic
-from saa_lite.costs.prices import access_prices
+from saa_lite.costs.energy import access_prices, energy, operand_traffic
 from saa_lite.costs.row_stationary import (
     Loops,
     as_matrix_product,

@@ -3,8 +3,8 @@
 import itertools
 
 from saa_lite.costs.blank import RULES as BLANK
+from saa_lite.costs.operations import CATEGORIES, CHEAP, IN_PLACE, MOVES, base_name
 from saa_lite.costs.products import RULES
-from saa_lite.costs.rules import CATEGORIES, CHEAP, IN_PLACE, MOVES, base_name
 
 
 def test_no_operator_stands_in_two_tables() -> None:

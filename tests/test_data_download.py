@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from saa_lite.data import load_dataset
-from saa_lite.data.download import fetch
+from saa_lite.data.public import fetch
 from saa_lite.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(200_000)

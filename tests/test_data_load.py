@@ -6,7 +6,7 @@ import torch
 from saa_lite.data import list_datasets, load_dataset
 from saa_lite.data.image_set import ImageSet
 from saa_lite.data.load import data_root
-from saa_lite.data.resize import resize_set
+from saa_lite.data.pictures import resize_set
 from saa_lite.errors import UsageError
 
 

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from saa_lite.data import load_dataset, public
-from saa_lite.data.digit_scenes import LUMA, load_digit_scenes
-from saa_lite.data.digits import load_digits
+from saa_lite.data.digits import LUMA, load_digit_scenes, load_digits
 from saa_lite.data.image_set import VOID
 from saa_lite.errors import DataError, UsageError
 

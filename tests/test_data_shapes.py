@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from saa_lite import files
-from saa_lite.data import load_dataset, paint, scenes
-from saa_lite.data.fills import FILLS
-from saa_lite.data.scenes import draw_scenes
-from saa_lite.data.shapes import DIFFICULTY, MASK_NAMES, load_shapes
-from saa_lite.data.silhouettes import SILHOUETTES
+from saa_lite.data import load_dataset, paint, shapes
+from saa_lite.data.paint import FILLS, SILHOUETTES
+from saa_lite.data.shapes import DIFFICULTY, MASK_NAMES, draw_scenes, load_shapes
 from saa_lite.errors import UsageError
 
 CLEAN = replace(DIFFICULTY, noise=0.0, clutter=0, occlusion=0.0, texture=0.0)
@@ -77,7 +75,7 @@ def test_a_smaller_set_begins_a_larger_one():
 
 def test_drawing_in_other_chunks_changes_nothing(monkeypatch):
     expected = draw(count=30, size=9)
-    monkeypatch.setattr(scenes, "CHUNK_PIXELS", 4 * 81)
+    monkeypatch.setattr(shapes, "CHUNK_PIXELS", 4 * 81)
     assert all(np.array_equal(a, b) for a, b in zip(expected, draw(count=30, size=9), strict=True))
 
 

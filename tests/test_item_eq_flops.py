@@ -2,7 +2,7 @@
 
 import pytest
 
-from saa_lite.costs.group_overhead import (
+from saa_lite.costs.row_stationary import (
     QuantisedLayer,
     overhead,
     overhead_of_four,
@@ -14,7 +14,7 @@ from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.records import Record
 from saa_lite.report.verdict import FAILS, HOLDS, judge
-from saa_lite.viz import overhead as pictures
+from saa_lite.viz import costs as pictures
 from saa_lite.viz.panel import default_state, png
 
 ITEM = "adder-quant/eq-flops"

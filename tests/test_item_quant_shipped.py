@@ -10,9 +10,9 @@ import trained_samples
 from saa_lite.items.adder_quant import tab1, tab3, tab5
 from saa_lite.items.adder_quant.networks import training_folder
 from saa_lite.items.base import Context
+from saa_lite.items.output import Table
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import prepared, run_item
-from saa_lite.items.table import Table
 from saa_lite.published import load_published
 from saa_lite.records import Record, append_record, profile_path, unpack_hits
 from saa_lite.train import TrainConfig

@@ -11,9 +11,9 @@ from saa_lite.items.adder_quant.changes import change_metric, error_metric, metr
 from saa_lite.items.adder_quant.networks import Network
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.claims import CLAIMS as ALL
+from saa_lite.items.output import Table
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
-from saa_lite.items.table import Table
 from saa_lite.models import create_model
 from saa_lite.published import load_published
 from saa_lite.quantize.adder_layers import QuantizedAdder

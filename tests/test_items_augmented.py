@@ -14,14 +14,14 @@ from saa_lite.errors import UsageError
 from saa_lite.items import augmented
 from saa_lite.items.base import Context, Item, Unit
 from saa_lite.items.fairness import FAIR, fair, lags
+from saa_lite.items.output import Table
 from saa_lite.items.recipes import CALM, GRID, RECIPES, Start, mutation_for
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
-from saa_lite.items.settings import LATER, Settings, recipe_settings
 from saa_lite.items.shiftaddaug import fig4
 from saa_lite.items.shiftaddaug_supp import tab2
-from saa_lite.items.table import Table
 from saa_lite.items.targets import build, train_config, training_method
+from saa_lite.items.training import LATER, Settings, recipe_settings
 from saa_lite.models.calm import SPREAD
 from saa_lite.nn import AdderConv2d, AdderLinear
 from saa_lite.published import load_published

@@ -11,10 +11,9 @@ from saa_lite.costs import count
 from saa_lite.data.image_set import VOID
 from saa_lite.errors import UsageError
 from saa_lite.models import calm_start, create_model, create_segmenter, list_encoders
-from saa_lite.models.dilation import dilate
 from saa_lite.models.resnet import BasicBlock, CifarResNet
 from saa_lite.models.resnet_imagenet import ImageNetResNet, bottleneck_v1, bottleneck_v15
-from saa_lite.models.segmenter import LiteHead, Segmenter
+from saa_lite.models.segmenter import LiteHead, Segmenter, dilate
 from saa_lite.nn import AdderConv2d, convert
 
 KINDS = ("conv", "shift", "adder")

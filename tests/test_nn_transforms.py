@@ -8,7 +8,7 @@ from augment_samples import images, model, warm_up
 from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
-from saa_lite.augment.rectifier import InPlaceReLU6
+from saa_lite.augment.norm import InPlaceReLU6
 from saa_lite.nn import AdderConv2d, AdderLinear, AdderScores, adaptive_lr, make_conv, make_linear
 from saa_lite.quantize import quantize
 

@@ -24,9 +24,8 @@ from browser_lab import NOTEBOOKS, run_here
 from jupyter_client.channels import AsyncZMQSocketChannel
 from nbval_strict import CHECKED, complaints
 
-from saa_lite.report import kernel, notebooks
-from saa_lite.report.kernel import LOOK_AGAIN, PatientChannel, StoppableClient
-from saa_lite.report.notebooks import NotebookError
+from saa_lite.report import notebooks
+from saa_lite.report.notebooks import LOOK_AGAIN, NotebookError, PatientChannel, StoppableClient
 
 TESTS = Path(__file__).resolve().parent
 LONGEST_CELL = 25
@@ -256,7 +255,7 @@ def test_outputs_that_do_not_come_are_no_empty_outputs(
         await asyncio.sleep(60)
 
     monkeypatch.setattr(StoppableClient, "_async_poll_output_msg", never)
-    monkeypatch.setattr("saa_lite.report.kernel.SENDS_WITHIN", 1)
+    monkeypatch.setattr("saa_lite.report.notebooks.SENDS_WITHIN", 1)
     with pytest.raises(NotebookError, match="IOPub"):
         notebooks.execute(written(tmp_path / "a.ipynb", "print(1)"), "smoke", tmp_path / "b.ipynb")
 
@@ -304,7 +303,7 @@ def test_patience_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None
         await asyncio.sleep(timeout)
         raise Empty
 
-    monkeypatch.setattr(kernel, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(notebooks, "LOOK_AGAIN", 0.1)
     monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", nothing)
     with pytest.raises(Empty):
         asyncio.run(PatientChannel.__new__(PatientChannel).get_msg(0.25))

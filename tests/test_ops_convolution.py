@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from saa_lite.nn import make_conv
 from saa_lite.ops import adder_torch, convolution, reference
 from saa_lite.ops.convolution import conv2d, overruns, weight_gradient
-from saa_lite.train.checks import survives_channels_last
+from saa_lite.train.config import survives_channels_last
 
 ORDERS = [ordered(order) for order in permutations(range(4))]
 POINT = Case(4, 6, (9, 8), (1, 1), stride=(2, 3))
@@ -116,7 +116,7 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 import torch
 from torch import nn
 from quantize_samples import quantized_layer
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.unit import WideConv
 from saa_lite.nn import AdderConv2d, make_conv
 from saa_lite.quantize.calibrate import InputRange

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from saa_lite.augment.remap import REMAPS, gaussian_to_laplace, make_remap
 from saa_lite.augment.remap_bins import BinsRemap
-from saa_lite.augment.remap_divergence import (
+from saa_lite.augment.remap_modules import (
     binned_kl_to_laplace,
     entropy,
     kl_to_gaussian,

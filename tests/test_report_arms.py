@@ -10,13 +10,13 @@ from saa_lite.items.fairness import FAIR
 from saa_lite.items.recipes import RECIPES
 from saa_lite.protocols.load import Gate, parse
 from saa_lite.records import Record, config_hash
-from saa_lite.report import arms, gates
+from saa_lite.report import pages, verdict
 
 
 def test_every_recipe_has_its_own_row() -> None:
     """Two arms that differ have rows that differ: the table leaves nothing out."""
     rows = [start | around for start, around in zip(
-        arms.start_rows(RECIPES), arms.around_rows(RECIPES), strict=True
+        pages.start_rows(RECIPES), pages.around_rows(RECIPES), strict=True
     )]  # fmt: skip
     kept = [
         {k: v for k, v in row.items() if k not in ("arm", "in the records")}
@@ -30,13 +30,13 @@ def test_every_recipe_has_its_own_row() -> None:
 
 
 def test_a_row_says_what_the_recipe_is() -> None:
-    (around,) = arms.around_rows(["aug-adder-calm-unsorted"])
+    (around,) = pages.around_rows(["aug-adder-calm-unsorted"])
     assert around["the target"] == "adds, from a calm start"
     assert around["around it"] == "width and expansion, multiplying"
     assert (around["remapped?"], around["sorted?"]) == ("yes", "no")
-    (alone,) = arms.around_rows(["remap-adder"])
+    (alone,) = pages.around_rows(["remap-adder"])
     assert (alone["around it"], alone["remapped?"], alone["sorted?"]) == ("nothing", "yes", "")
-    (frozen,) = arms.start_rows(["adder-calm-frozen"])
+    (frozen,) = pages.start_rows(["adder-calm-frozen"])
     assert frozen["adder weights start as"] == "6 times as wide"
     assert frozen["what is different"] == "residual branches start at 0; adder weights never learn"
 
@@ -56,7 +56,7 @@ def measured(method: str, seed: int, value: float, **own: str) -> Record:
 
 @pytest.fixture
 def one_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("gates", "protocols"):
+    for module in ("verdict", "protocols"):
         monkeypatch.setattr(f"saa_lite.report.{module}.list_protocols", lambda item: ["tiny"])
         monkeypatch.setattr(f"saa_lite.report.{module}.load_protocol", lambda name: PROTOCOL)
 
@@ -64,22 +64,24 @@ def one_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("one_protocol")
 def test_an_unfinished_protocol_shows_how_far_it_is_and_no_number() -> None:
     records = [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)]
-    (row, *_) = gates.verdict_rows(PROTOCOL.item, records)
+    (row, *_) = verdict.verdict_rows(PROTOCOL.item, records)
     assert row["testable here?"] == "not yet"
     assert row["verdict"] == "running: 1 of 2 seeds"
     assert row["measured, points"] is None
-    assert "running: 1 of 2 seeds" in gates.said(PROTOCOL.item, records)
+    assert "running: 1 of 2 seeds" in verdict.said(PROTOCOL.item, records)
 
 
 @pytest.mark.usefixtures("one_protocol")
 def test_gates_say_what_was_asked_and_found() -> None:
-    rows = gates.gate_rows(PROTOCOL.item, [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)])
+    rows = verdict.gate_rows(
+        PROTOCOL.item, [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)]
+    )
     assert [row["gate"] for row in rows] == [gate.name for gate in PROTOCOL.gates]
     assert {row["met?"] for row in rows} == {"not measured yet"}  # of the longer training nothing
     both = [measured("conv", 5, 50.0), measured("conv", 5, 50.5, arm="conv-long")]
-    (row,) = gates.gate_rows(PROTOCOL.item, both)
+    (row,) = verdict.gate_rows(PROTOCOL.item, both)
     assert (row["asked"], row["measured"], row["met?"]) == ("at most 1", "0.50", "yes")
-    empty = gates.gate_rows(PROTOCOL.item, [])
+    empty = verdict.gate_rows(PROTOCOL.item, [])
     assert {row["met?"] for row in empty} == {"not measured yet"}
     assert {row["measured"] for row in empty} == {None}
 
@@ -89,12 +91,12 @@ def test_a_gate_that_lacks_a_seed_says_so(
     trained: float, met: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gap = Gate("hardly a gap", "gap", "conv", most=2.5, least=0.0)
-    monkeypatch.setattr(gates, "tests_of", lambda item: [replace(PROTOCOL, gates=(gap,))])
+    monkeypatch.setattr(verdict, "tests_of", lambda item: [replace(PROTOCOL, gates=(gap,))])
     known = [measured("conv", 3, 50.0), replace(measured("conv", 3, trained), metric=TRAINED)]
-    (row,) = gates.gate_rows(PROTOCOL.item, known)
+    (row,) = verdict.gate_rows(PROTOCOL.item, known)
     assert row["asked"] == "at least 0 and at most 2.5"
     assert (row["measured"], row["met?"]) == (f"{trained - 50:.2f} (1 of 2 seeds)", met)
 
 
 def test_without_a_protocol_the_sentence_says_so() -> None:
-    assert "exploration" in gates.said("shiftaddaug/fig4", [])
+    assert "exploration" in verdict.said("shiftaddaug/fig4", [])

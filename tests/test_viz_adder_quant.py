@@ -13,7 +13,7 @@ from saa_lite.published import load_published
 from saa_lite.quantize import quantize
 from saa_lite.records import Record, config_hash
 from saa_lite.viz import adder_quant as panels
-from saa_lite.viz.alpha_sweep import sweep_figure
+from saa_lite.viz.adder_quant import sweep_figure
 from saa_lite.viz.panel import numbers_line, png
 
 START = {"method": "redistribution", "bits": 4.0, "groups": 4.0, "alpha": 0.998}

@@ -3,9 +3,8 @@
 import pytest
 
 from saa_lite.bench.measure import Comparison, Report
-from saa_lite.report.speed import tracked_report
-from saa_lite.viz.bench import MARKS, bench_figure
-from saa_lite.viz.bench_parts import OURS, convolution_floor, parts_figure
+from saa_lite.report.readme import tracked_report
+from saa_lite.viz.bench import MARKS, OURS, bench_figure, convolution_floor, parts_figure
 
 
 @pytest.fixture(scope="module")

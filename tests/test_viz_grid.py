@@ -8,7 +8,7 @@ from test_items_augmented import made
 
 from saa_lite.items.recipes import GRID
 from saa_lite.records import Record
-from saa_lite.viz.grid import grid_figure, grid_numbers
+from saa_lite.viz.regimes import grid_figure, grid_numbers
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.unit import WideConv
 from saa_lite.nn import make_conv
 from saa_lite.viz import hybrid_layer as pictures

@@ -1,6 +1,6 @@
 """The picture of likeness has one line per network, named, with the values that it was given."""
 
-from saa_lite.viz.likeness import likeness_figure
+from saa_lite.viz.starts import likeness_figure
 
 
 def test_one_named_line_per_network() -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from saa_lite.viz.panel import numbers_line, png
-from saa_lite.viz.rounding import (
+from saa_lite.viz.attention import (
     WEIGHTS,
     annealing_figure,
     rounding_figure,
     rounding_numbers,
     roundings,
 )
+from saa_lite.viz.panel import numbers_line, png
 
 START = {"rho": 0.8, "bits": 3.0, "draw": 0.0}
 STEPS = {"rho": 0.0, "bits": 2.0, "draw": 1.0}

@@ -5,7 +5,7 @@ import pytest
 
 from saa_lite.data.image_set import VOID
 from saa_lite.viz import segmentation as viz
-from saa_lite.viz.masks import class_colours, palette_of
+from saa_lite.viz.segmentation import class_colours, palette_of
 
 RNG = np.random.default_rng(0)
 

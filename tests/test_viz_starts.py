@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from saa_lite.viz.bends import bends_figure, bends_numbers, straightness
-from saa_lite.viz.travel import Travel, learning_figure, travel_figure
+from saa_lite.viz.starts import (
+    Travel,
+    bends_figure,
+    bends_numbers,
+    learning_figure,
+    straightness,
+    travel_figure,
+)
 
 
 def test_a_number_line_per_training_with_its_distance() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from saa_lite.viz.features import channels_figure, travel_figure
 from saa_lite.viz.style import COLOURS
-from saa_lite.viz.trained import channels_figure, travel_figure
 
 NETWORKS = {
     "conv": [

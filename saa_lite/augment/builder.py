@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from saa_lite.augment.axes import Axis
-from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.config import AugmentConfig, Axis
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
 from saa_lite.augment.remap import SCALE, Remap, make_remap
 from saa_lite.augment.unit import WideConv, draw_wide

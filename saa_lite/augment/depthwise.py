@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.norm import WideNorm
 from saa_lite.augment.unit import draw_around
 from saa_lite.ops.convolution import conv2d

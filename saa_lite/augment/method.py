@@ -37,8 +37,8 @@ from saa_lite.train import (
     parallel,
     reestimate_batch_norm,
 )
-from saa_lite.train.backward import backward_in_pieces, label_loss, outcome, weighted
 from saa_lite.train.distillation import Teacher, distilled_pass
+from saa_lite.train.method import backward_in_pieces, label_loss, outcome, weighted
 from saa_lite.train.run import Run
 
 NAME = "AugmentedTraining"

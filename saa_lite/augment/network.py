@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saa_lite.augment.axes import Axis, Configuration, draw
-from saa_lite.augment.config import AugmentConfig
+from saa_lite.augment.config import AugmentConfig, Axis, Configuration, draw
 from saa_lite.augment.depthwise import ElasticKernel
 from saa_lite.augment.unit import WideConv
 from saa_lite.errors import UsageError

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.augment.remap_curve import SCALE, Number
-from saa_lite.augment.remap_divergence import kl_to_gaussian, kl_to_laplace
-from saa_lite.augment.remap_modules import Remap
+from saa_lite.augment.remap_modules import Remap, kl_to_gaussian, kl_to_laplace
 from saa_lite.errors import UsageError, check_choice
 
 STARTS = ("normal", "ones")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.depthwise import WideDepthwise, WideLinear
 from saa_lite.augment.network import AugmentedNet, check_augmented
 from saa_lite.augment.unit import WideConv

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saa_lite.augment.axes import Axis
+from saa_lite.augment.config import Axis
 from saa_lite.augment.norm import WideNorm, add_first, first_channels, like, normalise
 from saa_lite.augment.remap import Remap
 from saa_lite.augment.shared import SharedWeight

@@ -19,7 +19,7 @@ from saa_lite.items.base import Context, Item
 from saa_lite.items.progress import Progress, Running, progress
 from saa_lite.items.sharing import OUTLIVE, check_shareable, share_item
 from saa_lite.records import Record
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 
 LISTED = 12  # names of units in one sentence
 

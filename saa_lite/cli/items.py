@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from saa_lite.cli.output import show
-from saa_lite.items.listing import item_rows
+from saa_lite.items.registry import item_rows
 
 
 def main(arguments: Namespace) -> int:

@@ -24,7 +24,7 @@ from saa_lite.models import Segmenter, label_pixels
 from saa_lite.recipes import Recipe
 from saa_lite.train import load_checkpoint
 from saa_lite.train.checkpoint import read_newest
-from saa_lite.viz.masks import overlay, palette_of
+from saa_lite.viz.segmentation import overlay, palette_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 

@@ -19,7 +19,7 @@ from saa_lite.items.runner import check_runnable, run_item
 from saa_lite.items.sharing import claimed
 from saa_lite.locks import RUNNING, locked
 from saa_lite.records import Record, measured_records, run_folder
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 
 
 def main(arguments: Namespace) -> int:

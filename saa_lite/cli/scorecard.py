@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from saa_lite.cli.output import show_json
 from saa_lite.errors import UsageError
-from saa_lite.items.listing import item_rows
+from saa_lite.items.registry import item_rows
 from saa_lite.report.pages import number_rows
 from saa_lite.report.readme import update
 from saa_lite.report.scorecard import claim_rows, scorecard_markdown, scorecard_text

@@ -28,7 +28,7 @@ from saa_lite.search import (
     winner_of,
 )
 from saa_lite.search.setting import inherited_accuracy
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 
 WINNER = "winner.json"
 

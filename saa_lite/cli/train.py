@@ -17,7 +17,7 @@ from saa_lite.items.base import dataset_label
 from saa_lite.locks import RUNNING, locked
 from saa_lite.recipes import Recipe, load_recipe
 from saa_lite.train import TrainConfig, has_checkpoint, train
-from saa_lite.train.interrupt import stop_politely
+from saa_lite.train.checkpoint import stop_politely
 from saa_lite.train.parallel import joined, rank
 
 DEFAULTS = {

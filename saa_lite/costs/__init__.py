@@ -7,9 +7,8 @@ torch's operators are known, ``energy.py`` what the accountings are.
 """
 
 from saa_lite.costs.count import count
-from saa_lite.costs.energy import ACCOUNTINGS, Energy
+from saa_lite.costs.energy import ACCOUNTINGS, Energy, price, price_list
 from saa_lite.costs.operations import KINDS, Operation, Product
-from saa_lite.costs.prices import price, price_list
 from saa_lite.costs.result import Costs, LayerCost
 
 __all__ = [

@@ -10,7 +10,7 @@ convolutions are not done in place. Views share their memory.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from saa_lite.costs.rules import IN_PLACE
+from saa_lite.costs.operations import IN_PLACE
 from saa_lite.costs.trace import Buffer, Step
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from saa_lite.costs.energy import ACCOUNTINGS, Energy, energy
 from saa_lite.costs.liveness import Peak
-from saa_lite.costs.operations import KINDS, Operation, Product
-from saa_lite.costs.rules import CATEGORIES
+from saa_lite.costs.operations import CATEGORIES, KINDS, Operation, Product
 from saa_lite.errors import check_choice
 
 

@@ -33,9 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from saa_lite.costs.blank import blank_result
-from saa_lite.costs.operations import Product
+from saa_lite.costs.operations import CHEAP, MOVES, Product, base_name
 from saa_lite.costs.products import Operand, find, product, shift_bits
-from saa_lite.costs.rules import CHEAP, MOVES, base_name
 
 OWN_METHOD = "count_operations"
 OUTSIDE = "work outside torch"

@@ -8,7 +8,7 @@ from saa_lite.data.augment import (
     random_resized_crop,
 )
 from saa_lite.data.batches import Batches, normalization, normalize
-from saa_lite.data.foreign import as_image_set
+from saa_lite.data.folders import as_image_set
 from saa_lite.data.image_set import ImageSet
 from saa_lite.data.load import list_datasets, load_dataset
 

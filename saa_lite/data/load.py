@@ -4,13 +4,12 @@ import os
 from pathlib import Path
 
 from saa_lite.data.arrays import SPLITS, array_path, load_arrays
-from saa_lite.data.digit_scenes import SIDE, load_digit_scenes
-from saa_lite.data.digits import load_digits
+from saa_lite.data.digits import SIDE, load_digit_scenes, load_digits
 from saa_lite.data.folders import load_folder
 from saa_lite.data.image_set import ImageSet
 from saa_lite.data.mask_files import load_mask_folder
+from saa_lite.data.pictures import resize_set
 from saa_lite.data.public import PUBLIC, load_public
-from saa_lite.data.resize import resize_set
 from saa_lite.data.shapes import load_shapes
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.files import folder_named, project_root

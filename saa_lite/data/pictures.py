@@ -1,4 +1,8 @@
-"""Picture files to RGB in 8 bits: what has a defined range is scaled, the rest refused by name.
+"""Pictures as pixels: files read, sizes brought to one.
+
+Image sets in memory are brought to square images of one size.
+
+**Picture files to RGB in 8 bits: what has a defined range is scaled, the rest refused by name.**
 
 - 1 to 8 bits, palettes, CMYK, YCbCr, LAB, HSV: Pillow's own conversion to RGB.
 - 16-bit grey: round(x / 257), so that 65535 becomes 255; grey of other depths by its own greatest
@@ -16,6 +20,7 @@ that of a very large picture, are passed on with the file's name.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +28,44 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from saa_lite.data.image_set import ImageSet
 from saa_lite.errors import DataError
+
+CHUNK = 1024  # images scaled at a time, in float32
+
+
+def resize_set(image_set: ImageSet, size: int) -> ImageSet:
+    """The largest central square of every image, scaled to ``size`` (antialiased bilinear).
+
+    Masks are scaled by nearest neighbour, so they keep their values.
+    """
+    if image_set.images.shape[2:] == (size, size):
+        return image_set
+    masks = image_set.masks
+    if masks is not None:
+        square = _central_square(masks)[:, None]
+        masks = F.interpolate(square, (size, size), mode="nearest-exact")[:, 0]
+    return replace(image_set, images=resize_images(image_set.images, size), masks=masks)
+
+
+def resize_images(images: Tensor, size: int) -> Tensor:
+    """The same of the images alone, uint8 [N, C, H, W]."""
+    parts = [
+        F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().byte()
+        for part in _central_square(images).split(CHUNK)
+    ]
+    return torch.cat(parts)
+
+
+def _central_square(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
+
 
 BAR_FROM = 500  # fewer files need no progress bar
 GREY = ("1", "L", "LA", "La")

@@ -20,10 +20,9 @@ from saa_lite.data import ImageSet, normalization
 from saa_lite.errors import check_choice
 from saa_lite.items.base import Context, Unit, unit_key
 from saa_lite.items.fairness import FAIR, lags
-from saa_lite.items.settings import Settings, recipe_settings
 from saa_lite.items.targets import build, check_recipes, train_config, training_method
 from saa_lite.items.teachers import trained_teacher
-from saa_lite.items.training import load_splits
+from saa_lite.items.training import Settings, load_splits, recipe_settings
 from saa_lite.records import Record, measured_records, pack_hits, run_records
 from saa_lite.train import (
     DivergenceError,
@@ -32,7 +31,7 @@ from saa_lite.train import (
     reestimate_batch_norm,
     train,
 )
-from saa_lite.train.checks import survives_channels_last
+from saa_lite.train.config import survives_channels_last
 from saa_lite.train.run import make_batches
 from saa_lite.train.task import TASKS
 

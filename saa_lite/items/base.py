@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from saa_lite.items.memory import peak_memory_mb
-from saa_lite.items.table import Table
+from saa_lite.items.output import Table
 from saa_lite.locks import LEASE
 from saa_lite.published import PublishedNumber
 from saa_lite.records import (
@@ -72,7 +72,7 @@ class Samples:
 
     For a comparison of two methods each value is the paired difference of one seed. ``reference``
     is the number that the statement is about, mostly 0. Where networks are compared image by image
-    (:mod:`saa_lite.items.paired`) ``interval`` is over so many ``images``, and ``p`` is McNemar's.
+    (:mod:`saa_lite.items.interval`) ``interval`` is over so many ``images``; ``p`` is McNemar's.
     """
 
     values: tuple[float, ...]

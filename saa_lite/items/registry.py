@@ -1,12 +1,18 @@
-"""Finding items: all of them, or one by its id."""
+"""Finding items: all of them, or one by its id.
+
+Rows for a table of all items are here, too.
+"""
 
 import difflib
 import importlib
 import importlib.util
+from typing import Any
 
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Item
 from saa_lite.items.catalogue import CATALOGUE
+from saa_lite.published import load_published
+from saa_lite.records import measured_records
 
 
 def list_items() -> list[Item]:
@@ -63,3 +69,25 @@ def _hint(item_id: str) -> str:
     if near:
         return f"did you mean {' or '.join(near[:4])}?"
     return "`saa-lite items` lists them all"
+
+
+def item_status(item_id: str) -> str:
+    """ "measured" where tracked records exist, else "not yet"."""
+    return "measured" if measured_records(item_id) else "not yet"
+
+
+def item_rows() -> list[dict[str, Any]]:
+    """One row per item: what it is, where it is read, and whether it has been measured."""
+    return [
+        {
+            "id": item.id,
+            "title": item.title,
+            "source": item.source,
+            "kind": item.kind,
+            "notebook": item.notebook,
+            "status": item_status(item.id),
+            "published": len(load_published(item.id)),
+            "measured": len(measured_records(item.id)),
+        }
+        for item in list_items()
+    ]

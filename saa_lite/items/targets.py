@@ -11,7 +11,7 @@ from saa_lite.augment import AugmentConfig, AugmentedTraining, augment
 from saa_lite.data import ImageSet
 from saa_lite.errors import UsageError
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
-from saa_lite.items.settings import Settings
+from saa_lite.items.training import Settings
 from saa_lite.models import (
     calm_start,
     create_model,

@@ -20,8 +20,8 @@ from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.data.seeds import mix
 from saa_lite.items.base import Unit
 from saa_lite.items.recipes import RECIPES
-from saa_lite.items.settings import Settings
 from saa_lite.items.targets import build, train_config
+from saa_lite.items.training import Settings
 from saa_lite.records import Record
 from saa_lite.train import TrainConfig, evaluation_mode, reestimate_batch_norm, train
 from saa_lite.train.run import make_batches

@@ -6,10 +6,8 @@ Some come trained: ``create_model(..., weights=...)``, ``list_weights()``, ``wei
 from saa_lite.models import (
     deit,
     lenet,
-    mcunet,
     mobilenet,
     mobilenet_v3,
-    proxylessnas,
     resnet,
     resnet_imagenet,
     vgg,

@@ -1,4 +1,12 @@
-"""Networks that label every pixel: a registered encoder and the light head of MobileNetV3's paper.
+"""Segmenters: an encoder whose stride is kept by dilation, with the LR-ASPP head.
+
+**Keep the resolution of an encoder: dilation in place of its last strides.**
+
+A layer whose stride goes computes at every position what it computed at every second one, and all
+layers behind it look twice as far apart, so that they see what they saw (DeepLab, Chen et al.,
+2017). At the old positions the outputs stay the same numbers.
+
+**Networks that label every pixel: a registered encoder and the light head of MobileNetV3's paper.**
 
 Lite R-ASPP (Howard et al., ICCV 2019): the encoder's last map, dilated to a total stride of 8 or
 16, passes a 1×1 layer and a gate that sees the whole image; a classifier of it and one of the
@@ -17,6 +25,7 @@ map at twice its resolution are added and scaled up to the image, bilinearly. Ou
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +35,63 @@ from saa_lite.data import normalize
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.models.blocks import ImageClassifier, activation, conv_layer
 from saa_lite.models.create import create_model
-from saa_lite.models.dilation import Reach, dilate
 from saa_lite.models.registry import list_models
+
+
+class Reach(NamedTuple):
+    """What a piece of a trunk gives."""
+
+    channels: int
+    stride: int
+
+
+def dilate(trunk: Sequence[nn.Module], output_stride: int) -> list[Reach]:
+    """Change strides to dilation, in place, wherever the total stride would pass the output's.
+
+    Args:
+        trunk: pieces that are called one after the other. Each halves its input at most once, and
+            holds its layers in the order in which they are called, a shortcut last.
+
+    Returns:
+        Channels and total stride behind each piece.
+
+    Raises:
+        UsageError: a pooling would have to be dilated, which moves its output by half a pixel.
+    """
+    reached: list[Reach] = []
+    channels, stride, dilation = 0, 1, 1
+    for piece in trunk:
+        layers = [m for m in piece.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
+        factor = max((_stride(layer) for layer in layers), default=1)
+        keeps = stride * factor <= output_stride
+        stride *= factor if keeps else 1
+        before = dilation
+        for layer in layers:
+            strided = not keeps and _stride(layer) > 1
+            if isinstance(layer, nn.Conv2d):
+                channels = layer.out_channels
+                # The strided layer reads what is not yet apart; a shortcut's has one tap only.
+                _look_apart(layer, before if strided else dilation)
+            elif strided:
+                raise UsageError(
+                    f"output_stride={output_stride} would take away the stride of a pooling; "
+                    "choose a larger one"
+                )
+            if strided:
+                layer.stride, dilation = (1, 1), before * factor
+        reached.append(Reach(channels, stride))
+    return reached
+
+
+def _stride(layer: nn.Conv2d | nn.MaxPool2d) -> int:
+    return layer.stride[0] if isinstance(layer.stride, tuple) else layer.stride
+
+
+def _look_apart(layer: nn.Conv2d, dilation: int) -> None:
+    """The padding grows with the window, so that the map keeps its size."""
+    layer.dilation = (dilation, dilation)
+    layer.padding = tuple(dilation * (kernel // 2) for kernel in layer.kernel_size)
+
 
 OUTPUT_STRIDES = (8, 16)
 HEAD = 64  # 128 in the source, whose encoders are three times as wide

@@ -36,7 +36,6 @@ import torch
 from torch import nn
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.nn.copying import check_layers, copy_of
 from saa_lite.nn.ends import PassEnds
 from saa_lite.nn.factory import CONVS, KINDS, LINEARS
 from saa_lite.nn.first_pass import Probe, watch_first_pass
@@ -54,7 +53,7 @@ from saa_lite.nn.structure import (
     other_multiplications,
     why_no_layers,
 )
-from saa_lite.nn.wrappers import named_inside
+from saa_lite.nn.wrappers import check_layers, copy_of, named_inside
 
 WEIGHTS = ("auto", "keep", "init")
 

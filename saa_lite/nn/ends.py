@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError
-from saa_lite.nn.copying import copy_of
 from saa_lite.nn.placement import trace
 from saa_lite.nn.structure import listed
-from saa_lite.nn.wrappers import named_inside
+from saa_lite.nn.wrappers import copy_of, named_inside
 
 PLAIN = (nn.Conv2d, nn.Linear)
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
-from saa_lite.nn.copying import copy_of
 from saa_lite.nn.reads import is_template
 from saa_lite.nn.structure import hidden_modules, listed, multiplies, unregistered
 from saa_lite.nn.whole import Whole
+from saa_lite.nn.wrappers import copy_of
 
 PRODUCTS = {
     "linear", "bilinear", "matmul", "mm", "bmm", "mv", "dot", "inner", "tensordot", "vecdot",

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saa_lite.errors import UsageError
-from saa_lite.nn.copying import copy_of
 from saa_lite.nn.reads import WeightReads
+from saa_lite.nn.wrappers import copy_of
 from saa_lite.quantize.calibrate import check_images
 from saa_lite.quantize.calls import Call, trace_calls, used_once
 from saa_lite.quantize.choose import check_runnable

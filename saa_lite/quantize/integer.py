@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.nn.copying import copy_of
 from saa_lite.nn.whole import one_node
+from saa_lite.nn.wrappers import copy_of
 from saa_lite.ops import adder_conv2d_u8, adder_torch
 from saa_lite.ops._arguments import output_shape, pairs
 from saa_lite.ops._eager import is_transformed

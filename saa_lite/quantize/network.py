@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 from saa_lite.data.batches import image_batches
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.nn.adder import AdderLayer
-from saa_lite.nn.copying import copy_of
 from saa_lite.nn.ends import find_ends
 from saa_lite.nn.reads import READ
 from saa_lite.nn.structure import leave_fused_paths, listed, why_no_layers
+from saa_lite.nn.wrappers import copy_of
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import layers as rounded
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images

@@ -13,8 +13,7 @@ from typing import Any
 from saa_lite.items.base import Item
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import SOURCES
-from saa_lite.items.listing import item_rows
-from saa_lite.items.registry import find_item, list_items
+from saa_lite.items.registry import find_item, item_rows, list_items
 from saa_lite.protocols import list_protocols
 from saa_lite.records import Record, measured_records
 from saa_lite.report.protocols import YES, Judged, judge_item

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from saa_lite.items.table import Table
+from saa_lite.items.output import Table
 
 Row = Mapping[str, object]
 

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.train.backward import (
+from saa_lite.train.method import (
+    Method,
     backward_in_pieces,
     backward_pass,
     label_loss,
     outcome,
     weighted,
 )
-from saa_lite.train.method import Method
 
 if TYPE_CHECKING:
     from saa_lite.train.run import Run

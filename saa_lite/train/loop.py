@@ -22,13 +22,12 @@ from tqdm.auto import tqdm
 from saa_lite.data import ImageSet
 from saa_lite.locks import TRAINING, locked
 from saa_lite.train import parallel
+from saa_lite.train.checkpoint import stop_on_interrupt
 from saa_lite.train.config import TrainConfig
-from saa_lite.train.interrupt import stop_on_interrupt
 from saa_lite.train.method import Method
-from saa_lite.train.mixup import mixed
 from saa_lite.train.optimizer import set_learning_rate
 from saa_lite.train.run import Run, seed_step
-from saa_lite.train.task import CLASSIFICATION, Task
+from saa_lite.train.task import CLASSIFICATION, Task, mixed
 
 Epoch = dict[str, Any]
 

@@ -18,18 +18,17 @@ from saa_lite.nn import attach_adaptive_lr
 from saa_lite.records import config_hash
 from saa_lite.train import parallel
 from saa_lite.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from saa_lite.train.checks import (
+from saa_lite.train.config import (
+    TrainConfig,
     check_finite,
     check_fits,
     check_training,
     resolve_device,
     survives_channels_last,
 )
-from saa_lite.train.config import TrainConfig
 from saa_lite.train.evaluate import evaluate
 from saa_lite.train.method import Method
-from saa_lite.train.optimizer import make_optimizer
-from saa_lite.train.schedule import learning_rate
+from saa_lite.train.optimizer import learning_rate, make_optimizer
 from saa_lite.train.task import CLASSIFICATION, Task
 
 DROPOUT_STREAM = 1  # keeps these seeds apart from those of order and augmentation

@@ -1,4 +1,27 @@
-"""What a network learns from a set: its labels, or the class of every pixel.
+"""Tasks: what a network learns from a set, and how well it does.
+
+**Mixup (Zhang et al., 2018): each image a mixture of two, and its label, too.**
+
+λ ~ Beta(α, α) for the whole batch, and a permutation that says who is mixed with whom, as in the
+authors' code::
+
+    x ← λ·x + (1 − λ)·x[order],    loss ← λ·CE(f(x), y) + (1 − λ)·CE(f(x), y[order])
+
+It is a regulariser: a network that overfits gains by it, one that underfits loses. NetAug's account
+of its own gain rests on that (their figure 2: mixup hurts a tiny network), so it serves as a probe.
+
+**Scores of labelled pixels from one confusion matrix over a whole set.**
+
+Of class c: true positives C[c,c], all that is c in the masks Σⱼ C[c,j], all that is called c
+Σᵢ C[i,c], and
+
+    IoU_c = C[c,c] / (Σⱼ C[c,j] + Σᵢ C[i,c] − C[c,c]).
+
+The mean is over classes, each counted once over the set: not over images, whose rare classes would
+then weigh by how many images show them. A class that is neither in the masks nor in any answer has
+no IoU, and is left out and named.
+
+**What a network learns from a set: its labels, or the class of every pixel.**
 
 A task is what the one loop in :mod:`saa_lite.train.loop` asks for loss, right answers and test
 scores. An *answer* is one image's class, or one labelled pixel's: losses and accuracies are means
@@ -6,6 +29,7 @@ over answers, so micro-batches and processes add up to the same.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,9 +39,118 @@ from torch.nn import functional as F
 from saa_lite.data import ImageSet
 from saa_lite.data.batches import Targets
 from saa_lite.data.image_set import VOID
+from saa_lite.data.seeds import generator_for
 from saa_lite.errors import UsageError
-from saa_lite.train.confusion import Scores, confusion_matrix
-from saa_lite.train.mixup import hard
+
+MIXUP_STREAM = 3  # beside order, augmentation, dropout and configurations
+
+
+def mixed(
+    images: Tensor, labels: Tensor, alpha: float, num_classes: int, place: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Mixed images [B,C,H,W] and the share that each class has in them, float [B,classes].
+
+    Args:
+        labels: int64 [B].
+        alpha: of the Beta distribution; small ones leave most images nearly alone.
+        place: (seed, epoch, step), of which everything drawn here is a function.
+    """
+    generator = generator_for(*place, MIXUP_STREAM)
+    share = draw_share(alpha, generator)
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    shares = F.one_hot(labels, num_classes).to(images.dtype)
+    return (
+        torch.lerp(images[order], images, share),
+        torch.lerp(shares[order], shares, share),
+    )
+
+
+def draw_share(alpha: float, generator: torch.Generator) -> float:
+    """One number of Beta(α, α), 0 < α ≤ 1, by Jöhnk's method (1964).
+
+    With u and v uniform it is u^(1/α) / (u^(1/α) + v^(1/α)) where that denominator is at most 1,
+    else they are drawn anew. In logarithms, as the powers vanish for small α.
+    """
+    while True:
+        logs = torch.rand(2, generator=generator, dtype=torch.float64).log() / alpha
+        if logs.exp().sum() <= 1:
+            return float((logs[0] - logs[1]).sigmoid())
+
+
+def hard(labels: Tensor) -> Tensor:
+    """int64 [B]: the label itself, or of a mixture the class that has most of it."""
+    return labels if labels.dim() == 1 else labels.argmax(1)
+
+
+def confusion_matrix(answers: Tensor, masks: Tensor, classes: int) -> Tensor:
+    """int64 [classes,classes]: labelled pixels by true class (row) and answer (column).
+
+    Args:
+        answers: class of every pixel, integers in ``0 .. classes - 1``.
+        masks: of the same shape; pixels that are ``VOID`` are left out.
+
+    Raises:
+        UsageError: other shapes, or a value that is no class.
+    """
+    if answers.shape != masks.shape:
+        raise UsageError(
+            f"answers and masks must have one shape; got {list(answers.shape)} and "
+            f"{list(masks.shape)}"
+        )
+    labelled = masks != VOID
+    true, said = masks[labelled].long(), answers[labelled].long()
+    for name, values in (("masks", true), ("answers", said)):
+        if len(values) and not 0 <= values.min() <= values.max() < classes:
+            raise UsageError(
+                f"{name} must hold 0..{classes - 1}; got {int(values.min())}..{int(values.max())}"
+            )
+    return torch.bincount(classes * true + said, minlength=classes**2).view(classes, classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a confusion matrix says.
+
+    Attributes:
+        matrix: int64 [classes,classes], rows are true classes.
+        names: of the classes.
+    """
+
+    matrix: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.names),) * 2:
+            raise UsageError(
+                f"a confusion matrix of {len(self.names)} classes must be square; got "
+                f"{list(self.matrix.shape)}"
+            )
+        if not self.matrix.sum():
+            raise UsageError("no pixel is labelled, so there is nothing to score")
+
+    @property
+    def iou(self) -> dict[str, float]:
+        """IoU of every class that occurs in masks or answers, 0..1."""
+        matrix = self.matrix.double()
+        union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+        rows = zip(self.names, matrix.diagonal().tolist(), union.tolist(), strict=True)
+        return {name: hits / all_of_it for name, hits, all_of_it in rows if all_of_it}
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes that occur in neither, and have no part in the mean."""
+        return tuple(name for name in self.names if name not in self.iou)
+
+    @property
+    def miou(self) -> float:
+        """Mean of :attr:`iou`."""
+        return sum(self.iou.values()) / len(self.iou)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the labelled pixels that are right."""
+        return (self.matrix.diagonal().sum().double() / self.matrix.sum()).item()
+
 
 Answer = tuple[Tensor, Tensor]
 """Logits of a batch and what they should say."""

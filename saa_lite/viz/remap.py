@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from saa_lite.augment.remap import SCALE, gaussian_to_laplace, laplace_to_gaussian, make_remap
 from saa_lite.augment.remap_bins import BinsRemap
-from saa_lite.augment.remap_divergence import binned_kl_to_laplace
+from saa_lite.augment.remap_modules import binned_kl_to_laplace
 from saa_lite.ops.shift import shift_quantize
 from saa_lite.viz.remap_figures import NAMES
 from saa_lite.viz.style import COLOURS, WIDTH, styled

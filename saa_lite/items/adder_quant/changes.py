@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from saa_lite.items.adder_quant.networks import Network, Training, logit_error
 from saa_lite.items.base import Context, Unit
-from saa_lite.items.interval import signed, signed_mean
-from saa_lite.items.paired import per_image
+from saa_lite.items.interval import per_image, signed, signed_mean
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import reestimate_batch_norm

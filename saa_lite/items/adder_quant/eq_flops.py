@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from saa_lite.costs import Product, count
-from saa_lite.costs.group_overhead import (
+from saa_lite.costs.row_stationary import (
     QuantisedLayer,
     overhead,
     overhead_of_four,
@@ -25,7 +25,7 @@ from saa_lite.items.base import Context, Unit, built
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.viz.overhead import overhead_figure
+from saa_lite.viz.costs import overhead_figure
 
 GROUPS = 4
 SIZES = (

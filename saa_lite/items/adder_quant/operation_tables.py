@@ -25,9 +25,9 @@ from typing import Protocol
 
 from saa_lite.costs import Costs, count
 from saa_lite.items.base import Context
+from saa_lite.items.output import Table
 from saa_lite.items.printed_counts import COLUMNS, METHODS, SCALE, Networks, compare
 from saa_lite.items.select import train_images, training_length
-from saa_lite.items.table import Table
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

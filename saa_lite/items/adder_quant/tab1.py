@@ -17,8 +17,8 @@ from functools import partial
 from saa_lite.items.adder_quant import operation_tables as tables
 from saa_lite.items.adder_quant.networks import SHIPPED, Training, trained_network
 from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.output import Table
 from saa_lite.items.printed_counts import METHODS, TABLE_1, shown_beside
-from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 

@@ -33,10 +33,9 @@ from saa_lite.items.adder_quant.networks import (
     trained_network,
 )
 from saa_lite.items.base import Context, Unit, built
-from saa_lite.items.interval import signed, signed_mean
-from saa_lite.items.paired import per_image
+from saa_lite.items.interval import per_image, signed, signed_mean
+from saa_lite.items.output import Table
 from saa_lite.items.select import configurations
-from saa_lite.items.table import Table
 from saa_lite.items.training import train_unit
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.quantize import quantize

@@ -24,8 +24,8 @@ from saa_lite.items.adder_quant.changes import (
 )
 from saa_lite.items.adder_quant.networks import Training, trained_network
 from saa_lite.items.base import Context, built
+from saa_lite.items.output import Table
 from saa_lite.items.select import configurations
-from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize
 from saa_lite.records import Record

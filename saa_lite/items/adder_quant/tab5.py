@@ -46,8 +46,8 @@ from saa_lite.items.adder_quant.changes import (
 )
 from saa_lite.items.adder_quant.networks import SHIPPED, Network, Training, trained_network
 from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.output import Table
 from saa_lite.items.select import configurations
-from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize, quantize_convolution, unfold_batch_norm
 from saa_lite.quantize.adder_layers import QuantizedAdder

@@ -12,10 +12,9 @@ from saa_lite.errors import RecordError
 from saa_lite.files import PACKAGE
 from saa_lite.items.base import Claim, Exact, Samples
 from saa_lite.items.claims.exact import EXACT, at_most
-from saa_lite.items.fairness import FAIR, fair
-from saa_lite.items.paired import per_image
+from saa_lite.items.fairness import FAIR, fair, setback
+from saa_lite.items.interval import per_image
 from saa_lite.items.select import Term, ahead_of_best, combined, ratio
-from saa_lite.items.setback import setback
 from saa_lite.published import find_published
 from saa_lite.records import Record
 

@@ -21,12 +21,12 @@ from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
 from saa_lite.items.select import ENOUGH, of_seeds
-from saa_lite.items.settings import Settings
+from saa_lite.items.training import Settings
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.viz.augmented import name_of
-from saa_lite.viz.steps import Sweep, steps_figure
+from saa_lite.viz.starts import Sweep, steps_figure
 from saa_lite.viz.style import counted
 
 ITEM_ID = "shiftaddaug/adders"

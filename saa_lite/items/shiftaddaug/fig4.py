@@ -30,8 +30,8 @@ from saa_lite.items.shiftaddaug import two_stage
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.viz.ablation import Difference, difference_figure
 from saa_lite.viz.augmented import name_of
+from saa_lite.viz.search import Difference, difference_figure
 
 METHODS = (
     "shift", "aug-shift", "remap-shift", "aug-shift-raw", "aug-shift-free", "conv", "netaug",

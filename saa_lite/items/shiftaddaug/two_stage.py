@@ -45,10 +45,9 @@ from saa_lite.search import (
 from saa_lite.search.evolution import hypervolume
 from saa_lite.search.setting import inherited_accuracy
 from saa_lite.train import TrainConfig, evaluate, reestimate_batch_norm, train
-from saa_lite.train.checks import survives_channels_last
+from saa_lite.train.config import survives_channels_last
 from saa_lite.train.run import make_batches
-from saa_lite.viz.ablation import Difference, difference_figure
-from saa_lite.viz.search import kendall
+from saa_lite.viz.search import Difference, difference_figure, kendall
 
 SEARCHES = ("evolution", "random", "nsga2")
 TRAINED = ("target-inside", "target-alone", "handmade", "target-add3")

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from saa_lite.augment import AugmentedNet
-from saa_lite.augment.axes import Configuration
+from saa_lite.augment.config import Configuration
 from saa_lite.augment.method import AugmentedTraining
 from saa_lite.bench.rounds import interleaved
 from saa_lite.data import ImageSet

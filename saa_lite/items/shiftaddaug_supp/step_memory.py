@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from saa_lite.allocator import HAND_BACK, allocator
 from saa_lite.augment import AugmentedNet, plain_network
-from saa_lite.augment.axes import Configuration
+from saa_lite.augment.config import Configuration
 from saa_lite.augment.depthwise import WideDepthwise
 from saa_lite.augment.unit import WideConv
 from saa_lite.items.augmented import Settings

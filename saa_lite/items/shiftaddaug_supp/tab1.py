@@ -19,9 +19,9 @@ from saa_lite.items.base import Context, built
 from saa_lite.items.contrasts import arm_of
 from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
+from saa_lite.items.output import Table
 from saa_lite.items.recipes import DISTILLED
 from saa_lite.items.select import ENOUGH
-from saa_lite.items.table import Table
 from saa_lite.items.teachers import likeness
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

@@ -17,9 +17,9 @@ from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, built
 from saa_lite.items.fairness import FAIR, fair, lags
+from saa_lite.items.output import Table
 from saa_lite.items.select import best_group, train_images
 from saa_lite.items.shiftaddaug import claim_cifar100
-from saa_lite.items.table import Table
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 

@@ -36,6 +36,7 @@ from saa_lite.allocator import in_force
 from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
 from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.output import Table
 from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug_supp.step_cost import (
     Stepper,
@@ -51,7 +52,6 @@ from saa_lite.items.shiftaddaug_supp.step_memory import (
     step_memory_mb,
 )
 from saa_lite.items.shiftaddaug_supp.step_parts import PARTS, part_seconds
-from saa_lite.items.table import Table
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
