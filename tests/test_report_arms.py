@@ -66,9 +66,9 @@ def test_an_unfinished_protocol_shows_how_far_it_is_and_no_number() -> None:
     records = [measured("conv", 3, 50.0), measured("netaug", 3, 60.0)]
     (row, *_) = verdict.verdict_rows(PROTOCOL.item, records)
     assert row["testable here?"] == "not yet"
-    assert row["verdict"] == "running: 1 of 2 seeds"
+    assert row["verdict"] == "1 of 2 seeds so far"
     assert row["measured, points"] is None
-    assert "running: 1 of 2 seeds" in verdict.said(PROTOCOL.item, records)
+    assert "1 of 2 seeds so far" in verdict.said(PROTOCOL.item, records)
 
 
 @pytest.mark.usefixtures("one_protocol")

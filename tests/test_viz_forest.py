@@ -114,8 +114,8 @@ def row(testable: str, verdict: str, table: str = "source", **changes: object) -
         (row(YES, "open", needed=30), "open", "n = 4"),
         (row("no: power", "open"), "not testable here", "n = 4, power"),
         (row("no: control failed", NO_VERDICT), "not testable here", "n = 4, control failed"),
-        (row(NOT_YET, "running: 2 of 8 seeds", estimate=None, seeds=0), "not testable here",
-         "running: 2 of 8 seeds"),
+        (row(NOT_YET, "2 of 8 seeds so far", estimate=None, seeds=0), "not testable here",
+         "2 of 8 seeds so far"),
         (row(NO_VERDICT, NO_VERDICT, "exploration"), "exploration, no verdict", "n = 4"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ the quantile 0.9994). Both take the greatest over the batches, and at least 0.00
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from saa_lite.train import evaluation_mode
 
 QUANTILES = ("supplement", "code")
 SMALLEST_RANGE = 1e-3  # released code
+BRIGHTEST = 20  # of normalised images; a standard deviation of a twentieth would be needed
 
 
 @dataclass
@@ -43,7 +45,13 @@ class InputRange:
 
 
 def check_images(argument: str, images: Tensor) -> None:
-    """Raise :class:`UsageError` unless the images [N, …] are finite floating-point numbers."""
+    """Raise :class:`UsageError` unless the images [N, …] are finite floating-point numbers.
+
+    Warns:
+        UserWarning: where they look like pixels of 0 to 255 that nobody normalised.
+    """
+    if len(images) == 0:
+        raise UsageError(f"{argument} holds no images; got shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise UsageError(
             f"{argument} must hold normalised images in floating point; got {images.dtype} "
@@ -55,6 +63,14 @@ def check_images(argument: str, images: Tensor) -> None:
         raise UsageError(
             f"{argument} must hold finite numbers; {int(broken.sum())} of {len(images)} images "
             f"hold NaN or infinity, the first is images[{first}]"
+        )
+    least, most = images.aminmax()
+    if least >= 0 and most > BRIGHTEST:
+        warnings.warn(
+            f"{argument} has values from {least:g} to {most:g}, as pixels have that were not "
+            "normalised; the network was trained with normalised ones (saa_lite.data.normalize)",
+            UserWarning,
+            stacklevel=3,
         )
 
 

@@ -142,9 +142,20 @@ def quantize(
                 f"calibration batch {position} must be images [B,C,H,W]; got shape "
                 f"{tuple(batch.shape)} (of a single image: image[None])"
             )
+        if reestimate and len(batch) == 1:
+            raise UsageError(
+                f"calibration batch {position} holds one image, from which batch norm cannot be "
+                "estimated; give two or more, or reestimate=False"
+            )
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         candidates = _candidates(quantized, options.layers)
-        read, own = read_past(quantized, candidates, batches[0])
+        try:
+            read, own = read_past(quantized, candidates, batches[0])
+        except RuntimeError as error:
+            raise UsageError(
+                f"the network cannot be run on calibration batch 0, {batches[0].dtype} of shape "
+                f"{tuple(batches[0].shape)}: {error}"
+            ) from error
         chosen = [name for name in candidates if name not in read]
         if not chosen:
             raise UsageError(
@@ -186,6 +197,8 @@ def _candidates(model: nn.Module, which: str) -> list[str]:
     """Names of the layers that can be quantised, in definition order."""
     check_runnable("quantize", model)
     names = layers_of(model, _kinds(which))
+    if not names and any(isinstance(layer, shared.QuantizedAdder) for layer in model.modules()):
+        raise UsageError("the network is quantised already; quantize the one it was made from")
     if not names:
         raise UsageError(
             "the network has no adder layer to quantise; layers='all' also takes nn.Conv2d and "

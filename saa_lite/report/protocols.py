@@ -4,7 +4,7 @@
 
 * a training of its protocol is missing: *not yet*. In place of the verdict stands how far the
   contrast's own two arms are, over the seeds that the protocol gives to both: *not begun*,
-  *running: k of n seeds*, or *finished*, where other arms of the protocol are still missing;
+  *k of n seeds so far*, or *finished*, where other arms of the protocol are still missing;
 * a gate is not met: *no*, and why. A gate of the quantity ``longer`` says that the training has
   not converged (where none stands for a contrast, its row says so), one of ``diverged`` that
   trainings got lost, one that has "control" in its name that
@@ -145,7 +145,7 @@ def stage(trainings: Trainings, difference: Difference) -> str:
         return NOT_BEGUN
     asked, done = len(trainings.seeds(*arms)), len(difference.values)
     if done < asked:
-        return f"running: {done} of {asked} seeds"
+        return f"{done} of {asked} seeds so far"
     return f"finished: {done} of {asked} seeds, waits for other arms"
 
 

@@ -14,9 +14,9 @@ from saa_lite.items.base import Item
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import SOURCES
 from saa_lite.items.registry import find_item, item_rows, list_items
-from saa_lite.protocols import list_protocols
+from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.records import Record, measured_records
-from saa_lite.report.protocols import YES, Judged, judge_item
+from saa_lite.report.protocols import NOT_YET, YES, Judged, judge_item
 from saa_lite.report.tables import markdown_table, text_table
 from saa_lite.report.verdict import (
     FAILS,
@@ -137,9 +137,22 @@ def summary(found: Tables | None = None) -> str:
         "An exploration is a comparison of ours without a verdict: "
         f"{len(found[EXPLORATION])}, {shown[EXPLORATION]} on the scorecard.",
     ]
+    if waiting := _waiting(found):
+        sentences.append(
+            "What reads *not yet* waits for trainings that a protocol asks for: `saa-lite campaign "
+            "status ITEM` says how many and how long they take, `saa-lite campaign run ITEM "
+            f"--data-root DIR` makes them, for ITEM {', '.join(waiting)}."
+        )
     if not any(row.at_published for row in tested):
         sentences.append(NEVER)
     return " ".join(sentences)
+
+
+def _waiting(found: Tables) -> list[str]:
+    """Items with a contrast whose protocol is unfinished."""
+    names = {row.id.partition(":")[0] for row in found[CONTRAST] if row.testable == NOT_YET}
+    claims = {row.claim.item for row in found[SOURCE] if row.claim and row.testable == NOT_YET}
+    return sorted({load_protocol(name).item for name in names} | claims)
 
 
 def scorecard_text() -> str:
