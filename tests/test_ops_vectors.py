@@ -130,7 +130,7 @@ def test_kernel_sources_are_what_compiled_code_is_made_of() -> None:
     """All of it, or stale code would run; and no checks or registrations, or edits cost minutes."""
     sources = set(_compile.kernel_sources())
     kept = {path.stem for path in _compile.HERE.glob("*.py") if path.read_text("utf-8") in sources}
-    assert {"adder_forward", "adder_plan", "bands", "shift_ir", "shift_cpu", "vector_moves"} <= kept
+    assert {"adder_forward", "adder_plan", "bands", "shift_cpu", "vector_moves"} <= kept
     assert not {"adder", "adder_operator", "adder_triton", "reference", "convolution"} & kept
     for name in kept:
         text = (_compile.HERE / f"{name}.py").read_text("utf-8")

@@ -1,10 +1,10 @@
 """What this machine could do at best: the same instructions without any memory access.
 
 The adder's two or three operations per |x − w| and the convolution's one fused multiply-add run on
-the same units; so do the bytes' sums of absolute differences and the int8 shift's additions and
-shifts. Measured, not looked up: clock rates under wide vector instructions are not published for
-every processor. They also vary from moment to moment, so a share of a limit means something only if
-both were timed side by side: :func:`limit_call` is a contender.
+the same units; so do the bytes' sums of absolute differences. Measured, not looked up: clock rates
+under wide vector instructions are not published for every processor. They also vary from moment to
+moment, so a share of a limit means something only if both were timed side by side:
+:func:`limit_call` is a contender.
 """
 
 import ctypes
@@ -32,8 +32,7 @@ def limit_call(kernel: str, results: int) -> Callable[[], object]:
 def limit(kernel: str, attempts: int = 25) -> float:
     """Most results per second of one core: |x − w| for "adder", multiply-adds for "convolution".
 
-    Also "uint8", in |x − w|, and "shift", in weights times numbers. The best of a moment, to
-    describe the machine.
+    Also "uint8", in |x − w|. The best of a moment, to describe the machine.
     """
     results, best = ROUNDS * results_of(kernel, machine.VECTOR_BITS), float("inf")
     call = limit_call(kernel, results)

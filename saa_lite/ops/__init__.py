@@ -10,8 +10,6 @@ from saa_lite.ops.shift import (
     shift_power,
     shift_quantize,
 )
-from saa_lite.ops.shift_i8 import shift_conv2d_i8
-from saa_lite.ops.shift_i8_matmul import shift_conv2d_i8_matmul
 from saa_lite.ops.shift_integer import shift_conv2d, shift_scale
 
 __all__ = [
@@ -24,8 +22,6 @@ __all__ = [
     "fixed_point_codes",
     "shift_codes",
     "shift_conv2d",
-    "shift_conv2d_i8",
-    "shift_conv2d_i8_matmul",
     "shift_power",
     "shift_quantize",
     "shift_scale",

@@ -1,12 +1,9 @@
-"""Checks that all integer shift convolutions share."""
+"""Checks of the integer shift convolution."""
 
 import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-
-LARGEST_INPUT = 128  # of int8 in magnitude
-MOST_UNITS = (2**31 - 1) // LARGEST_INPUT  # Σ2^(p − pmin) of a filter whose sums fit an int32
 
 
 def check_shift_tensors(
@@ -59,18 +56,3 @@ def value_range(values: Tensor) -> tuple[int, int]:
         return 0, 0
     least, most = torch.aminmax(values)
     return int(least), int(most)
-
-
-def check_contents(operator: str, shift: Tensor, sign: Tensor, smallest: int) -> None:
-    """What only the numbers tell: codes in range, and sums over int8 inputs that fit int32."""
-    check_codes(operator, shift, sign, smallest)
-    if shift.numel() == 0:
-        return
-    used = sign.ne(0).long().flatten(1)
-    units = int((used << (shift.flatten(1).long() - smallest)).sum(1).max())
-    if units > MOST_UNITS:
-        raise UsageError(
-            f"{operator}: a sum may reach 128·Σ2^(p − pmin) = {LARGEST_INPUT * units} with these "
-            f"codes, pmin = {smallest}, and inputs down to −128, but an int32 holds at most "
-            f"{2**31 - 1}; use fewer bits, or shift_conv2d, which sums in int64"
-        )
