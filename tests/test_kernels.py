@@ -219,7 +219,7 @@ def test_nothing_beside_inputs_and_outputs_is_touched(
     x, w = case.tensors(torch.float32, layout)
     y = adder_conv2d(x, w, *case.geometry)
     g = torch.ones_like(y)
-    dx = adder_vector.input_gradient(g, x, w, *case.geometry)
+    dx = adder_vector.input_gradient(g, x, w, case.geometry)
     bytes_ = u8(x), u8(w)
     z = adder_conv2d_u8(*bytes_, *case.geometry, 9)
     guarded = Guarded(at_end)
@@ -231,8 +231,8 @@ def test_nothing_beside_inputs_and_outputs_is_touched(
             again = lambda *a, make=make, **k: guarded(make(*a, **k))  # noqa: E731
             monkeypatch.setattr(torch, name, again)
         args = (guarded(x), guarded(w))
-        assert torch.equal(adder_vector.forward(*args, *case.geometry), y)
-        assert torch.equal(adder_vector.input_gradient(guarded(g), *args, *case.geometry), dx)
+        assert torch.equal(adder_vector.forward(*args, case.geometry), y)
+        assert torch.equal(adder_vector.input_gradient(guarded(g), *args, case.geometry), dx)
         assert torch.equal(adder_conv2d_u8(*map(guarded, bytes_), *case.geometry, 9), z)
         assert len(guarded.maps) == 2 + 1 + 1 + 1 + 2 + 1
     finally:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import shift_oracle
 import torch
 from adder_samples import KINDS, TOLERANCE, Case, error, expected, forced, results, upstream
 from hypothesis import example, given, settings
@@ -21,7 +22,6 @@ from saa_lite.ops import (
     adder_conv2d,
     adder_conv2d_u8,
     adder_torch,
-    reference_shift,
     shift_conv2d,
 )
 from saa_lite.ops._arguments import layout_of
@@ -53,7 +53,7 @@ def registered(case: Case, x: Tensor, w: Tensor, grad: Tensor, kinds: Kinds) -> 
 
 def in_torch(case: Case, x: Tensor, w: Tensor, grad: Tensor, kinds: Kinds) -> list[Tensor]:
     """By the operations of devices without kernels."""
-    args, signs = (x, w, *case.geometry), (kinds[0] == "sign", kinds[1] == "sign")
+    args, signs = (x, w, case.geometry), (kinds[0] == "sign", kinds[1] == "sign")
     of_weight = adder_torch.weight_sign_gradient if signs[0] else adder_torch.weight_full_gradient
     if kinds[1] == "full":
         of_input = adder_torch.input_full_gradient(grad, *args)
@@ -121,8 +121,8 @@ def straight_through(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     on_grid = (x.double() * 2**16).floor() / 2**16
     if isinstance(layer, ShiftPSConv2d):
         pair = layer.shift.detach(), layer.sign.detach()
-        return on_grid, elementwise(lambda p, s: reference_shift.power(p, s, -14), *pair).double()
-    weight = elementwise(lambda v: reference_shift.quantize(v, -15), layer.weight.detach())
+        return on_grid, elementwise(lambda p, s: shift_oracle.power(p, s, -14), *pair).double()
+    weight = elementwise(lambda v: shift_oracle.quantize(v, -15), layer.weight.detach())
     return on_grid, weight.double()
 
 
@@ -180,8 +180,8 @@ def test_bytes(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
             x, w = (view(draw(t.shape, 0, 256, torch.uint8)) for t in case.tensors(torch.float32))
             up, side = case.padding
             padded = F.pad(x.double(), (side, side, up, up), value=37)
-            args = (case.stride, (0, 0), case.dilation, case.groups)
-            wanted = adder_torch.forward(padded, w.double(), *args).int()
+            geometry = case.geometry._replace(padding=(0, 0))
+            wanted = adder_torch.forward(padded, w.double(), geometry).int()
             for count in (1, 2):
                 with threads(count):
                     got = adder_conv2d_u8(x, w, *case.geometry, 37)

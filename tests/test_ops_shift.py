@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 
 import pytest
+import shift_oracle as oracle
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ops_samples import CALM, DTYPES, LAYOUTS, elementwise, numbers, same
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import reference_shift as oracle
 from saa_lite.ops.shift import (
     fixed_point,
     fixed_point_codes,

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+import shift_oracle as oracle
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -13,7 +14,6 @@ from ops_samples import CALM, LAYOUTS, same, shift_codes_case, simulate_shift
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import reference_shift as oracle
 from saa_lite.ops.shift import (
     fixed_point,
     fixed_point_codes,

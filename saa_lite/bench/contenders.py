@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from saa_lite.bench.limits import limit_call
 from saa_lite.bench.shapes import Shape
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import (
     adder_conv2d,
     adder_conv2d_u8,
-    adder_forward,
     adder_vector,
     shift_conv2d,
 )
-from saa_lite.ops._launch import launch, threads_wanted
+from saa_lite.ops._launch import threads_wanted
 
 Call = Callable[[], object]
 ZERO_CODE = 128  # of the bytes, so that both signs fit
@@ -106,8 +106,7 @@ def limit_of(kernel: str) -> str:
 def _adder_kernel(shape: Shape) -> Call:
     x, w = shape.tensors()
     stride, padding = ((value, value) for value in shape.geometry)
-    ready = adder_vector.prepare_forward(x, w, stride, padding, (1, 1), 1)
-    return lambda: launch(*adder_forward.forward, *ready.arguments)
+    return adder_vector.prepare_forward(x, w, Geometry(stride, padding, (1, 1), 1)).run
 
 
 def _libraries(patches: Tensor, filters: Tensor) -> dict[str, Call]:

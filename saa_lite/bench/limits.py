@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from saa_lite.kernels import machine
+from saa_lite.kernels.compile import cache_folder
 from saa_lite.kernels.limits import STEPS, loops_of, results_of
-from saa_lite.ops._compile import cache_folder
 
 KERNELS = tuple(STEPS)
 ROUNDS = 20_000

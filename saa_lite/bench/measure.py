@@ -23,7 +23,7 @@ from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
 from saa_lite.kernels import machine
-from saa_lite.ops._compile import check_compiling
+from saa_lite.kernels.compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2

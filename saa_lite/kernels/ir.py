@@ -79,27 +79,15 @@ class Code(ir.IRBuilder):
         places = self._pointer(address, kind), ir.Constant(I32, 4)
         self.intrinsic(name, ir.VoidType(), value, *places, mask)
 
-    def gather_lanes(self, address: Value, step: Value, mask: Value) -> Value:
-        """The floats at address, address + step, … (bytes) in the masked lanes, else 0."""
-        count = self.floats.count
-        integers = ir.VectorType(I64, count)
-        steps = self.mul(self.repeat(step, integers), ir.Constant(integers, list(range(count))))
-        places = self.add(self.repeat(address, integers), steps)
-        pointers = self.inttoptr(places, ir.VectorType(F32.as_pointer(), count))
-        name = f"llvm.masked.gather.{_short(self.floats)}.v{count}p0"
-        return self.intrinsic(
-            name, self.floats, pointers, ir.Constant(I32, 4), mask, self.same(0.0)
-        )
-
     def copy(self, source: Value, target: Value, count: Value) -> None:
         """``count`` bytes from one address to another."""
         places = (self._pointer(at, I8) for at in (target, source))
         no = ir.Constant(I1, 0)
         self.intrinsic("llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, no)
 
-    def clear(self, target: Value, count: Value) -> None:
-        """``count`` bytes set to zero."""
-        values = self._pointer(target, I8), ir.Constant(I8, 0), count, ir.Constant(I1, 0)
+    def fill(self, target: Value, value: Value, count: Value) -> None:
+        """``count`` bytes set to an int64's lowest byte."""
+        values = self._pointer(target, I8), self.trunc(value, I8), count, ir.Constant(I1, 0)
         self.intrinsic("llvm.memset.p0.i64", ir.VoidType(), *values)
 
     def _pointer(self, address: Value, kind: ir.Type) -> Value:

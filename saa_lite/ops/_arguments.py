@@ -8,13 +8,23 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
+from saa_lite.kernels.geometry import Geometry, Pair
 
-Pair = tuple[int, int]
-Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation and groups
+Side = int | Sequence[int]
 FLOATS = (torch.float32, torch.float64)
 
 
-def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
+def geometry_of(stride: Side, padding: Side, dilation: Side, groups: int) -> Geometry:
+    """The arguments of a user as one object; the groups are not looked at yet."""
+    return Geometry(
+        _pair("stride", stride, 1),
+        _pair("padding", padding, 0),
+        _pair("dilation", dilation, 1),
+        groups,
+    )
+
+
+def _pair(name: str, value: Side, minimum: int) -> Pair:
     """Expand an int or a sequence of one or two ints to ``(rows, columns)``; check the minimum."""
     if type(value) is int and value >= minimum:  # nearly always; every call of a layer comes here
         return value, value
@@ -33,35 +43,6 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
     if rows < minimum or columns < minimum:
         raise UsageError(f"{name} must be at least {minimum}; got {value!r}")
     return rows, columns
-
-
-def pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
-    """Stride, padding and dilation as pairs again: registered operators receive lists."""
-    stride, padding, dilation = ((value[0], value[1]) for value in values)
-    return stride, padding, dilation
-
-
-def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """floor((size + 2·padding − dilation·(kernel − 1) − 1) / stride) + 1, as in torch."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def output_shape(
-    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[int, int, int, int]:
-    """``(batch, filters, rows, columns)`` of a convolution."""
-    return shape_from(input.shape, weight.shape, stride, padding, dilation)
-
-
-def shape_from(
-    input: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[int, int, int, int]:
-    """As :func:`output_shape`, from the shapes of input and weight."""
-    batch, _, height, width = input
-    filters, _, kernel_rows, kernel_columns = weight
-    rows = output_size(height, kernel_rows, stride[0], padding[0], dilation[0])
-    columns = output_size(width, kernel_columns, stride[1], padding[1], dilation[1])
-    return batch, filters, rows, columns
 
 
 def check_tensors(
@@ -87,15 +68,7 @@ def check_tensors(
         )
 
 
-def check_conv_shapes(
-    operator: str,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> None:
+def check_conv_shapes(operator: str, input: Tensor, weight: Tensor, geometry: Geometry) -> None:
     """Ranks, channels, groups and kernel size of a two-dimensional convolution."""
     if input.dim() != 4:
         raise UsageError(
@@ -107,12 +80,11 @@ def check_conv_shapes(
             f"{operator}: weight must have shape [filters, channels / groups, rows, columns]; "
             f"got {list(weight.shape)}"
         )
-    check_groups(operator, input, weight, groups)
-    _check_kernel_fits(operator, input, weight, stride, padding, dilation)
+    _check_groups(operator, input, weight, geometry.groups)
+    _check_kernel_fits(operator, input, weight, geometry)
 
 
-def check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> None:
-    """``groups`` divides filters and channels, and the channels agree."""
+def _check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> None:
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise UsageError(f"{operator}: groups must be an int of at least 1; got {groups!r}")
     if weight.shape[0] % groups:
@@ -127,18 +99,16 @@ def check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> N
         )
 
 
-def _check_kernel_fits(
-    operator: str, input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> None:
+def _check_kernel_fits(operator: str, input: Tensor, weight: Tensor, geometry: Geometry) -> None:
     if min(weight.shape[2:]) < 1:
         raise UsageError(
             f"{operator}: the kernel must be at least 1 × 1; got {list(weight.shape[2:])}"
         )
-    if min(output_shape(input, weight, stride, padding, dilation)[2:]) < 1:
+    if min(geometry.output_shape(input.shape, weight.shape)[2:]) < 1:
         raise UsageError(
-            f"{operator}: the kernel {list(weight.shape[2:])} with dilation {list(dilation)} must "
-            f"fit into the padded input; got input {list(input.shape[2:])}, "
-            f"padding {list(padding)}"
+            f"{operator}: the kernel {list(weight.shape[2:])} with dilation "
+            f"{list(geometry.dilation)} must fit into the padded input; got input "
+            f"{list(input.shape[2:])}, padding {list(geometry.padding)}"
         )
 
 
@@ -168,8 +138,8 @@ def output_like(dtype: torch.dtype | None = None) -> Callable[..., Tensor]:
     """
 
     def empty(input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        geometry = pairs(*[value for value in rest if isinstance(value, (list, tuple))][:3])
-        output = input.new_empty(output_shape(input, weight, *geometry), dtype=dtype)
-        return output.contiguous(memory_format=layout_of(input))
+        sides = [value for value in rest if isinstance(value, (list, tuple))]
+        shape = Geometry.of(*sides[:3], 1).output_shape(input.shape, weight.shape)
+        return input.new_empty(shape, dtype=dtype).contiguous(memory_format=layout_of(input))
 
     return empty

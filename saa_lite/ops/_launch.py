@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import torch
 
-from saa_lite.ops._compile import announce_first_compilation, check_compiling
+from saa_lite.kernels.compile import announce_first_compilation, check_compiling
 
 BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 # Distances or shifts that take a core some tens of microseconds: another thread takes as long to

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saa_lite.kernels.geometry import Geometry, Pair
 from saa_lite.ops import convolution
-from saa_lite.ops._arguments import Geometry, Pair, layout_of, output_shape
+from saa_lite.ops._arguments import layout_of
 
 LARGEST_TEMPORARY = 1 << 24  # numbers; 64 MB in float32
 
@@ -51,11 +52,10 @@ def _filters_at_once(numbers_per_filter: int) -> int:
     return max(1, LARGEST_TEMPORARY // max(1, numbers_per_filter))
 
 
-def forward(
-    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Tensor:
+def forward(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W']."""
-    shape = output_shape(input, weight, stride, padding, dilation)
+    stride, padding, dilation, groups = geometry
+    shape = geometry.output_shape(input.shape, weight.shape)
     padded = _split(_pad(input, padding), groups, 1)  # [B, g, C/g, ·, ·]
     filters = _split(weight, groups, 0)  # [g, T/g, C/g, kh, kw]
     output = _split(input.new_zeros(shape), groups, 1)  # [B, g, T/g, H', W']
@@ -69,7 +69,7 @@ def forward(
 
 
 def input_gradient(
-    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry, sign_only: bool
+    grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, sign_only: bool
 ) -> Tensor:
     """Σ G·clip(W − X, −1, 1), or Σ G·sgn(W − X); the shape of ``input``."""
     stride, padding, dilation, groups = geometry
@@ -89,9 +89,7 @@ def input_gradient(
     return inner[:, :, :height, :width].contiguous()
 
 
-def weight_sign_gradient(
-    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
-) -> Tensor:
+def weight_sign_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Σ G·sgn(X − W); the shape of ``weight``."""
     stride, padding, dilation, groups = geometry
     padded = _split(_pad(input, padding), groups, 1)
@@ -107,9 +105,7 @@ def weight_sign_gradient(
     return result.flatten(0, 1)
 
 
-def weight_full_gradient(
-    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
-) -> Tensor:
+def weight_full_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Σ_q G·(X − W) = (the ordinary convolution's weight gradient) − W·Σ_q G.
 
     Exact algebra, not exact arithmetic: where inputs and weights share an offset much larger than
@@ -118,18 +114,16 @@ def weight_full_gradient(
     """
     # Of the weights only the shape matters here, and oneDNN is faster where layouts agree.
     shaped = torch.empty_like(weight, memory_format=layout_of(input))
-    multiplied = convolution.weight_gradient(grad, input, shaped, *geometry)
+    multiplied = convolution.weight_gradient(grad, input, shaped, geometry)
     total = grad.sum((0, 2, 3))[:, None, None, None]
     return multiplied.addcmul_(weight, total, value=-1)
 
 
-def input_full_gradient(
-    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
-) -> Tensor:
+def input_full_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Σ_t G·(W − X) = (the ordinary input gradient) − X·(the same with every tap set to 1)."""
     ones = torch.ones_like(weight)
-    multiplied = convolution.input_gradient(grad, input, weight, *geometry)
-    reached = convolution.input_gradient(grad, input, ones, *geometry)
+    multiplied = convolution.input_gradient(grad, input, weight, geometry)
+    reached = convolution.input_gradient(grad, input, ones, geometry)
     return multiplied.addcmul_(input, reached, value=-1)
 
 

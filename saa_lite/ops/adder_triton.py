@@ -27,7 +27,7 @@ import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from torch import Tensor
 
-from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.kernels.geometry import Pair, output_shape
 from saa_lite.ops.adder_gpu import THREADS, choose_tile
 
 GRADIENT_REGISTERS = 168  # three blocks; what spills is touched once per tap, not per channel
