@@ -106,7 +106,8 @@ def limit_of(kernel: str) -> str:
 def _adder_kernel(shape: Shape) -> Call:
     x, w = shape.tensors()
     stride, padding = ((value, value) for value in shape.geometry)
-    return adder_vector.prepare_forward(x, w, Geometry(stride, padding, (1, 1), 1)).run
+    _, run = adder_vector.prepare_forward(x, w, Geometry(stride, padding, (1, 1), 1))
+    return run
 
 
 def _libraries(patches: Tensor, filters: Tensor) -> dict[str, Call]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
-from saa_lite.ops._arguments import FLOATS, check_conv_shapes, check_tensors, geometry_of
+from saa_lite.ops._arguments import FLOATS, check_convolution, geometry_of
 from saa_lite.ops._eager import is_plain
 from saa_lite.ops.adder_operator import (
     adder_convolution,
@@ -73,9 +73,9 @@ def adder_conv2d(
     check_choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     check_choice("input_gradient", input_gradient, INPUT_GRADIENTS)
     input, weight = _after_autocast(input), _after_autocast(weight)
-    check_tensors("adder_conv2d", input, weight, FLOATS)
-    check_conv_shapes("adder_conv2d", input, weight, geometry)
-    if not is_plain(input, weight):
+    plain = is_plain(input, weight)
+    check_convolution("adder_conv2d", input, weight, FLOATS, geometry, plain)
+    if not plain:
         return adder_convolution(input, weight, *geometry, weight_gradient, input_gradient)
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
         return _Plain.apply(input, weight, geometry, (input_gradient, weight_gradient))

@@ -18,8 +18,7 @@ from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_torch, adder_vector
 from saa_lite.ops._arguments import (
-    check_conv_shapes,
-    check_tensors,
+    check_convolution,
     geometry_of,
     layout_of,
     output_like,
@@ -59,8 +58,8 @@ def adder_conv2d_u8(
         UsageError: (a ValueError) shapes, groups or values that do not fit.
     """
     geometry = geometry_of(stride, padding, dilation, groups)
-    check_tensors("adder_conv2d_u8", input, weight, (torch.uint8,))
-    check_conv_shapes("adder_conv2d_u8", input, weight, geometry)
+    plain = is_plain(input, weight)
+    check_convolution("adder_conv2d_u8", input, weight, (torch.uint8,), geometry, plain)
     wrong = isinstance(padding_value, bool) or not isinstance(padding_value, int)
     if wrong or not 0 <= padding_value <= 255:
         raise UsageError(f"padding_value must be an int from 0 to 255; got {padding_value!r}")
@@ -70,7 +69,7 @@ def adder_conv2d_u8(
             f"adder_conv2d_u8: a filter may have up to {MOST_TAPS} taps, so that the sum fits an "
             f"int32; got {taps}"
         )
-    if is_plain(input, weight):
+    if plain:
         return _by_device(input, weight, geometry, padding_value)
     return _adder_u8(input, weight, *geometry, padding_value)
 

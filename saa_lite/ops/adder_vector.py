@@ -1,7 +1,8 @@
 """From tensors to the vector kernels: when they apply, and what they are handed."""
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +18,7 @@ from saa_lite.ops._launch import bands_to_share, launch, threads_wanted, work_of
 
 FLAT_PIXELS = 4096  # longest row that a planar image is flattened to
 ROW_PIXELS = 64  # longest row that a heap of pixels is cut into
-
-
-class Ready(NamedTuple):
-    """A walk about to start."""
-
-    output: Tensor
-    arguments: tuple[Any, ...]  # of the kernels; addresses, which keep no tensor from being freed
-    work: int
-    alive: tuple[Tensor, ...]  # so that these do
-
-    def run(self) -> bool:
-        """Fill the output; False where the kernel refuses."""
-        done: bool = launch(*walk.sweep, *self.arguments, work=self.work)
-        return done
+Planned = tuple[tuple[int, ...], np.ndarray, int]  # output shape, plan, work
 
 
 def applies(input: Tensor, weight: Tensor, groups: int) -> bool:
@@ -51,52 +39,54 @@ def forward(input: Tensor, weight: Tensor, geometry: Geometry, value: int = 0) -
     Args:
         value: what padded pixels hold; 0 for float32.
     """
-    ready = prepare_forward(input, weight, geometry, value)
-    ready.run()
-    return ready.output
+    output, run = prepare_forward(input, weight, geometry, value)
+    run()
+    return output
 
 
-def prepare_forward(input: Tensor, weight: Tensor, geometry: Geometry, value: int = 0) -> Ready:
-    """All of :func:`forward` but the walk."""
+def prepare_forward(
+    input: Tensor, weight: Tensor, geometry: Geometry, value: int = 0
+) -> tuple[Tensor, Callable[[], bool]]:
+    """The output, and the walk that fills it."""
     layout, floats = layout_of(input), input.dtype == torch.float32
-    weight = _dense(weight) if floats else weight.contiguous()
-    shape, plan = _plan_for(DISTANCE if floats else WORDS, input, weight, geometry)
+    weight, input = _dense(weight, floats), input.contiguous(memory_format=layout)
+    shape, plan, work = _plan_for(DISTANCE if floats else WORDS, input, weight, layout, geometry)
     dtype = torch.float32 if floats else torch.int32
     output = torch.empty(shape, dtype=dtype, memory_format=layout)
-    return _ready(input.contiguous(memory_format=layout), None, weight, output, value, plan)
+    return output, partial(_walk, input, input, weight, output, value, plan, work)
 
 
 def input_gradient(
     grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry
 ) -> Tensor | None:
     """Σ G·clip(W − X, −1, 1) in the shape and layout of ``input``; None if Σw is not finite."""
-    layout, weight = layout_of(input), _dense(weight)
-    _, plan = _plan_for(CLIPPED, input, weight, geometry)
+    layout, weight = layout_of(input), _dense(weight, True)
+    _, plan, work = _plan_for(CLIPPED, input, weight, layout, geometry)
     output = torch.empty_like(input, memory_format=layout)
     input, grad = (t.contiguous(memory_format=layout) for t in (input, grad))
-    return output if _ready(grad, input, weight, output, 0, plan).run() else None
+    return output if _walk(grad, input, weight, output, 0, plan, work) else None
 
 
-def _ready(
-    source: Tensor, own: Tensor | None, weight: Tensor, output: Tensor, value: int, plan: np.ndarray
-) -> Ready:
-    alive = source, source if own is None else own, weight
-    addresses = *(tensor.data_ptr() for tensor in alive), output.data_ptr()
-    work = work_of((output if own is None else source).shape, weight.shape)
-    return Ready(output, (*addresses, value, plan), work, alive)
+def _walk(
+    source: Tensor, own: Tensor, weight: Tensor, output: Tensor, value: int, plan: Any, work: int
+) -> bool:
+    """Tensors are arguments so that they live as long as their addresses are in use."""
+    addresses = source.data_ptr(), own.data_ptr(), weight.data_ptr(), output.data_ptr()
+    filled: bool = launch(*walk.sweep, *addresses, value, plan, work=work)
+    return filled
 
 
-def _dense(weight: Tensor) -> Tensor:
-    """``weight`` itself where it is contiguous or channels_last, else a contiguous copy."""
-    last = weight.is_contiguous(memory_format=torch.channels_last)
+def _dense(weight: Tensor, floats: bool) -> Tensor:
+    """``weight`` itself where it is contiguous or (floats) channels_last, else a copy."""
+    last = floats and weight.is_contiguous(memory_format=torch.channels_last)
     return weight if last else weight.contiguous()
 
 
 def _plan_for(
-    kind: int, input: Tensor, weight: Tensor, geometry: Geometry
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """Output shape, and the plan of a dense or channels_last ``weight``; nothing empty."""
-    shapes = input.shape, weight.shape, layout_of(input), weight.is_contiguous()
+    kind: int, input: Tensor, weight: Tensor, layout: torch.memory_format, geometry: Geometry
+) -> Planned:
+    """Of a dense or channels_last ``weight``; nothing is empty."""
+    shapes = input.shape, weight.shape, layout, weight.is_contiguous()
     return _plan(kind, machine.VECTOR_BITS, *shapes, threads_wanted(), geometry)
 
 
@@ -110,7 +100,7 @@ def _plan(
     dense: bool,
     threads: int,
     geometry: Geometry,
-) -> tuple[tuple[int, ...], np.ndarray]:
+) -> Planned:
     shape = geometry.output_shape(input_shape, weight_shape)
     planar = not walks_channels_last(layout, input_shape, shape)
     images, channels, height, width = input_shape
@@ -133,7 +123,8 @@ def _plan(
         dense,
     )
     shares = bands_to_share(images, min(source[1], target[1]))
-    return shape, plan_of(layer, tiles_of(KINDS[kind], bits, cache_folder()), shares, threads)
+    plan = plan_of(layer, tiles_of(KINDS[kind], bits, cache_folder()), shares, threads)
+    return shape, plan, work_of(shape, weight_shape)
 
 
 def _pixels(images: int, height: int, width: int, planar: bool) -> tuple[int, int, int]:

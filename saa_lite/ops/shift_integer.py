@@ -21,6 +21,7 @@ from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops._arguments import check_conv_shapes, geometry_of
 from saa_lite.ops._launch import launch
+from saa_lite.ops.adder_torch import taps
 from saa_lite.ops.shift import smallest_shift
 
 ROUNDINGS = ("exact", "truncate")
@@ -207,19 +208,16 @@ def _by_taps(input: Tensor, amount: Tensor, sign: Tensor, geometry: Geometry) ->
 
     Temporaries: the padded input and one tap for all filters, both int64.
     """
-    stride, padding, dilation, groups = geometry
     batch, filters, rows, columns = geometry.output_shape(input.shape, amount.shape)
-    (up, side), per_group = padding, (groups, filters // groups)
-    padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (groups, amount.shape[1]))
+    (up, side), channels = geometry.padding, amount.shape[1]
+    per_group, places = (geometry.groups, filters // geometry.groups), amount
+    padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (geometry.groups, channels))
     amount, sign = amount.unflatten(0, per_group).long(), sign.unflatten(0, per_group)
     total = padded.new_zeros(batch, *per_group, rows, columns)
-    for channel, y, x in product(*map(range, amount.shape[2:])):
-        seen_rows = slice(y * dilation[0], y * dilation[0] + (rows - 1) * stride[0] + 1, stride[0])
-        seen_columns = slice(
-            x * dilation[1], x * dilation[1] + (columns - 1) * stride[1] + 1, stride[1]
-        )
-        tap = padded[:, :, channel, None, seen_rows, seen_columns]
-        by, digit = (codes[:, :, channel, y, x, None, None] for codes in (amount, sign))
+    for place, channel in product(taps(places, (rows, columns), geometry), range(channels)):
+        tap = padded[:, :, channel, None, place.rows, place.columns]
+        at = (slice(None), slice(None), channel, place.kh, place.kw, None, None)
+        by, digit = amount[at], sign[at]
         moved = tap << by.clamp(min=0) >> (-by).clamp(min=0)
         total += torch.where(digit < 0, -moved, moved).masked_fill(digit == 0, 0)
     return total.flatten(1, 2)
