@@ -14,7 +14,8 @@ from ops_samples import LAYOUTS
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.kernels import limits, machine, tables
+from saa_lite.bench import limits
+from saa_lite.kernels import machine, tables
 from saa_lite.kernels.machine import Machine
 from saa_lite.ops import adder_conv2d, adder_conv2d_u8, adder_vector, reference
 

@@ -259,7 +259,7 @@ BAD_CONVOLUTIONS = [
     (broken(shift=ONES.float()), TypeError, "shift must be torch.int8; got torch.float32"),
     (broken(sign=ONES.bool()), TypeError, "sign must be torch.int8; got torch.bool"),
     (broken(sign=ONES[:5]), UsageError, r"one shape; got \[6, 4, 3, 3\] and \[5, 4, 3, 3\]"),
-    (broken(sign=ONES.to("meta")), UsageError, "on one device; got cpu and sign on meta"),
+    (broken(sign=ONES.to("meta")), UsageError, "on one device; got cpu, cpu and meta"),
     (broken(input=torch.ones(4, 7, 5).int()), UsageError, "input must have shape"),
     (broken(shift=ONES[0], sign=ONES[0]), UsageError, "shift must have shape"),
     (broken(input=torch.ones(2, 3, 7, 5).int()), UsageError, "input must have 4 channels"),

@@ -176,7 +176,7 @@ def beyond_limits(report: Report) -> list[str]:
 
 
 def limiting(contender: str) -> str | None:
-    """The loop of :mod:`saa_lite.kernels.limits` with a contender's instructions."""
+    """The loop of :mod:`saa_lite.bench.limits` with a contender's instructions."""
     names = {"convolution": "convolution", "ours, uint8": "uint8"}
     names |= dict.fromkeys((f"ours, {layout}" for layout in LAYOUTS), "adder")
     names[ADDER_KERNEL] = "adder"

@@ -75,30 +75,29 @@ def _check(
     dtypes: Sequence[torch.dtype],
     geometry: Geometry,
 ) -> None:
-    _check_tensors(operator, input, weight, dtypes)
-    check_conv_shapes(operator, input, weight, geometry)
-
-
-def _check_tensors(
-    operator: str, input: Tensor, weight: Tensor, dtypes: Sequence[torch.dtype]
-) -> None:
-    """Both tensors, of one allowed dtype, on one device."""
-    for name, tensor in (("input", input), ("weight", weight)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{operator}: {name} must be a torch.Tensor; got {type(tensor).__name__}"
-            )
-        if tensor.dtype not in dtypes:
-            allowed = " or ".join(str(dtype) for dtype in dtypes)
-            raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")
+    check_tensors(operator, input=(input, dtypes), weight=(weight, dtypes))
     if input.dtype != weight.dtype:
         raise TypeError(
             f"{operator}: input and weight must share a dtype; got {input.dtype} and {weight.dtype}"
         )
-    if input.device != weight.device:
+    check_conv_shapes(operator, input, weight, geometry)
+
+
+def check_tensors(operator: str, **given: tuple[Tensor, Sequence[torch.dtype]]) -> None:
+    """Each a tensor of one of its dtypes, all on one device."""
+    for name, (tensor, dtypes) in given.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"{operator}: {name} must be a torch.Tensor; got {kind}")
+        if tensor.dtype not in dtypes:
+            allowed = " or ".join(str(dtype) for dtype in dtypes)
+            raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")
+    devices = [str(tensor.device) for tensor, _ in given.values()]
+    if len(set(devices)) > 1:
+        *names, last = given
         raise UsageError(
-            f"{operator}: input and weight must be on one device; "
-            f"got {input.device} and {weight.device}"
+            f"{operator}: {', '.join(names)} and {last} must be on one device; "
+            f"got {', '.join(devices[:-1])} and {devices[-1]}"
         )
 
 

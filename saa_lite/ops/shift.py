@@ -194,29 +194,13 @@ def _quantize(weight: Tensor, smallest: int) -> Tensor:
     return torch.where(magnitude > 0, rounded, weight)  # 0 and NaN stay
 
 
-_shift_quantize = torch.library.custom_op("saa_lite::shift_quantize", _quantize, mutates_args=())
-
-
-@_shift_quantize.register_fake
-def _(weight: Tensor, smallest: int) -> Tensor:
-    return torch.empty_like(weight)
-
-
-_quantized = straight_through(_quantize, _shift_quantize, lambda ctx, grad: (grad, None))
+_quantized = straight_through("shift_quantize", _quantize, lambda ctx, grad: (grad, None))
 
 
 def _power_with_sign(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
     power = _power_of_two(shift.clamp(smallest, 0).round()).to(shift.dtype)
     digit = sign.round().sign()  # sgn(NaN) is 0 in torch, hence the next line
     return torch.where(shift.isnan() | sign.isnan(), math.nan, power * digit)
-
-
-_shift_power = torch.library.custom_op("saa_lite::shift_power", _power_with_sign, mutates_args=())
-
-
-@_shift_power.register_fake
-def _(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
-    return torch.empty_like(shift)
 
 
 def _save_weight(
@@ -232,19 +216,11 @@ def _along_power(
     return grad * weight * math.log(2.0), grad, None
 
 
-_power = straight_through(_power_with_sign, _shift_power, _along_power, _save_weight)
+_power = straight_through("shift_power", _power_with_sign, _along_power, _save_weight)
 
 
 def _fix(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return _round_to_grid(_widen(x), fraction_bits, integer_bits).to(x.dtype)
 
 
-_fixed_point = torch.library.custom_op("saa_lite::fixed_point", _fix, mutates_args=())
-
-
-@_fixed_point.register_fake
-def _(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
-    return torch.empty_like(x)
-
-
-_fixed = straight_through(_fix, _fixed_point, lambda ctx, grad: (grad, None, None))
+_fixed = straight_through("fixed_point", _fix, lambda ctx, grad: (grad, None, None))

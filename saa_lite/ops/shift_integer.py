@@ -19,7 +19,7 @@ from saa_lite.errors import UsageError, check_choice
 from saa_lite.kernels import shift_loops
 from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
-from saa_lite.ops._arguments import check_conv_shapes, geometry_of
+from saa_lite.ops._arguments import check_conv_shapes, check_tensors, geometry_of
 from saa_lite.ops._launch import launch
 from saa_lite.ops.adder_torch import taps
 from saa_lite.ops.shift import smallest_shift
@@ -92,31 +92,16 @@ def shift_scale(bits: int = 5, fraction_bits: int = 16, rounding: str = "exact")
 
 def _check_tensors(input: Tensor, shift: Tensor, sign: Tensor) -> None:
     """int32 input, int8 codes of one shape, all on one device."""
-    wanted = (
-        ("input", input, torch.int32),
-        ("shift", shift, torch.int8),
-        ("sign", sign, torch.int8),
-    )
-    for name, given, allowed in wanted:
-        if not isinstance(given, Tensor):
-            raise TypeError(
-                f"shift_conv2d: {name} must be a torch.Tensor; got {type(given).__name__}"
-            )
-        if given.dtype != allowed:
-            raise TypeError(f"shift_conv2d: {name} must be {allowed}; got {given.dtype}")
-        if given.device != input.device:
-            raise UsageError(
-                f"shift_conv2d: input, shift and sign must be on one device; "
-                f"got {input.device} and {name} on {given.device}"
-            )
+    codes = {"shift": (shift, (torch.int8,)), "sign": (sign, (torch.int8,))}
+    check_tensors("shift_conv2d", input=(input, (torch.int32,)), **codes)
     if shift.shape != sign.shape:
         raise UsageError(
-            f"shift_conv2d: shift and sign must have one shape; "
+            "shift_conv2d: shift and sign must have one shape; "
             f"got {list(shift.shape)} and {list(sign.shape)}"
         )
     if shift.dim() != 4:
         raise UsageError(
-            f"shift_conv2d: shift must have shape [filters, channels / groups, rows, columns]; "
+            "shift_conv2d: shift must have shape [filters, channels / groups, rows, columns]; "
             f"got {list(shift.shape)}"
         )
 
