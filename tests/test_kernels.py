@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import llvmlite.binding
+import llvmlite.ir
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,15 @@ MODULES["limits"] = limits.module_of
 STACK = re.compile(r"\(%rsp|\[sp\b")  # no function has a frame pointer, which is tested
 
 
+def assembly_of(module: llvmlite.ir.Module, target: Machine) -> str:
+    """What the functions of a module become on a machine."""
+    if target.triple != machine.numba_target()[0]:
+        llvmlite.binding.initialize_all_targets()
+        llvmlite.binding.initialize_all_asmprinters()
+    compiler = machine.target_of(target, jit=False)
+    return str(compiler.emit_assembly(machine.optimised(module, target, compiler)))
+
+
 def loops_of(assembly: str) -> list[list[str]]:
     """The innermost loops: from a label to a jump back to it, without another label between."""
     found, here, label = [], [], ""
@@ -58,7 +69,7 @@ def moves_of(loop: list[str]) -> list[str]:
 def test_no_register_of_an_innermost_loop_is_spilled(kind: str, name: str) -> None:
     """Read in the assembly; vectors beyond the sixteen of AVX2 do not appear in it either."""
     target = MACHINES[name]
-    text = machine.assembly_of(MODULES[kind](target), target)
+    text = assembly_of(MODULES[kind](target), target)
     functions = re.findall(r"^(\w+):$", text, re.MULTILINE)
     loops = loops_of(text)
     assert len(functions) > 2
@@ -75,7 +86,7 @@ def test_the_spill_test_can_fail() -> None:
     """Sixteen pixels × two vectors need twice the registers of AVX2."""
     module = tables.ir.Module()
     tables.distance_tile(module, "tile", MACHINES["haswell"], 8, 2)
-    loops = loops_of(machine.assembly_of(module, MACHINES["haswell"]))
+    loops = loops_of(assembly_of(module, MACHINES["haswell"]))
     assert any(moves_of(loop) for loop in loops)
 
 
@@ -105,7 +116,7 @@ def operations(loop: list[str]) -> int:
 def test_a_limit_is_its_arithmetic_and_nothing_else(name: str) -> None:
     """No memory is touched, so no kernel of these operations can be faster."""
     target = MACHINES[name]
-    loops = loops_of(machine.assembly_of(limits.module_of(target), target))
+    loops = loops_of(assembly_of(limits.module_of(target), target))
     assert len(loops) == len(limits.STEPS)
     for kernel, loop in zip(limits.STEPS, loops, strict=True):
         assert operations(loop) == limits.SUMS * MORE.get((kernel, name), FEWEST[kernel])
@@ -118,7 +129,7 @@ def test_a_limit_is_its_arithmetic_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize(("kind", "kernel"), [("distance", "adder"), ("bytes", "uint8")])
 def test_no_tile_gets_by_with_less_than_its_limit(kind: str, kernel: str, name: str) -> None:
     target = MACHINES[name]
-    text = machine.assembly_of(MODULES[kind](target), target)
+    text = assembly_of(MODULES[kind](target), target)
     parts = re.split(r"^v(\d)p(\d):$", text, flags=re.MULTILINE)[1:]
     for vectors, pixels, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         sums = int(vectors) * int(pixels)

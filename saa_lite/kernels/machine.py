@@ -113,7 +113,8 @@ def fingerprint(machine: Machine) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
-def _target(machine: Machine, jit: bool) -> Any:
+def target_of(machine: Machine, jit: bool) -> Any:
+    """LLVM's compiler for a machine, which may be of another kind than this one."""
     target = llvm.Target.from_triple(machine.triple)
     model = "jitdefault" if jit else "default"
     return target.create_target_machine(
@@ -121,7 +122,8 @@ def _target(machine: Machine, jit: bool) -> Any:
     )
 
 
-def _optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
+def optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
+    """What a module's functions become before they are compiled."""
     module.triple = machine.triple
     module.data_layout = str(target.target_data)
     parsed = llvm.parse_assembly(str(module))
@@ -131,15 +133,6 @@ def _optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
     builder = llvm.create_pass_builder(target, options)
     builder.getModulePassManager().run(parsed, builder)
     return parsed
-
-
-def assembly_of(module: ir.Module, machine: Machine) -> str:
-    """What the functions of a module become; ``machine`` may be of another kind than this one."""
-    if machine.triple != numba_target()[0]:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    target = _target(machine, jit=False)
-    return str(target.emit_assembly(_optimised(module, machine, target)))
 
 
 _ALIVE: list[Any] = []  # engines, whose code would go with them
@@ -154,10 +147,10 @@ def addresses_of(
         make: the module; not called where ``file`` keeps what it was compiled to.
     """
     with _ONE_AT_A_TIME:
-        target = _target(machine, jit=True)
+        target = target_of(machine, jit=True)
         if not file.exists():
             beside = file.with_name(f"{file.name}.{os.getpid()}")
-            beside.write_bytes(target.emit_object(_optimised(make(), machine, target)))
+            beside.write_bytes(target.emit_object(optimised(make(), machine, target)))
             beside.replace(file)
         empty = ir.Module()
         empty.triple = machine.triple

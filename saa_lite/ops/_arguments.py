@@ -56,31 +56,22 @@ def check_convolution(
     plain: bool,
 ) -> None:
     """Tensors, dtypes, devices, shapes, groups; what a plain call passed once it passes again."""
-    if not plain:
-        _check(operator, input, weight, dtypes, geometry)
-        return
-    kinds = input.dtype, weight.dtype, input.device, weight.device, type(geometry.groups)
-    key = operator, input.shape, weight.shape, geometry, kinds
-    if key not in _PASSED:
-        _check(operator, input, weight, dtypes, geometry)
-        if len(_PASSED) >= MOST_KNOWN:
-            _PASSED.clear()
-        _PASSED.add(key)
-
-
-def _check(
-    operator: str,
-    input: Tensor,
-    weight: Tensor,
-    dtypes: Sequence[torch.dtype],
-    geometry: Geometry,
-) -> None:
+    key = None
+    if plain:
+        kinds = input.dtype, weight.dtype, input.device, weight.device, type(geometry.groups)
+        key = operator, input.shape, weight.shape, geometry, kinds
+        if key in _PASSED:
+            return
     check_tensors(operator, input=(input, dtypes), weight=(weight, dtypes))
     if input.dtype != weight.dtype:
         raise TypeError(
             f"{operator}: input and weight must share a dtype; got {input.dtype} and {weight.dtype}"
         )
     check_conv_shapes(operator, input, weight, geometry)
+    if key:
+        if len(_PASSED) >= MOST_KNOWN:
+            _PASSED.clear()
+        _PASSED.add(key)
 
 
 def check_tensors(operator: str, **given: tuple[Tensor, Sequence[torch.dtype]]) -> None:
@@ -162,6 +153,30 @@ def walks_channels_last(
     """
     one_pixel = tuple(input_shape[2:]) == tuple(output_shape[2:]) == (1, 1)
     return one_pixel or layout == torch.channels_last
+
+
+def registered(
+    name: str, tensors: str, options: tuple[str, ...], compute: Any, like: Any = None
+) -> Any:
+    """``compute(*tensors, geometry, *options)`` as an operator that takes stride, padding, …
+
+    Args:
+        tensors: their names; options: types and names, of what follows the groups.
+        like: an empty result, for fake tensors; default: as a convolution, in the input's dtype.
+    """
+    names = tensors.split()
+    sides = [f"int[] {side}" for side in ("stride", "padding", "dilation")]
+    given = [*(f"Tensor {tensor}" for tensor in names), *sides, "int groups", *options]
+
+    def operator(*args: Any) -> Tensor:
+        found, sides, others = args[: len(names)], args[len(names) :][:4], args[len(names) + 4 :]
+        result: Tensor = compute(*found, Geometry.of(*sides), *others)
+        return result
+
+    schema = f"({', '.join(given)}) -> Tensor"
+    found = torch.library.custom_op(f"saa_lite::{name}", operator, mutates_args=(), schema=schema)
+    found.register_fake(like or output_like())
+    return found
 
 
 def output_like(dtype: torch.dtype | None = None) -> Callable[..., Tensor]:

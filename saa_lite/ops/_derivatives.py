@@ -76,7 +76,7 @@ def straight_through(
     def elementwise(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         return operator(*in_front(info, in_dims, args)), 0
 
-    remember = setup_context or _nothing
+    remember = setup_context or nothing
     operator = torch.library.custom_op(f"saa_lite::{name}", compute, mutates_args=())
     operator.register_fake(lambda first, *_: torch.empty_like(first))
     operator.register_autograd(rule, setup_context=remember)
@@ -116,5 +116,5 @@ def in_front(info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...]) 
     return [moved(arg, dim) for arg, dim in zip(args, in_dims, strict=True)]
 
 
-def _nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """The derivatives need nothing kept."""

@@ -10,7 +10,7 @@ images where all copies share their filters, and as further groups elsewhere: pe
 are the weight gradient of a convolution with one group per sample.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -18,61 +18,32 @@ from torch import Tensor
 
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
-from saa_lite.ops._arguments import layout_of, output_like
-from saa_lite.ops._derivatives import in_front, transformable
+from saa_lite.ops._arguments import layout_of, registered
+from saa_lite.ops._derivatives import in_front, nothing, transformable
 
 Dims = tuple[int | None, ...]
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())
-def adder_operator(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    """−Σ|x − w|; arguments as in :func:`saa_lite.ops.adder_conv2d`, all given and checked."""
-    return adder_kernels.forward(input, weight, Geometry.of(stride, padding, dilation, groups))
-
-
-def _gradient_operator(
-    name: str, compute: Callable[..., Tensor], like: Callable[..., Tensor]
-) -> Any:
-    """A gradient of some kind, in shape and layout as ``like`` says."""
-
-    def operator(
-        grad: Tensor,
-        input: Tensor,
-        weight: Tensor,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-        kind: str,
-    ) -> Tensor:
-        geometry = Geometry.of(stride, padding, dilation, groups)
-        return compute(grad, input, weight, geometry, kind)
-
-    found = torch.library.custom_op(f"saa_lite::adder_conv2d_{name}", operator, mutates_args=())
-    found.register_fake(like)
-    return found
-
-
-input_gradient_operator = _gradient_operator(
-    "input_gradient",
+adder_operator = registered(
+    "adder_conv2d",
+    "input weight",
+    ("str weight_gradient", "str input_gradient"),
+    lambda input, weight, geometry, *kinds: adder_kernels.forward(input, weight, geometry),
+)
+input_gradient_operator = registered(
+    "adder_conv2d_input_gradient",
+    "grad input weight",
+    ("str kind",),
     adder_kernels.input_gradient,
     lambda grad, input, *_: torch.empty_like(input, memory_format=layout_of(input)),
 )
-weight_gradient_operator = _gradient_operator(
-    "weight_gradient",
+weight_gradient_operator = registered(
+    "adder_conv2d_weight_gradient",
+    "grad input weight",
+    ("str kind",),
     adder_kernels.weight_gradient,
     lambda grad, input, weight, *_: torch.empty_like(weight, memory_format=torch.contiguous_format),
 )
-adder_operator.register_fake(output_like())
 for _device in ("cpu", "cuda"):
     adder_operator.register_autocast(_device, torch.float32)
 
@@ -110,16 +81,12 @@ def _refuse_second_derivatives(ctx: Any, *gradients: Any) -> NoReturn:
     )
 
 
-def _nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """What refuses needs nothing kept."""
-
-
 def _last(operator: Any) -> Any:
     """A gradient operator that ends what can be differentiated."""
     operator.register_autograd(_refuse_second_derivatives)
     return transformable(
         operator,
-        setup_context=_nothing,
+        setup_context=nothing,
         backward=_refuse_second_derivatives,
         jvp=refuse_forward_mode,
     )

@@ -22,6 +22,7 @@ from saa_lite.ops._arguments import (
     geometry_of,
     layout_of,
     output_like,
+    registered,
 )
 from saa_lite.ops._eager import is_plain
 
@@ -74,23 +75,6 @@ def adder_conv2d_u8(
     return _adder_u8(input, weight, *geometry, padding_value)
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d_u8", mutates_args=())
-def _adder_u8(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    padding_value: int,
-) -> Tensor:
-    geometry = Geometry.of(stride, padding, dilation, groups)
-    return _by_device(input, weight, geometry, padding_value)
-
-
-_adder_u8.register_fake(output_like(torch.int32))
-
-
 def _by_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value: int) -> Tensor:
     shape = geometry.output_shape(input.shape, weight.shape)
     empty = 0 in shape or weight.shape[1] == 0
@@ -98,6 +82,11 @@ def _by_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value:
         return adder_vector.forward(input, weight, geometry, padding_value)
     output = on_any_device(input, weight, geometry, padding_value)
     return output.contiguous(memory_format=layout_of(input))
+
+
+_adder_u8 = registered(
+    "adder_conv2d_u8", "input weight", ("int padding_value",), _by_device, output_like(torch.int32)
+)
 
 
 def on_any_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value: int) -> Tensor:

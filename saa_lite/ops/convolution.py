@@ -27,15 +27,12 @@ from torch.nn import functional as F
 from saa_lite.kernels.geometry import Geometry
 
 _SETTING, _FOUND = threading.Lock(), list[str]()  # of TF32, by the calls that are under way
+Sides = Sequence[int]
 VECTOR = 16  # channels of oneDNN's longest vector; from this many on the workspace is large enough
 
 
 def overruns(
-    channels: int,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    groups: int,
+    channels: int, kernel: Sides, stride: Sides, padding: str | Sides, groups: int
 ) -> bool:
     """Whether the weight gradient of this convolution may write past oneDNN's workspace.
 
@@ -55,9 +52,9 @@ def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    dilation: Sequence[int],
+    stride: Sides,
+    padding: str | Sides,
+    dilation: Sides,
     groups: int,
 ) -> Tensor:
     """``F.conv2d``, whose weight gradient leaves memory alone; pairs, or a string as padding."""
@@ -80,11 +77,7 @@ def weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geome
 
 
 def _in_danger(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    groups: int,
+    input: Tensor, weight: Tensor, stride: Sides, padding: str | Sides, groups: int
 ) -> bool:
     channels, *kernel = weight.shape[1:]
     return input.device.type == "cpu" and overruns(channels, kernel, stride, padding, groups)
@@ -101,7 +94,7 @@ def plainly_strided(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride() == usual else tensor.contiguous()
 
 
-def seen_at(input: Tensor, stride: Sequence[int]) -> Tensor:
+def seen_at(input: Tensor, stride: Sides) -> Tensor:
     """The pixels that a 1 × 1 kernel of this stride looks at."""
     return input[..., :: stride[0], :: stride[1]]
 

@@ -8,7 +8,6 @@ int64 sum; times :func:`shift_scale` it is the real number. No weight is ever mu
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from saa_lite.errors import UsageError, check_choice
 from saa_lite.kernels import shift_loops
 from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
-from saa_lite.ops._arguments import check_conv_shapes, check_tensors, geometry_of
+from saa_lite.ops._arguments import check_conv_shapes, check_tensors, geometry_of, registered
 from saa_lite.ops._launch import launch
 from saa_lite.ops.adder_torch import taps
 from saa_lite.ops.shift import smallest_shift
@@ -142,50 +141,31 @@ def _check_contents(
         )
 
 
-def _amounts(shift: Tensor, smallest: int, truncate: bool) -> Tensor:
-    """How far each tap moves: left by p − pmin, or (negative) right by −p."""
-    return shift if truncate else shift - smallest
-
-
-@torch.library.custom_op("saa_lite::shift_conv2d", mutates_args=())
-def _shift_conv2d(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-    truncate: bool,
+def _compute(
+    input: Tensor, shift: Tensor, sign: Tensor, geometry: Geometry, smallest: int, truncate: bool
 ) -> Tensor:
-    """Every device without a kernel of its own: torch shifts, one tap of the kernel at a time."""
+    """Numba loops where they run, else operations of torch."""
     _check_contents(input, shift, sign, smallest, truncate)
-    geometry = Geometry.of(stride, padding, dilation, groups)
-    return _by_taps(input, _amounts(shift, smallest, truncate), sign, geometry)
-
-
-@_shift_conv2d.register_kernel("cpu")
-def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
-    *sides, smallest, truncate = options
-    _check_contents(input, shift, sign, smallest, truncate)
-    geometry = Geometry.of(*sides)
-    codes = (input, _amounts(shift, smallest, truncate), sign)
+    codes = input, shift if truncate else shift - smallest, sign  # left by p − pmin, or right by −p
     if not has_kernels(input):
         return _by_taps(*codes, geometry)
-    shape = geometry.output_shape(input.shape, shift.shape)
-    output = input.new_empty(shape, dtype=torch.int64)
+    output = input.new_empty(geometry.output_shape(input.shape, shift.shape), dtype=torch.int64)
     # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
-    sides_of = np.array(geometry[:3])
-    launch(*shift_loops.shift_conv2d, *arrays, output.numpy(), sides_of, geometry.groups)
+    numbers = np.array(geometry[:3]), geometry.groups
+    launch(*shift_loops.shift_conv2d, *arrays, output.numpy(), *numbers)
     return output
 
 
-@_shift_conv2d.register_fake
-def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
-    shape = Geometry.of(*options[:4]).output_shape(input.shape, shift.shape)
-    return input.new_empty(shape, dtype=torch.int64)
+_shift_conv2d = registered(
+    "shift_conv2d",
+    "input shift sign",
+    ("int smallest", "bool truncate"),
+    _compute,
+    lambda input, shift, sign, *rest: input.new_empty(
+        Geometry.of(*rest[:4]).output_shape(input.shape, shift.shape), dtype=torch.int64
+    ),
+)
 
 
 def _by_taps(input: Tensor, amount: Tensor, sign: Tensor, geometry: Geometry) -> Tensor:
