@@ -25,7 +25,7 @@ def blocks_of(plan: Array) -> int:
 
 @compiled()
 def pack(w: int, value: int, plan: Array) -> Any:
-    """Packed weights, [groups, blocks, WEIGHT_BYTES], and the sums of each lane's floats.
+    """Packed weights, [groups, blocks, WEIGHT_BYTES], and the sums of each lane's floats where they are asked for.
 
     ``w``: address of the weights; ``value``: that bytes beyond the channels of a group have.
     """
@@ -41,7 +41,8 @@ def pack(w: int, value: int, plan: Array) -> Any:
         else:
             source = w + group * plan[at.GROUP_STEP] + first * plan[at.LANE_STEP]
             _pack_floats(source, plan, used, target)
-            sum_vectors(target, size // BYTES, sums[index].ctypes.data)
+            if plan[at.SUMMED] or plan[at.KIND] == at.CLIPPED:
+                sum_vectors(target, size // BYTES, sums[index].ctypes.data)
     return packed, sums
 
 

@@ -1,4 +1,9 @@
-"""Floor 1: the operators. Definitions in ``reference``, kernels beside them, torch registration."""
+"""The operators: what a layer computes, as users call it.
+
+Read :mod:`.reference` first, the definitions; then :mod:`.adder`, :mod:`.shift` and :mod:`.binary`,
+the operators with their gradients. :mod:`.adder_kernels` says which kernel computes what; those of
+a CPU are in :mod:`saa_lite.kernels`.
+"""
 
 from saa_lite.ops.adder import adder_conv2d, adder_linear
 from saa_lite.ops.adder_u8 import adder_conv2d_u8
