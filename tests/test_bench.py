@@ -10,7 +10,7 @@ import torch
 
 from saa_lite.bench import contenders, measure, rounds, table
 from saa_lite.bench.limits import limit, limit_call
-from saa_lite.bench.measure import ONEDNN, Report, Result
+from saa_lite.bench.measure import EMULATED, ONEDNN, Report, Result
 from saa_lite.bench.networks import FORMULATION_BATCH, Network, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread
 from saa_lite.bench.shapes import SHAPES, Shape
@@ -219,11 +219,18 @@ def test_command_prints_json_alone_and_records(
 
 
 def test_a_benchmark_that_holds_onednn_back_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = replace(report(), versions={"torch": "2", ONEDNN: "AVX2"}, vector_bits=256)
+    versions = {"torch": "2", ONEDNN: "AVX2", EMULATED: "512 bits"}
+    held = replace(report(), versions=versions, vector_bits=256)
     results = (*held.results, *(replace(r, work="forward + backward") for r in held.results))
     kept = replace(held, results=results)
     monkeypatch.setattr(readme, "tracked_reports", lambda: [kept])
-    assert ", 256-bit vectors here, oneDNN held to AVX2, torch threads: 2" in readme.speed_block()
+    said = ", 256-bit vectors emulated by a processor with 512 bits, oneDNN held to AVX2, torch"
+    assert said in readme.speed_block()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr(machine, "longest_bits", lambda: 512)
+    for bits, wanted in ((256, {ONEDNN: "AVX2", EMULATED: "512 bits"}), (512, {ONEDNN: "AVX2"})):
+        monkeypatch.setattr(machine, "VECTOR_BITS", bits)
+        assert measure._held() == wanted
 
 
 def test_each_processor_and_length_of_vectors_has_a_file(

@@ -27,7 +27,7 @@ from saa_lite.kernels.compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
-ONEDNN = "oneDNN held to"
+ONEDNN, EMULATED = "oneDNN held to", "shorter vectors emulated by a processor with"
 NOISE = 0.05  # of a time, by which it may be below a limit measured at another moment
 TURN = 16e-3  # seconds: several calls of every layer, so that none is timed on cold caches
 
@@ -153,9 +153,10 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
 
 
 def _held() -> dict[str, str]:
-    """To which instructions the environment holds oneDNN, so that vectors of one length compete."""
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    return {ONEDNN: isa} if isa else {}
+    """That vectors of one length compete, shorter ones than the processor's: by what, and how."""
+    isa, longest = os.environ.get("ONEDNN_MAX_CPU_ISA", ""), machine.longest_bits()
+    found = {ONEDNN: isa} if isa else {}
+    return found | ({EMULATED: f"{longest} bits"} if longest > machine.VECTOR_BITS else {})
 
 
 def beyond_limits(report: Report) -> list[str]:

@@ -66,23 +66,27 @@ def numba_target() -> tuple[str, str, str]:
     return cpu_target.target_context.codegen().magic_tuple()
 
 
-def supported_bits() -> int:
+def longest_bits() -> int:
     """Length of the longest vectors here: 512, 256, 128, or 0 on processors not known.
 
     512 stands for AVX-512 F, BW, DQ and VL, 256 for AVX2, 128 for SSE2 and NEON.
-    ``SAA_VECTOR_BITS`` in the environment lowers it, so that other machines can be emulated.
     """
-    given = os.environ.get(VECTOR_BITS_NAME, "512")
-    if given not in ("0", *map(str, BITS)):
-        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 128, 256 or 512; got {given!r}")
     triple, _, features = numba_target()
     if triple.startswith(("aarch64", "arm64")):
-        return min(128, int(given))
+        return 128
     if not triple.startswith("x86_64"):
         return 0
     found = set(features.split(","))
     wide = {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= found
-    return min(512 if wide else 256 if "+avx2" in found else 128, int(given))
+    return 512 if wide else 256 if "+avx2" in found else 128
+
+
+def supported_bits() -> int:
+    """As :func:`longest_bits`, or less: ``SAA_VECTOR_BITS`` has other machines emulated."""
+    given = os.environ.get(VECTOR_BITS_NAME, "512")
+    if given not in ("0", *map(str, BITS)):
+        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 128, 256 or 512; got {given!r}")
+    return min(longest_bits(), int(given))
 
 
 VECTOR_BITS = supported_bits()

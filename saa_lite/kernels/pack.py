@@ -25,7 +25,7 @@ def blocks_of(plan: Array) -> int:
 
 @compiled()
 def pack(w: int, value: int, plan: Array) -> Any:
-    """Packed weights, [groups, blocks, WEIGHT_BYTES], and the sums of each lane's floats where they are asked for.
+    """Packed weights, [groups, blocks, WEIGHT_BYTES], and, where asked for, each lane's sum.
 
     ``w``: address of the weights; ``value``: that bytes beyond the channels of a group have.
     """

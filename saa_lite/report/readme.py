@@ -6,8 +6,8 @@ The first part is what README quotes of the tracked benchmarks.
 import json
 from pathlib import Path
 
-from saa_lite.bench.contenders import ADDER_KERNEL
-from saa_lite.bench.measure import ONEDNN, Comparison, Report
+from saa_lite.bench.contenders import ADDER_KERNEL, limit_of
+from saa_lite.bench.measure import EMULATED, ONEDNN, Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
@@ -55,12 +55,14 @@ def _speed_of(report: Report) -> str:
     table = markdown_table([_row(report, case, found) for case in cases])
     commit = report.commit.removesuffix("+dirty")[:10]
     width = f", {report.vector_bits}-bit vectors" if report.vector_bits else ""
-    held = report.versions.get(ONEDNN)
-    width += f" here, oneDNN held to {held}" if held else ""
+    held, longest = (report.versions.get(name) for name in (ONEDNN, EMULATED))
+    width += f" emulated by a processor with {longest}" if longest else ""
+    width += f", oneDNN held to {held}" if held else ""
     return (
         f"{table}\n{report.device}{width}, torch threads: {report.threads}, medians of "
         f"{report.rounds} interleaved rounds, torch {report.versions['torch']}, commit {commit}. "
-        "Training: forward and backward of a layer, a whole step of a network."
+        "Training: forward and backward of a layer, a whole step of a network. Limit: the adder's "
+        "vector operations alone, without memory; no kernel of these operations can be faster."
     )
 
 
@@ -69,10 +71,12 @@ def _row(
 ) -> dict[str, object]:
     forward = comparisons[case, "forward"]
     training = next(c for (of, work), c in comparisons.items() if of == case and work != "forward")
+    least = forward.get(limit_of(ADDER_KERNEL))
     row: dict[str, object] = {
         "layer or network": case,
         "ours ÷ conv": f"{forward.over_convolution(forward.ours):.2f}",
         "training ÷ conv": f"{training.over_convolution(training.ours):.2f}",
+        "limit ÷ conv": least and f"{forward.over_convolution(least):.2f}",
         "kernel, of the limit": percent_of_limit(forward.get(ADDER_KERNEL)),
     }
     for name, column in EXACT.items():
