@@ -32,13 +32,15 @@ def call(context, address, arguments):  # type: ignore[no-untyped-def]
 @inlined
 def copy_bytes(code: Code, source: Value, target: Value, count: Value) -> None:
     """``count`` bytes from one address to another."""
-    code.copy(source, target, count)
+    places = code.pointer(target, I8), code.pointer(source, I8)
+    code.intrinsic("llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, ir.Constant(I1, 0))
 
 
 @inlined
 def fill_bytes(code: Code, target: Value, value: Value, count: Value) -> None:
-    """``count`` bytes set to one value."""
-    code.fill(target, value, count)
+    """``count`` bytes set to the lowest one of an int64."""
+    values = code.pointer(target, I8), code.trunc(value, I8), count, ir.Constant(I1, 0)
+    code.intrinsic("llvm.memset.p0.i64", ir.VoidType(), *values)
 
 
 def _vectors(code: Code, run: Value) -> Value:

@@ -103,45 +103,25 @@ adder_convolution = transformable(
 )
 
 
-def _as_images(copies: Tensor) -> Tensor:
-    """[V,B,C,H,W] → [V·B,C,H,W]."""
-    return copies.flatten(0, 1)
+def _folds(operator: Any, tensors: int, along: int) -> None:
+    """Under vmap: copies are further images, or further groups, whose results lie ``along``."""
+
+    def rule(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensor, int]:
+        *maps, filters = in_front(info, in_dims[:tensors], args[:tensors])  # [V, B, C, H, W], …
+        *sides, groups = args[tensors:][:4]
+        kinds = args[tensors + 4 :]
+        if along == 1 and in_dims[tensors - 1] is None:  # all copies share their filters
+            images = (copies.flatten(0, 1) for copies in maps)
+            output = operator(*images, args[tensors - 1], *sides, groups, *kinds)
+            return output.unflatten(0, maps[0].shape[:2]), 0
+        banks = (copies.transpose(0, 1).flatten(1, 2) for copies in maps)  # [B, V·C, H, W]
+        size = info.batch_size
+        output = operator(*banks, filters.flatten(0, 1), *sides, groups * size, *kinds)
+        return output.unflatten(along, (size, output.shape[along] // size)), along
+
+    operator.register_vmap(rule)
 
 
-def _as_groups(copies: Tensor) -> Tensor:
-    """[V,B,C,H,W] → [B,V·C,H,W]."""
-    return copies.transpose(0, 1).flatten(1, 2)
-
-
-@adder_operator.register_vmap
-def _(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensor, int]:
-    size, (_, weight, *geometry, groups, weight_kind, input_kind) = info.batch_size, args
-    images, filters = in_front(info, in_dims[:2], args[:2])
-    kinds = weight_kind, input_kind
-    if in_dims[1] is None:
-        output = adder_operator(_as_images(images), weight, *geometry, groups, *kinds)
-        return output.unflatten(0, images.shape[:2]), 0
-    banks = filters.flatten(0, 1), *geometry, groups * size, *kinds
-    return adder_operator(_as_groups(images), *banks).unflatten(1, filters.shape[:2]), 1
-
-
-@input_gradient_operator.register_vmap
-def _(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensor, int]:
-    size, (*_, weight, stride, padding, dilation, groups, kind) = info.batch_size, args
-    grads, images, filters = in_front(info, in_dims[:3], args[:3])
-    geometry = stride, padding, dilation
-    if in_dims[2] is None:
-        folded = _as_images(grads), _as_images(images), weight, *geometry, groups
-        return input_gradient_operator(*folded, kind).unflatten(0, images.shape[:2]), 0
-    folded = _as_groups(grads), _as_groups(images), filters.flatten(0, 1), *geometry, groups * size
-    channels = (size, images.shape[2])
-    return input_gradient_operator(*folded, kind).unflatten(1, channels), 1
-
-
-@weight_gradient_operator.register_vmap
-def _(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensor, int]:
-    size, (*_, stride, padding, dilation, groups, kind) = info.batch_size, args
-    grads, images, filters = in_front(info, in_dims[:3], args[:3])
-    folded = _as_groups(grads), _as_groups(images), filters.flatten(0, 1)
-    result = weight_gradient_operator(*folded, stride, padding, dilation, groups * size, kind)
-    return result.unflatten(0, filters.shape[:2]), 0
+_folds(adder_operator, 2, 1)
+_folds(input_gradient_operator, 3, 1)
+_folds(weight_gradient_operator, 3, 0)
