@@ -24,7 +24,7 @@ def forward(
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'] in the layout of input."""
     args = input, weight, stride, padding, dilation
     if not has_kernels(input):
-        kernels = adder_gpu.kernels(input, weight, output_shape(*args), groups) or adder_torch
+        kernels = adder_gpu.kernels(input, weight, output_shape(*args)) or adder_torch
         output = kernels.forward(*args, groups)
     elif adder_vector.applies(input, weight, groups):
         return adder_vector.forward(*args, groups)
@@ -42,7 +42,7 @@ def input_gradient(
     *geometry, groups, kind = options
     args = grad, input, weight, *options[:4]
     layout = layout_of(input)
-    if kernels := adder_gpu.kernels(input, weight, grad.shape, groups):
+    if kernels := adder_gpu.kernels(input, weight, grad.shape):
         return kernels.input_gradient(*args, kind).contiguous(memory_format=layout)
     if kind == "full":
         return adder_torch.input_full_gradient(*args).contiguous(memory_format=layout)
@@ -68,7 +68,8 @@ def weight_gradient(
     if kind == "full":
         return adder_torch.weight_full_gradient(*args).contiguous()
     if not has_kernels(input):
-        return adder_torch.weight_sign_gradient(*args).contiguous()
+        kernels = adder_gpu.kernels(input, weight, grad.shape) or adder_torch
+        return kernels.weight_sign_gradient(*args).contiguous()
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     arrays = [_array(input), _array(weight), _array(grad), result.numpy()]
     launch(*adder_cpu.weight_sign_gradient, *arrays, np.array(geometry), groups)

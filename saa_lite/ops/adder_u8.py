@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
 from saa_lite.kernels import machine
-from saa_lite.ops import adder_torch
+from saa_lite.ops import adder_gpu, adder_torch
 from saa_lite.ops._arguments import (
     Pair,
     check_conv_shapes,
@@ -98,8 +98,9 @@ def _adder_u8(
 def _by_device(input: Tensor, weight: Tensor, *options: *Options) -> Tensor:
     shape, layout = output_shape(input, weight, *options[:3]), layout_of(input)
     if not (machine.VECTOR_BITS and has_kernels(input)):
-        output = on_any_device(input, weight, *options)
-        return output.contiguous(memory_format=layout)
+        kernels = adder_gpu.kernels(input, weight, shape)
+        compute = kernels.forward_u8 if kernels else on_any_device
+        return compute(input, weight, *options).contiguous(memory_format=layout)
     output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
     if output.numel() == 0 or weight.shape[1] == 0:
         return output.zero_()
