@@ -65,7 +65,7 @@ PROMISES = [
     Promise(
         "input_gradient_kernel", TILES[2], DEPTHWISE | {"KIND": "clip"}, SATURATED, 3.2, 15, 168
     ),
-    Promise("weight_sign_kernel", TILES[1], WHOLE, SATURATED, 3.5, 6.6, 168),
+    Promise("weight_sign_kernel", TILES[1], WHOLE | {"VK": 1}, SATURATED, 3.5, 6.6, 168),
 ]  # fmt: skip
 COMPILED = [(promise, chip) for promise in PROMISES for chip in promise.chips]
 
