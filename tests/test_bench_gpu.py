@@ -1,6 +1,7 @@
 """The steps on a GPU, rehearsed without one: records, time limits, and the steps themselves."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -107,6 +108,21 @@ def test_the_limit_is_that_of_the_chip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Chip, "multi_processor_count", 108)
     monkeypatch.setattr(Chip, "clock_rate", 1_410_000)
     assert gpu_times.limit(Place("cuda")) == pytest.approx(4.87e12, rel=1e-3)
+
+
+def test_a_clock_that_torch_does_not_tell_is_asked_of_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Chip:
+        uuid = "GPU-1"
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Chip)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert math.isnan(gpu_times._clock(Place("cuda")))
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$3" = --id=GPU-1 ] && echo 1980\n')
+    program.chmod(0o755)
+    assert gpu_times._clock(Place("cuda")) == 1.98e9
 
 
 @pytest.fixture

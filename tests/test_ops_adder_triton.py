@@ -25,6 +25,11 @@ from saa_lite.bench.gpu_cases import (
 )
 from saa_lite.bench.gpu_run import Place
 
+OF_KERNELS = (gpu_checks.kernels, gpu_checks.edges, gpu_checks.far)
+OF_OPERATORS = (
+    gpu_checks.operator, gpu_checks.repeats, gpu_checks.graph, gpu_checks.dtypes,
+    gpu_checks.compiled,
+)  # fmt: skip
 CASES = cases() + edge_cases()
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed here"
@@ -63,13 +68,12 @@ def test_interpreted_kernels_equal_the_oracle(case: Case, interpreted: Any) -> N
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    "check",
+    ("check", "triton"),
     [
-        gpu_checks.kernels, gpu_checks.edges, gpu_checks.operator, gpu_checks.repeats,
-        gpu_checks.graph, gpu_checks.dtypes, gpu_checks.compiled, gpu_checks.far,
+        *((check, "1") for check in (*OF_KERNELS, *OF_OPERATORS)),
+        *((check, "0") for check in OF_OPERATORS),
     ],
-)  # fmt: skip
-@pytest.mark.parametrize("triton", ["1", "0"])
+)
 def test_on_a_device(check: Any, triton: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the kernels and without; what needs more memory than there is says so and is skipped."""
     monkeypatch.setenv("SAA_TRITON", triton)

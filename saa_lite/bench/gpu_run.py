@@ -201,6 +201,10 @@ class _Worker:
 
 def _serve(connection: Any, place: Place) -> None:
     os.setpgid(0, 0)  # a group, to be killed as one
+    if not place.rehearsal:
+        import torch  # noqa: PLC0415 - a second, and only here
+
+        torch.cuda.set_device(place.device)
     while True:
         try:
             run = connection.recv()
