@@ -143,8 +143,8 @@ def differences(case: Case, device: str = "cpu") -> dict[str, float]:
 
     x, w, grad = operands(case, device)
     args = (*case.geometry, case.groups)
-    y = adder_triton.forward(x, w, *args, case.tile)
-    dx = adder_triton.input_gradient(grad, x, w, *args, case.kind, case.tile)
+    y = adder_triton.forward(x, w, *args, tile=case.tile)
+    dx = adder_triton.input_gradient(grad, x, w, *args, case.kind, tile=case.tile)
     host = (x.cpu().double(), w.cpu().double(), *args)
     upstream = grad.cpu().double()
     expected: dict[str, Callable[[], Tensor]] = {

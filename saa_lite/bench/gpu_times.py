@@ -173,9 +173,9 @@ def _kernel_call(part: tuple[str, Shape, int, int], place: Place) -> Call:
     stride, padding = shape.geometry
     geometry = (stride,) * 2, (padding,) * 2, (1, 1), 1
     if task == "forward":
-        return lambda: adder_triton.forward(x, w, *geometry, _tile(*part))
+        return lambda: adder_triton.forward(x, w, *geometry, tile=_tile(*part))
     grad = torch.randn_like(adder_triton.forward(x, w, *geometry))
-    return lambda: adder_triton.input_gradient(grad, x, w, *geometry, "clip", _tile(*part))
+    return lambda: adder_triton.input_gradient(grad, x, w, *geometry, "clip", tile=_tile(*part))
 
 
 def _compile(part: tuple[str, Shape, int, int], place: Place) -> None:

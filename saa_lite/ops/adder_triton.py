@@ -9,7 +9,7 @@ import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.ops._arguments import Geometry, Pair, output_shape
 from saa_lite.ops.adder_gpu import THREADS, Tile, choose_chunks, choose_tile, is_narrow, weight_tile
 from saa_lite.ops.adder_triton_kernels import (
     forward_kernel,
@@ -29,74 +29,52 @@ def start() -> None:
 
 
 def forward(
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    tile: Tile | None = None,
+    input: Tensor, weight: Tensor, *geometry: *Geometry, tile: Tile | None = None
 ) -> Tensor:
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'], channels_last.
 
     Args:
         tile: default: the one expected to be fastest. All give the same bits.
     """
-    return _forward(input, weight, stride, padding, dilation, groups, tile, "", 0)
+    return _forward(input, weight, geometry, tile, "", 0)
 
 
 def forward_u8(
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    padding_value: int,
+    input: Tensor, weight: Tensor, *options: *tuple[Pair, Pair, Pair, int, int]
 ) -> Tensor:
     """As :func:`forward`, of uint8 to int32; channels that fill up a word add nothing."""
+    *_, groups, padding_value = options
     missing = -weight.shape[1] % 4
     if missing:
-        x = F.pad(input.unflatten(1, (groups, -1)), (0, 0) * 2 + (0, missing), value=padding_value)
-        input = x.flatten(1, 2)
-        weight = F.pad(weight, (0, 0) * 2 + (0, missing), value=padding_value)
+        fill = (0, 0) * 2 + (0, missing)
+        x = F.pad(input.unflatten(1, (groups, -1)), fill, value=padding_value)
+        input, weight = x.flatten(1, 2), F.pad(weight, fill, value=padding_value)
     words, taps = _words(_channels_last(input)), _words(weight)
     beyond = padding_value * 0x01010101
     beyond -= (beyond >> 31) << 32  # the same word, signed
-    geometry = stride, padding, dilation, groups
-    return _forward(words, taps, *geometry, None, BYTES_AT_ONCE, beyond)
+    return _forward(words, taps, options[:4], None, BYTES_AT_ONCE, beyond)
 
 
 def _forward(
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    tile: Tile | None,
-    bytes_by: str,
-    beyond: int,
+    input: Tensor, weight: Tensor, geometry: Geometry, tile: Tile | None, bytes_by: str, beyond: int
 ) -> Tensor:
+    stride, padding, dilation, groups = geometry
     shape = output_shape(input, weight, stride, padding, dilation)
     output = torch.empty(
         shape, dtype=input.dtype, device=input.device, memory_format=torch.channels_last
     )
-    narrow = is_narrow(weight, groups)
-    task = "narrow forward" if narrow else "forward"
-    channels, filters = weight.shape[1], weight.shape[0] // groups
-    banks, lanes = (1, weight.shape[0]) if narrow else (groups, filters)
-    pixels = shape[0] * shape[2] * shape[3]
-    tile = tile or choose_tile(pixels, lanes, banks, _multiprocessors(input), task)
+    channels = weight.shape[1]
+    banks, lanes, narrow = _lanes(weight, groups, weight.shape[0] // groups, channels)
+    pixels, kind = shape[0] * shape[2] * shape[3], "narrow forward" if any(narrow) else "forward"
+    tile = tile or choose_tile(pixels, lanes, banks, _multiprocessors(input), kind)
     tall, wide = tile.blocks(pixels, lanes)
-    flat, vector = _is_flat(weight, stride, padding), 1 if narrow else _vector(channels)
+    flat, vector = _is_flat(weight, stride, padding), 1 if any(narrow) else _vector(channels)
     packed = _pack(weight.unflatten(0, (banks, -1)).transpose(1, 2), tile.filters)
     with torch.cuda.device_of(input):
         forward_kernel[(tall, wide, banks)](
             _channels_last(input), packed, output, pixels, lanes, packed.shape[-1] // 4,
             channels // vector, *_sizes(input, shape, weight, flat), *stride, *padding, *dilation,
-            beyond, *tile, vector, _vector(lanes), *((filters, channels) if narrow else (0, 0)),
-            flat, padding != (0, 0), bytes_by,
+            beyond, *tile, vector, _vector(lanes), *narrow, flat, padding != (0, 0), bytes_by,
             num_warps=THREADS // 32, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return output
@@ -106,36 +84,30 @@ def input_gradient(
     grad: Tensor,
     input: Tensor,
     weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    kind: str,
+    *options: *tuple[Pair, Pair, Pair, int, str],
     tile: Tile | None = None,
 ) -> Tensor:
     """Σ G·s(W − X) with s = "clip", "full" or "sign"; the shape of ``input``, channels_last."""
+    stride, padding, dilation, groups, kind = options
     result = torch.empty_like(input, memory_format=torch.channels_last)
-    narrow = is_narrow(weight, groups)
-    channels, filters = weight.shape[1], weight.shape[0] // groups
-    banks, lanes = (1, input.shape[1]) if narrow else (groups, channels)
+    filters = weight.shape[0] // groups
+    banks, lanes, narrow = _lanes(weight, groups, weight.shape[1], filters)
     rows, columns = (-(-input.shape[2 + i] // stride[i]) for i in (0, 1))
     pixels, remainders = input.shape[0] * rows * columns, stride[0] * stride[1]
-    if tile is None:
-        work = pixels * remainders, lanes, banks, _multiprocessors(input)
-        tile = choose_tile(*work, "narrow gradient" if narrow else "gradient")
+    work = pixels * remainders, lanes, banks, _multiprocessors(input)
+    tile = tile or choose_tile(*work, "narrow gradient" if any(narrow) else "gradient")
     tall, wide = tile.blocks(pixels, lanes)
-    flat, vector = _is_flat(weight, stride, padding), 1 if narrow else _vector(filters)
+    flat, vector = _is_flat(weight, stride, padding), 1 if any(narrow) else _vector(filters)
     by_group = weight.unflatten(0, (groups, -1))  # [groups, filters, channels, ·, ·]
-    if narrow:
+    if any(narrow):
         by_group = by_group.transpose(0, 1).flatten(1, 2)[None]  # [1, filters, all channels, ·, ·]
     packed = _pack(by_group, tile.filters)
-    finite = packed if kind == "full" else weight.sum()
     with torch.cuda.device_of(input):
         input_gradient_kernel[(tall * remainders, wide, banks)](
-            _channels_last(grad), packed, _channels_last(input), result, finite,
-            pixels, lanes, packed.shape[-1] // 4, filters // vector,
-            *_sizes(input, grad.shape, weight, flat), *stride, *padding, *dilation, *tile,
-            vector, _vector(lanes), *((channels, filters) if narrow else (0, 0)), flat, kind,
+            _channels_last(grad), packed, _channels_last(input), result,
+            packed if kind == "full" else weight.sum(), pixels, lanes, packed.shape[-1] // 4,
+            filters // vector, *_sizes(input, grad.shape, weight, flat), *stride, *padding,
+            *dilation, *tile, vector, _vector(lanes), *narrow, flat, kind,
             num_warps=THREADS // 32, num_stages=1, maxnreg=GRADIENT_REGISTERS,
             enable_fp_fusion=True,
         )  # fmt: skip
@@ -143,18 +115,12 @@ def input_gradient(
 
 
 def weight_sign_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
+    grad: Tensor, input: Tensor, weight: Tensor, *geometry: *Geometry
 ) -> Tensor:
     """Σ G·sgn(X − W) in the shape of ``weight``: sums of chunks, then the sum of these in order."""
-    narrow = is_narrow(weight, groups)
-    channels, filters = weight.shape[1], weight.shape[0] // groups
-    banks, lanes = (1, weight.shape[0]) if narrow else (groups, filters)
+    stride, padding, dilation, groups = geometry
+    channels = weight.shape[1]
+    banks, lanes, narrow = _lanes(weight, groups, weight.shape[0] // groups, channels)
     rows, lines = channels * weight.shape[2] * weight.shape[3], grad.shape[0] * grad.shape[2]
     tile = weight_tile(rows, lanes)
     tall, wide = tile.blocks(rows, lanes)
@@ -166,10 +132,19 @@ def weight_sign_gradient(
         weight_sign_kernel[(tall * wide, chunks, banks)](
             _channels_last(grad), _channels_last(input), packed, parts, rows, lanes,
             packed.shape[-1] // 4, channels, *sizes, *stride, *padding, *dilation, lines, *tile,
-            _vector(lanes), *((filters, channels) if narrow else (0, 0)),
+            _vector(lanes), *narrow,
             num_warps=THREADS // 32, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return parts.sum(0)[..., :lanes].permute(0, 4, 3, 1, 2).flatten(0, 1)
+
+
+def _lanes(
+    weight: Tensor, groups: int, per_group: int, depth: int
+) -> tuple[int, int, tuple[int, int]]:
+    """Banks of lanes, lanes of each, and PER and DEPTH of the kernels."""
+    if is_narrow(weight, groups):
+        return 1, groups * per_group, (per_group, depth)
+    return groups, per_group, (0, 0)
 
 
 def _multiprocessors(tensor: Tensor) -> int:
