@@ -45,19 +45,21 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """All axes, each value of every axis at least once with each geometry or tile."""
+    """All axes, each value of an axis with each tile, and two of three widths per geometry."""
     found = []
     widths = [(3, 5, 1), (8, 12, 1), (8, 10, 2)]
-    for number, (geometry, (c, f, g)) in enumerate(itertools.product(GEOMETRIES, widths)):
+    pairs = itertools.product(GEOMETRIES, widths)
+    kept = [pair for number, pair in enumerate(pairs) if number % 3 != number // 3 % 3]
+    for number, (geometry, (c, f, g)) in enumerate(kept):
         kind = ("clip", "sign", "full", "sign")[number % 4]
         layout = ("plain", "channels_last", "sliced")[number // 2 % 3]
-        shape = ((1, 3)[number % 2], c, 6, 5)
+        shape = (1 + number % 2, c, 6, 5)
         found.append(
             Case(shape, (f, c // g, 3, 2), geometry, g, kind, layout, tile=TILES[-number % 3])
         )
     flat = (ONE, NONE, ONE)
-    found += [Case((3, 8, 7, 7), (20, 8, 1, 1), flat, tile=tile) for tile in TILES]
-    found += [Case((150, 6, 1, 1), (5, 6, 1, 1), flat), Case((1, 4, 5, 5), (70, 4, 1, 1), flat)]
+    found += [Case((3, 4, 7, 7), (20, 4, 1, 1), flat, tile=tile) for tile in TILES]
+    found += [Case((130, 3, 1, 1), (5, 3, 1, 1), flat), Case((1, 4, 3, 3), (70, 4, 1, 1), flat)]
     found += [Case((2, 4, 7, 6), (8, 4, 1, 1), ((2, 3), NONE, ONE), layout="channels_last")]
     return found + narrow_cases() + bad_cases()
 
@@ -91,7 +93,7 @@ def bad_cases() -> list[Case]:
 def edge_cases() -> list[Case]:
     """One-pixel maps, odd layouts, addresses off the grid of 16 bytes, expanded gradients."""
     point = ((5, 8, 1, 1), (12, 8, 3, 3), (ONE, SAME, ONE))
-    maps = [Case(*point, layout=layout) for layout in ("plain", "sliced", "offset", "expanded")]
+    maps = [Case(*point, layout=layout) for layout in ("sliced", "offset", "expanded")]
     wide = ((2, 8, 5, 4), (8, 8, 3, 3), ((2, 2), (3, 3), (2, 2)))
     maps += [Case(*wide, kind=kind, layout="offset") for kind in ("clip", "full", "sign")]
     return [*maps, Case((2, 8, 4, 4), (8, 4, 2, 2), (ONE, NONE, ONE), 2, layout="expanded")]

@@ -143,7 +143,7 @@ def _rates(task: str, place: Place) -> Iterator[Row]:
 
 
 def _shapes(place: Place) -> tuple[Shape, ...]:
-    return (Shape("tiny", 4, 8, 4, 3),) if place.rehearsal else SHAPES
+    return (Shape("tiny", 4, 4, 3, 1),) if place.rehearsal else SHAPES
 
 
 def _multiprocessors(place: Place) -> int:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.uint8)
 LARGEST_INDEX = 1 << 30  # pixels and weights are counted in 32 bits, addresses in 64
-FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
 TOLERATED = 1.5  # times the expected time, before a tile is worth seconds of compiling
 LEAST_LINES = 16  # of output in one partial sum of a weight gradient
 OLDEST = (8, 0)  # compute capability: Ampere
@@ -71,11 +70,6 @@ def _triton_module() -> ModuleType | None:
     return adder_triton
 
 
-def is_narrow(weight: Tensor, groups: int) -> bool:
-    """Whether groups are too narrow for a tile each, as in depthwise layers."""
-    return groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < FEWEST_PER_GROUP
-
-
 def fits(input: Tensor, weight: Tensor, output: Sequence[int]) -> bool:
     """Whether the kernels take tensors of this dtype and these sizes."""
     pixels = max(batch * rows * columns for batch, _, rows, columns in (input.shape, output))
@@ -109,9 +103,9 @@ def choose_tile(pixels: int, filters: int, groups: int, multiprocessors: int, ta
     """The tile with the least expected time, by counting issued instructions and latency.
 
     Larger tiles issue fewer instructions per |x − w|, smaller ones fill more multiprocessors.
-    Every tile adds in the same order, so the choice changes no result. A tile in use stays in use
-    for other numbers of pixels unless it is expected to take ``TOLERATED`` times as long: a
-    training does not stop to compile for the short batch at the end of an epoch.
+    All add in the same order, so the choice changes no result. A tile in use stays so for other
+    numbers of pixels unless it is expected to take ``TOLERATED`` times as long: a training does
+    not stop to compile for the short batch at the end of an epoch.
 
     Args:
         pixels: output pixels of all images, input pixels for gradients.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.ops._arguments import Geometry, Pair, output_shape
-from saa_lite.ops.adder_gpu import THREADS, Tile, choose_chunks, choose_tile, is_narrow, weight_tile
+from saa_lite.ops.adder_gpu import THREADS, Tile, choose_chunks, choose_tile, weight_tile
 from saa_lite.ops.adder_triton_kernels import (
     forward_kernel,
     input_gradient_kernel,
@@ -18,6 +18,7 @@ from saa_lite.ops.adder_triton_kernels import (
 )
 
 GRADIENT_REGISTERS = 168  # three blocks; what spills is touched once per tap, not per channel
+FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
 ALIGNED = 16  # bytes of the longest load; code for other addresses spills registers
 # Triton's interpreter knows no assembly.
 BYTES_AT_ONCE = "one by one" if triton.knobs.runtime.interpret else "vabsdiff4"
@@ -33,8 +34,7 @@ def forward(
 ) -> Tensor:
     """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'], channels_last.
 
-    Args:
-        tile: default: the one expected to be fastest. All give the same bits.
+    All tiles give the same bits; by default it is the one expected to be fastest.
     """
     return _forward(input, weight, geometry, tile, "", 0)
 
@@ -64,7 +64,7 @@ def _forward(
         shape, dtype=input.dtype, device=input.device, memory_format=torch.channels_last
     )
     channels = weight.shape[1]
-    banks, lanes, narrow = _lanes(weight, groups, weight.shape[0] // groups, channels)
+    banks, lanes, narrow = _lanes(groups, weight.shape[0] // groups, channels)
     pixels, kind = shape[0] * shape[2] * shape[3], "narrow forward" if any(narrow) else "forward"
     tile = tile or choose_tile(pixels, lanes, banks, _multiprocessors(input), kind)
     tall, wide = tile.blocks(pixels, lanes)
@@ -91,7 +91,7 @@ def input_gradient(
     stride, padding, dilation, groups, kind = options
     result = torch.empty_like(input, memory_format=torch.channels_last)
     filters = weight.shape[0] // groups
-    banks, lanes, narrow = _lanes(weight, groups, weight.shape[1], filters)
+    banks, lanes, narrow = _lanes(groups, weight.shape[1], filters)
     rows, columns = (-(-input.shape[2 + i] // stride[i]) for i in (0, 1))
     pixels, remainders = input.shape[0] * rows * columns, stride[0] * stride[1]
     work = pixels * remainders, lanes, banks, _multiprocessors(input)
@@ -120,7 +120,7 @@ def weight_sign_gradient(
     """Σ G·sgn(X − W) in the shape of ``weight``: sums of chunks, then the sum of these in order."""
     stride, padding, dilation, groups = geometry
     channels = weight.shape[1]
-    banks, lanes, narrow = _lanes(weight, groups, weight.shape[0] // groups, channels)
+    banks, lanes, narrow = _lanes(groups, weight.shape[0] // groups, channels)
     rows, lines = channels * weight.shape[2] * weight.shape[3], grad.shape[0] * grad.shape[2]
     tile = weight_tile(rows, lanes)
     tall, wide = tile.blocks(rows, lanes)
@@ -138,11 +138,9 @@ def weight_sign_gradient(
     return parts.sum(0)[..., :lanes].permute(0, 4, 3, 1, 2).flatten(0, 1)
 
 
-def _lanes(
-    weight: Tensor, groups: int, per_group: int, depth: int
-) -> tuple[int, int, tuple[int, int]]:
+def _lanes(groups: int, per_group: int, depth: int) -> tuple[int, int, tuple[int, int]]:
     """Banks of lanes, lanes of each, and PER and DEPTH of the kernels."""
-    if is_narrow(weight, groups):
+    if groups > 1 and min(per_group, depth) < FEWEST_PER_GROUP:
         return 1, groups * per_group, (per_group, depth)
     return groups, per_group, (0, 0)
 

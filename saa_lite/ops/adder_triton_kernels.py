@@ -83,16 +83,14 @@ def _numbers_at(
 def _add_distance(acc, x, w, BYTES: tl.constexpr):
     """acc + |x − w|; of four bytes in a word, by one instruction or, to be read, by many."""
     if BYTES == "":
-        return acc + tl.abs(x - w)
-    elif BYTES == "vabsdiff4":  # noqa: RET505 - only one branch is compiled
-        return tl.inline_asm_elementwise(
-            "vabsdiff4.u32.u32.u32.add $0, $1, $2, $3;", "=r,r,r,r", [x, w, acc],
-            dtype=tl.int32, is_pure=True, pack=1,
-        )  # fmt: skip
+        acc += tl.abs(x - w)
+    elif BYTES == "vabsdiff4":
+        sum_of_four: tl.constexpr = "vabsdiff4.u32.u32.u32.add $0, $1, $2, $3;"
+        acc = tl.inline_asm_elementwise(sum_of_four, "=r,r,r,r", [x, w, acc], tl.int32, True, 1)
     else:
         for shift in tl.static_range(0, 32, 8):
             acc += tl.abs((x >> shift & 255) - (w >> shift & 255))
-        return acc
+    return acc
 
 
 @triton.jit(do_not_specialize=INTEGERS)
@@ -292,19 +290,16 @@ def weight_sign_kernel(
     """y[chunk, r, n] = Σ G·sgn(x − w) over LINES / chunks lines of output pixels.
 
     r: M pairs of tap and channel; n: N filters, per group. g: [B, OH, OW, groups·N];
-    x: [B, H, W, groups·C]; w: [groups, M, NP·4]; y: [chunks, groups, M, NP·4]; programs:
-    [tiles of r × tiles of n, chunks, groups]. LINES: images times OH.
+    x: [B, H, W, groups·C]; w: [groups, M, NP·4]; y: [chunks, groups, M, NP·4]. LINES: B·OH.
     """
     wide = (NP * 4) // (TN * PN * 4)
     r = tl.program_id(0) // wide * (TM * PM) + _pixel_numbers(TM, PM, PN)
     n = tl.program_id(0) % wide * (TN * PN * 4) + _filter_numbers(TN, PM, PN)
-    chunk, chunks, group, groups = (
-        tl.program_id(1), tl.num_programs(1), tl.program_id(2), tl.num_programs(2),
-    )  # fmt: skip
+    group, groups, chunk = tl.program_id(2), tl.num_programs(2), tl.program_id(1)
     within = tl.minimum(r, M - 1)
     down, right = within // C // KW * DH - PH, within // C % KW * DW - PW
     own = tl.load(w + (group * M + within) * NP * 4 + n)
-    share = (LINES + chunks - 1) // chunks
+    share = (LINES + tl.num_programs(1) - 1) // tl.num_programs(1)
     first, last = chunk * share, tl.minimum((chunk + 1) * share, LINES)
     at = y + ((chunk * groups + group) * M + r) * NP * 4 + n
     result, total, size = _sum_over_pixels(
