@@ -20,7 +20,6 @@ from saa_lite.ops.adder_triton_kernels import (
 GRADIENT_REGISTERS = 168  # three blocks; what spills is touched once per tap, not per channel
 FEWEST_PER_GROUP = 4  # channels or filters; narrower groups would leave most of a tile unused
 ALIGNED = 16  # bytes of the longest load; code for other addresses spills registers
-# Triton's interpreter knows no assembly.
 BYTES_AT_ONCE = "one by one" if triton.knobs.runtime.interpret else "vabsdiff4"
 
 
@@ -32,10 +31,7 @@ def start() -> None:
 def forward(
     input: Tensor, weight: Tensor, *geometry: *Geometry, tile: Tile | None = None
 ) -> Tensor:
-    """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'], channels_last.
-
-    All tiles give the same bits; by default it is the one expected to be fastest.
-    """
+    """−Σ|x − w|: [B, C, H, W], [T, C/groups, kh, kw] → [B, T, H', W'], channels_last."""
     return _forward(input, weight, geometry, tile, "", 0)
 
 

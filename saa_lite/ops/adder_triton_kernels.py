@@ -4,7 +4,8 @@
 
 They are implicit matrix products, pixels × filters, with |x − w| in place of x·w. A block of 128
 threads owns a tile; each thread keeps TM pixels × TN·4 filters of it in registers. Triton spreads
-the last dimensions of a tensor over the threads first, so tiles have the shape::
+the last dimensions of a tensor over the threads first (before 3.7 the first ones, so that there
+tiles have the shape [PN, PM, TM, TN, 4]), and tiles have the shape::
 
     [TM, TN, PM, PN, 4]      TM, TN, 4: registers of one thread;   PM·PN = 128: threads
 
@@ -31,23 +32,31 @@ import triton.language as tl  # type: ignore[import-not-found,import-untyped,unu
 INTEGERS = ["M", "N", "NP", "C", "H", "W", "OH", "OW", "KW", "TAPS"]
 INTEGERS += ["SH", "SW", "PH", "PW", "DH", "DW", "PADDING", "LINES"]
 STEEP = tl.constexpr(2.0**127)
+LAST_FIRST = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7)
+AXIS_TM, AXIS_TN, AXIS_PM, AXIS_PN = map(tl.constexpr, (0, 1, 2, 3) if LAST_FIRST else (2, 3, 1, 0))
+
+
+@triton.jit
+def _along(AXIS: tl.constexpr, count: tl.constexpr):
+    """0, 1, … along one dimension of five."""
+    numbers = tl.arange(0, count)
+    for other in tl.static_range(5):
+        if other != AXIS:
+            numbers = tl.expand_dims(numbers, other)
+    return numbers
 
 
 @triton.jit
 def _pixel_numbers(TM: tl.constexpr, PM: tl.constexpr, PN: tl.constexpr):
     """[TM, 1, PM, PN, 1]: the pixels of the tile that each thread owns."""
-    register = tl.arange(0, TM)[:, None, None, None, None] * PM
-    thread = tl.arange(0, PM)[None, None, :, None, None]
-    return register + thread + 0 * tl.arange(0, PN)[None, None, None, :, None]
+    return _along(AXIS_TM, TM) * PM + _along(AXIS_PM, PM) + 0 * _along(AXIS_PN, PN)
 
 
 @triton.jit
 def _filter_numbers(TN: tl.constexpr, PM: tl.constexpr, PN: tl.constexpr):
     """[1, TN, PM, PN, 4]: the filters of the tile that each thread owns."""
-    register = tl.arange(0, TN)[None, :, None, None, None] * (PN * 4)
-    thread = tl.arange(0, PN)[None, None, None, :, None] * 4
-    lane = tl.arange(0, 4)[None, None, None, None, :]
-    return register + thread + lane + 0 * tl.arange(0, PM)[None, None, :, None, None]
+    run = _along(AXIS_TN, TN) * (PN * 4) + _along(AXIS_PN, PN) * 4 + _along(4, 4)
+    return run + 0 * _along(AXIS_PM, PM)
 
 
 @triton.jit
@@ -74,14 +83,13 @@ def _numbers_at(
     if PER > 0:
         return images + pixel.to(tl.int64) * (N // VS * VS // PER * DEPTH) + n // PER * DEPTH
     else:  # noqa: RET505 - only one branch is compiled
-        run = tl.arange(0, VK)[None, None, None, None, :]
         at = pixel.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)
-        return images + at * C * VK + run
+        return images + at * C * VK + _along(4, VK)
 
 
 @triton.jit
 def _add_distance(acc, x, w, BYTES: tl.constexpr):
-    """acc + |x − w|; of four bytes in a word, by one instruction or, to be read, by many."""
+    """acc + |x − w|; of four bytes in a word, at once or, in the interpreter, one by one."""
     if BYTES == "":
         acc += tl.abs(x - w)
     elif BYTES == "vabsdiff4":
@@ -118,7 +126,7 @@ def forward_kernel(
         corner = (within // OW // OH * H + row) * W + column
     used, beyond = n // VS < N // VS, 0.0 if BYTES == "" else PADDING
     weights = w + group * TAPS * C * VK * NP * 4 + n
-    acc = tl.zeros((TM, TN, PM, PN, 4), tl.float32 if BYTES == "" else tl.int32)
+    acc = tl.zeros((m + n).shape, tl.float32 if BYTES == "" else tl.int32)
     for tap in range(TAPS):
         down, right = tap // KW * DH, tap % KW * DW
         inside = (row + down >= 0) & (row + down < H) & (column + right >= 0) & (column + right < W)
@@ -209,8 +217,7 @@ def input_gradient_kernel(
 
     g: [B, OH, OW, groups·C·VK]; w: [groups, TAPS, C·VK, NP·4]; x, y: [B, H, W, groups·N].
     A block takes pixels that leave one remainder when divided by the stride, M of them in all, so
-    that no tap is computed in vain. checksum: Σ w, finite when every weight is; not read for
-    "full".
+    that no tap is computed in vain. checksum: Σ w, which "full" does not read.
     """
     group, groups = tl.program_id(2), tl.num_programs(2)
     RH, RW = tl.program_id(0) % (SH * SW) // SW, tl.program_id(0) % (SH * SW) % SW
@@ -262,14 +269,11 @@ def _sum_over_pixels(
         for place in range(OW):
             column = place * SW + right
             inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
-            pixel = ((line // OH * H + row) * W + column).to(tl.int64)
+            pixel = (line // OH * H + row) * W + column
+            xs = _numbers_at(x, pixel, n, N, C, 1, VS, PER, DEPTH) + (c if DEPTH != 1 else 0)
             if PER > 0:
                 inside &= used
-                at = pixel * (N // VS * VS // PER * DEPTH) + n // PER * DEPTH
-                at += c if DEPTH > 1 else 0
-            else:
-                at = (pixel * groups + group) * C + c
-            own = tl.load(x + at, mask=inside, other=0.0)
+            own = tl.load(xs, mask=inside, other=0.0)
             to = ((line * OW + place).to(tl.int64) * groups + group) * (N // VS) * VS + n
             upstream = tl.load(g + to, mask=used, other=0.0)
             if QUICK:
@@ -307,8 +311,8 @@ def weight_sign_kernel(
         VS, PER, DEPTH, True,
     )  # fmt: skip
     tl.store(at, 2.0 * result - total, mask=r < M)
-    used = n // VS < N // VS  # what stands in surplus lanes of w may be anything
-    spoiled = tl.abs(total) + size + tl.where(used, tl.abs(own), 0.0)
+    weight = tl.where(n // VS < N // VS, tl.abs(own), 0.0)  # surplus lanes may hold anything
+    spoiled = tl.abs(total) + size + weight
     if tl.min((spoiled < float("inf")).to(tl.int32)) == 0:
         result, total, size = _sum_over_pixels(
             g, x, own, first, last, down, right, within % C, n, N, C, H, W, OH, OW, SH, SW,
