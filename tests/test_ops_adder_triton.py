@@ -31,6 +31,7 @@ OF_OPERATORS = (
     gpu_checks.compiled,
 )  # fmt: skip
 CASES = cases() + edge_cases()
+OLD, LAID_OUT_AGAIN = "before Triton 3.7", [CASES[0], CASES[5], CASES[-1], *cases()[18:20]]
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed here"
 )
@@ -42,7 +43,19 @@ def interpret_all() -> None:
         case.name: differences(case) | {"bytes": 0.0 if case.bad else byte_difference(case)}
         for case in CASES
     }
+    lay_out_as_before_3_7()
+    found |= {f"{case.name} {OLD}": differences(case) for case in LAID_OUT_AGAIN}
     print(json.dumps(found))
+
+
+def lay_out_as_before_3_7() -> None:
+    """Have tiles the shape [PN, PM, TM, TN, 4]."""
+    import triton.language as tl  # noqa: PLC0415
+
+    from saa_lite.ops import adder_triton_kernels  # noqa: PLC0415
+
+    for name, axis in (("TM", 2), ("TN", 3), ("PM", 1), ("PN", 0)):
+        setattr(adder_triton_kernels, f"AXIS_{name}", tl.constexpr(axis))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +77,12 @@ def test_interpreted_kernels_equal_the_oracle(case: Case, interpreted: Any) -> N
     assert ("weight gradient" in found) == (case.kind == "sign")
     assert max(found.values()) <= BOUND, found
     assert found["bytes"] == 0.0
+
+
+@NEEDS_TRITON
+@pytest.mark.parametrize("case", LAID_OUT_AGAIN, ids=[case.name for case in LAID_OUT_AGAIN])
+def test_tiles_of_the_older_shape_equal_the_oracle_too(case: Case, interpreted: Any) -> None:
+    assert max(interpreted[f"{case.name} {OLD}"].values()) <= BOUND
 
 
 @pytest.mark.gpu
