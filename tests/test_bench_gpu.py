@@ -147,9 +147,9 @@ def test_the_command_prints_records_and_goes_on(capsys: pytest.CaptureFixture[st
     assert "steps: 1 wrong; kept in" in said
     (path,) = bench_dir().iterdir()
     assert path.name == "some-gpu.jsonl"
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == read_lines(path)
-    assert main(command) == 0
+    assert main(command) == 1
     assert "holds all steps already" in capsys.readouterr().out
 
 

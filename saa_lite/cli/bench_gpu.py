@@ -16,7 +16,7 @@ DIGITS = 4  # of a number in a table; the record has all
 
 
 def main(arguments: Namespace, device: str) -> int:
-    """Print each step as it ends; status 1 unless all are right."""
+    """Print each step as it ends; status 1 unless all are right, those in the record included."""
     from saa_lite.bench.gpu import STEPS, measure_gpu, record_name  # noqa: PLC0415
     from saa_lite.bench.gpu_run import Place, read_lines  # noqa: PLC0415
 
@@ -34,11 +34,12 @@ def main(arguments: Namespace, device: str) -> int:
         outcomes.append(outcome)
         if not arguments.json:
             print(_text(outcome), flush=True)
+    lines = read_lines(path) if path else [outcome.summary for outcome in outcomes]
     if arguments.json:
-        show_json(read_lines(path) if path else [_plainly(outcome) for outcome in outcomes])
+        show_json(lines if path else [_plainly(outcome) for outcome in outcomes])
     else:
         print(_closing(outcomes, path))
-    return 0 if all(outcome.status == "right" for outcome in outcomes) else 1
+    return 0 if all(line.get("status", "right") == "right" for line in lines) else 1
 
 
 def _plainly(outcome: "Outcome") -> dict[str, object]:
@@ -73,5 +74,7 @@ def _closing(outcomes: "Iterable[Outcome]", path: object) -> str:
     if not statuses:
         return f"{path} holds all steps already"
     counts = ", ".join(f"{statuses.count(s)} {s}" for s in dict.fromkeys(statuses))
-    kept = f"; kept in {path}, and the same command goes on with the rest" if path else ""
-    return f"\nsteps: {counts}{kept}"
+    kept = f"; kept in {path}" if path else ""
+    rest = any(status not in ("right", "wrong") for status in statuses)
+    more = ", and the same command goes on with the rest" if path and rest else ""
+    return f"\nsteps: {counts}{kept}{more}"
