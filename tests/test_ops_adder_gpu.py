@@ -233,6 +233,19 @@ adder_conv2d(torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3))
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=120)
 
 
+@NEEDS_TRITON
+def test_addresses_off_the_grid_are_copied_and_others_are_not() -> None:
+    from saa_lite.ops import adder_triton  # noqa: PLC0415
+
+    dense = torch.arange(97.0)[:96].view(2, 4, 4, 3).permute(0, 3, 1, 2)
+    assert adder_triton._channels_last(dense).data_ptr() == dense.data_ptr()
+    moved = torch.arange(97.0)[1:].view(2, 4, 4, 3).permute(0, 3, 1, 2)
+    copied = adder_triton._channels_last(moved)
+    assert copied.data_ptr() % 16 == 0
+    assert copied.stride() == moved.stride()
+    assert torch.equal(copied, moved)
+
+
 @pytest.mark.parametrize("filters", [1, 10, 16, 24, 64, 96, 320])
 @pytest.mark.parametrize("task", ["forward", "gradient"])
 def test_tiles_cover_the_output(filters: int, task: str) -> None:
