@@ -29,7 +29,7 @@ def forward(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         launch(*adder_loops.forward, *_arrays(input, weight, output), *_numbers(geometry))
     else:
         shape = geometry.output_shape(input.shape, weight.shape)
-        if kernels := adder_gpu.kernels(input, weight, shape, geometry.groups):
+        if kernels := adder_gpu.kernels(input, weight, shape):
             output = kernels.forward(input, weight, *geometry)
         else:
             output = adder_torch.forward(input, weight, geometry)
@@ -41,7 +41,7 @@ def input_gradient(
 ) -> Tensor:
     """Gradient of ``kind`` "clip", "full" or "sign", in the shape and layout of ``input``."""
     args = grad, input, weight
-    if kernels := adder_gpu.kernels(input, weight, grad.shape, geometry.groups):
+    if kernels := adder_gpu.kernels(input, weight, grad.shape):
         result = kernels.input_gradient(*args, *geometry, kind)
     elif kind == "full":
         result = adder_torch.input_full_gradient(*args, geometry)
@@ -66,6 +66,8 @@ def weight_gradient(
     if kind == "full":
         return adder_torch.weight_full_gradient(*args, geometry).contiguous()
     if not has_kernels(input):
+        if kernels := adder_gpu.kernels(input, weight, grad.shape):
+            return kernels.weight_sign_gradient(*args, *geometry).contiguous()
         return adder_torch.weight_sign_gradient(*args, geometry).contiguous()
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     arrays = _arrays(input, weight, grad, result)

@@ -16,7 +16,7 @@ from saa_lite.errors import UsageError
 from saa_lite.kernels import machine
 from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
-from saa_lite.ops import adder_torch, adder_vector
+from saa_lite.ops import adder_gpu, adder_torch, adder_vector
 from saa_lite.ops._arguments import (
     check_convolution,
     geometry_of,
@@ -80,7 +80,10 @@ def _by_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value:
     empty = 0 in shape or weight.shape[1] == 0
     if machine.VECTOR_BITS and has_kernels(input) and not empty:
         return adder_vector.forward(input, weight, geometry, padding_value)
-    output = on_any_device(input, weight, geometry, padding_value)
+    if kernels := adder_gpu.kernels(input, weight, shape):
+        output = kernels.forward_u8(input, weight, *geometry, padding_value)
+    else:
+        output = on_any_device(input, weight, geometry, padding_value)
     return output.contiguous(memory_format=layout_of(input))
 
 
