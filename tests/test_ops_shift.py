@@ -212,6 +212,20 @@ def test_fixed_point_rounds_down_over_dtypes_and_layouts(dtype: torch.dtype, lay
     assert bool((result.double() * 2**16 % 1 == 0).all())
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fixed_point_of_large_maps_is_that_of_double_precision(threads: int) -> None:
+    """Large enough for several threads; scaling is exact, so float64 takes the same floor."""
+    x = 100 * torch.randn(8, 16, 65, 65, generator=torch.Generator().manual_seed(0))
+    x.view(-1)[:5] = torch.tensor([NAN, INF, -INF, -0.0, 32767.5])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for images in (x, x.contiguous(memory_format=torch.channels_last), x[:, ::2]):
+            same(fixed_point(images), fixed_point(images.double()).float())
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_fixed_point_gradient_is_the_identity_even_where_clamped() -> None:
     x = torch.tensor([0.1, -0.1, 1e6, -1e6, NAN], requires_grad=True)
     above = torch.tensor([1.0, -2, 3, -4, 5])

@@ -1,6 +1,6 @@
-"""The integer shift convolution on a CPU: shifts, additions and subtractions, no multiplication.
+"""Loops of the shift layers on a CPU: the integer convolution, and rounding to fixed point.
 
-Work is split into blocks of output pixels, counted through the whole batch. A block reads one tap
+**The convolution** has shifts, additions and subtractions, and no multiplication. Work is split into blocks of output pixels, counted through the whole batch. A block reads one tap
 (one input channel at one kernel position) for all its pixels at a time; then every filter shifts
 that tap by its own amount and adds or subtracts it. So each weight is decoded once per block, and
 the inner loop runs over contiguous integers. Nothing is unfolded and nothing is padded: beside
@@ -77,3 +77,16 @@ def shift_conv2d(
     """Y = Σ sign·(X shifted by amount), zero padding; threads share out the blocks."""
     for task in prange(groups * -(-(y.shape[0] * y.shape[2] * y.shape[3]) // BLOCK)):
         _block(x, amount, sign, y, task, geometry, groups)
+
+
+@drivers(nogil=True, error_model="numpy")
+def round_down(x: Array, y: Array, scale: Any, low: Any, high: Any) -> None:
+    """Y = ⌊x·scale⌋/scale within [low, high], float32 [N], in one pass; NaN stays NaN.
+
+    ``scale`` is a power of two, so the floor is the only rounding.
+    """
+    step = np.float32(1) / scale
+    for i in prange(x.size):
+        value = np.floor(x[i] * scale) * step
+        value = low if value < low else value
+        y[i] = high if value > high else value
