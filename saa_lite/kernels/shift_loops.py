@@ -1,10 +1,11 @@
 """Loops of the shift layers on a CPU: the integer convolution, and rounding to fixed point.
 
-**The convolution** has shifts, additions and subtractions, and no multiplication. Work is split into blocks of output pixels, counted through the whole batch. A block reads one tap
-(one input channel at one kernel position) for all its pixels at a time; then every filter shifts
-that tap by its own amount and adds or subtracts it. So each weight is decoded once per block, and
-the inner loop runs over contiguous integers. Nothing is unfolded and nothing is padded: beside
-input and output a task holds the sums of its filters and six lines of ``BLOCK`` integers.
+**The convolution** has shifts, additions and subtractions, and no multiplication. Work is split
+into blocks of output pixels, counted through the whole batch. A block reads one tap (one input
+channel at one kernel position) for all its pixels at a time; then every filter shifts that tap by
+its own amount and adds or subtracts it. So each weight is decoded once per block, and the inner
+loop runs over contiguous integers. Nothing is unfolded and nothing is padded: beside input and
+output a task holds the sums of its filters and six lines of ``BLOCK`` integers.
 
 Arrays: x int32 [B, C, H, W], amount and sign int8 [T, C/groups, kh, kw], y int64 [B, T, H', W'],
 all C-contiguous. ``amount`` ≥ 0 shifts left, < 0 right (arithmetically, so rounding down).
