@@ -41,7 +41,7 @@ def reason(error: Exception) -> str:
 
 def check_choice(argument: str, given: object, allowed: Iterable[object]) -> None:
     """Raise :class:`UsageError` unless ``given`` is one of ``allowed``."""
-    options = list(allowed)
+    options = tuple(allowed)
     if given not in options:
         listed = ", ".join(repr(option) for option in options)
         raise UsageError(f"{argument} must be one of {listed}; got {given!r}")

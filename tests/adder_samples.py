@@ -10,14 +10,13 @@ import torch
 from ops_samples import LAYOUTS
 from torch import Tensor
 
+from saa_lite.kernels.geometry import Geometry, Pair
 from saa_lite.ops import adder_conv2d, adder_vector, reference
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 KINDS = tuple(product(("full", "sign"), ("clip", "full", "sign")))  # weight and input gradient
 KERNELS = ("plain", "chosen")
 ALL_LAYOUTS = tuple(LAYOUTS)
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Case:
     batch: int = 2
 
     @property
-    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
+    def geometry(self) -> Geometry:
         """The positional arguments after input and weight."""
-        return self.stride, self.padding, self.dilation, self.groups
+        return Geometry(self.stride, self.padding, self.dilation, self.groups)
 
     def tensors(self, dtype: torch.dtype, layout: str = "contiguous") -> tuple[Tensor, Tensor]:
         """Normal input, laid out as asked, and filters; the same numbers in every dtype."""

@@ -57,14 +57,15 @@ def test_torch_path(
 ) -> None:
     monkeypatch.setattr(adder_torch, "LARGEST_TEMPORARY", filters_at_once)
     case = Case(4 // groups, 6 // groups, (9, 7), (3, 2), *geometry, groups=groups)
-    args = (*case.tensors(torch.float64), *case.geometry)
-    y = adder_torch.forward(*args)
+    x, w = case.tensors(torch.float64)
+    args = x, w, *case.geometry
+    y = adder_torch.forward(x, w, case.geometry)
     grad = torch.randn_like(y)
     assert error(y, reference.adder_conv2d(*args)) <= 1e-12
     for sign_only, kind in ((False, "clip"), (True, "sign")):
-        got = adder_torch.input_gradient(grad, *args, sign_only=sign_only)
+        got = adder_torch.input_gradient(grad, x, w, case.geometry, sign_only=sign_only)
         assert error(got, reference.adder_input_gradient(grad, *args, kind)) <= 1e-12
-    got = adder_torch.weight_sign_gradient(grad, *args)
+    got = adder_torch.weight_sign_gradient(grad, x, w, case.geometry)
     assert error(got, reference.adder_weight_gradient(grad, *args, "sign")) <= 1e-12
 
 

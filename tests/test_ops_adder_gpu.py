@@ -1,53 +1,76 @@
-"""The GPU kernels compiled for sm_90 without a device, and the choice of kernels and tiles."""
+"""The GPU kernels compiled without a device, and the choice of kernels and tiles."""
 
 import importlib.util
+import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from saa_lite import ops
+from saa_lite.bench.gpu_cases import TILES
 from saa_lite.ops import adder_gpu
 from saa_lite.ops.adder_gpu import Tile, choose_tile
 
-TILES = [Tile(8, 2, 16, 8), Tile(4, 2, 32, 4), Tile(2, 2, 64, 2)]
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed here"
 )
+ARCHITECTURES = (80, 86, 89, 90)
 ABSOLUTE, SATURATED, FUSED = r"FADD R\d+, \|?-?R?.*\|R\d+", r"FFMA\.SAT", "FFMA"
+WHOLE = {"VK": 4, "VS": 4, "PER": 0, "DEPTH": 0, "FLAT": False}
+DEPTHWISE = WHOLE | {"VK": 1, "PER": 1, "DEPTH": 1}
+FORWARD, BYTES = {"PAD": True, "BYTES": ""}, {"PAD": True, "BYTES": "vabsdiff4"}
 
-# Compiled for sm_90: kernel, tile, constants, pointers; the instruction that occurs once per
-# |x − w|; float additions and all instructions per |x − w| in the loop, and registers, at most.
-COMPILED = [
-    ("forward_kernel", 0, {"FLAT": False, "PAD": True}, "*fp32", ABSOLUTE, 2.0, 2.4, 255),
-    ("forward_kernel", 0, {"FLAT": True, "PAD": False}, "*fp32", ABSOLUTE, 2.0, 2.3, 255),
-    ("forward_kernel", 1, {"FLAT": False, "PAD": True}, "*fp32", ABSOLUTE, 2.0, 2.5, 128),
-    ("forward_kernel", 2, {"FLAT": False, "PAD": True}, "*bf16", ABSOLUTE, 2.0, 3.8, 128),
-    (
-        "input_gradient_kernel",
-        1,
-        {"FLAT": False, "KIND": "clip"},
-        "*fp32",
-        SATURATED,
-        2.2,
-        2.8,
-        168,
+
+class Promise(NamedTuple):
+    """A kernel compiled with constants for some chips, and what its loop over the taps holds.
+
+    The marked instruction occurs once per |x − w|, or per four bytes; float additions and all
+    instructions per mark, and registers, at most.
+    """
+
+    kernel: str
+    tile: Tile
+    constants: dict[str, Any]
+    mark: str
+    floats: float
+    instructions: float
+    registers: int
+    chips: tuple[int, ...] = (90,)
+
+
+PROMISES = [
+    Promise("forward_kernel", TILES[0], WHOLE | FORWARD, ABSOLUTE, 2.0, 2.4, 255),
+    Promise("forward_kernel", TILES[1], WHOLE | FORWARD, ABSOLUTE, 2.0, 2.5, 128, (86, 89)),
+    Promise("forward_kernel", TILES[2], WHOLE | BYTES, "VABSDIFF4", 0.0, 1.6, 128, ARCHITECTURES),
+    Promise("forward_kernel", TILES[2], DEPTHWISE | FORWARD, ABSOLUTE, 2.0, 8.0, 80, (80,)),
+    Promise(
+        "input_gradient_kernel", TILES[1], WHOLE | {"KIND": "clip"}, SATURATED, 2.2, 2.8, 168,
+        (80, 90),
     ),
-    ("input_gradient_kernel", 2, {"FLAT": True, "KIND": "clip"}, "*fp32", SATURATED, 2.2, 2.9, 168),
-    ("input_gradient_kernel", 1, {"FLAT": False, "KIND": "full"}, "*fp32", FUSED, 2.0, 2.7, 168),
-    ("input_gradient_kernel", 2, {"FLAT": False, "KIND": "sign"}, "*fp16", FUSED, 2.0, 9.0, 168),
-]
+    Promise(
+        "input_gradient_kernel", TILES[1], WHOLE | {"KIND": "sign"}, SATURATED, 3.2, 3.7, 168,
+        (89,),
+    ),
+    Promise(
+        "input_gradient_kernel", TILES[1], WHOLE | {"KIND": "full"}, FUSED, 2.0, 2.7, 168, (86,)
+    ),
+    Promise(
+        "input_gradient_kernel", TILES[2], DEPTHWISE | {"KIND": "clip"}, SATURATED, 3.2, 15, 168
+    ),
+    Promise("weight_sign_kernel", TILES[1], WHOLE | {"VK": 1}, SATURATED, 3.5, 6.6, 168),
+]  # fmt: skip
+COMPILED = [(promise, chip) for promise in PROMISES for chip in promise.chips]
 
 
-def compiled(
-    folder: Path, kernel: str, tile: Tile, constants: dict[str, Any], pointer: str
-) -> tuple[str, int]:
+def compiled(folder: Path, promise: Promise, chip: int) -> tuple[str, int]:
     """(SASS, registers per thread) of one variant, without a device."""
     import triton  # noqa: PLC0415
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
@@ -55,11 +78,13 @@ def compiled(
 
     from saa_lite.ops import adder_triton  # noqa: PLC0415
 
-    function = getattr(adder_triton, kernel)
-    constants = tile._asdict() | {"VK": 4, "VS": 4} | constants
+    function = getattr(adder_triton, promise.kernel)
+    kept = {n: v for n, v in promise.constants.items() if n in function.arg_names}
+    constants = promise.tile._asdict() | kept
     pointers = [n for n in function.arg_names if n in ("x", "w", "y", "g", "checksum")]
+    pointer = "*i32" if constants.get("BYTES") else "*fp32"
     types = dict.fromkeys(function.arg_names, "i32") | dict.fromkeys(pointers, pointer)
-    types |= dict.fromkeys(constants, "constexpr") | {"checksum": "*fp32"}
+    types |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(
         function,
         {n: types[n] for n in function.arg_names},
@@ -67,9 +92,9 @@ def compiled(
         attrs={(function.arg_names.index(n),): [["tt.divisibility", 16]] for n in pointers},
     )
     options = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
-    if kernel == "input_gradient_kernel":
+    if promise.kernel == "input_gradient_kernel":
         options["maxnreg"] = adder_triton.GRADIENT_REGISTERS
-    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    binary = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
     cubin = folder / "kernel.cubin"
     cubin.write_bytes(binary.asm["cubin"])
     usage = subprocess.run(
@@ -96,24 +121,25 @@ def hot_loop(sass: str, mark: str) -> list[str]:
 
 @NEEDS_TRITON
 @pytest.mark.parametrize(
-    ("kernel", "tile", "constants", "pointer", "mark", "floats", "instructions", "registers"),
+    ("promise", "chip"),
     COMPILED,
+    ids=[f"{p.kernel}-{n}-sm_{chip}" for n, (p, chip) in enumerate(COMPILED)],
 )
 def test_compiled_loops_are_tight(
-    kernel: str, tile: int, constants: dict[str, Any], pointer: str, mark: str, floats: float,
-    instructions: float, registers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    promise: Promise, chip: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the kernels promise about speed can be read off the machine code."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    sass, used = compiled(tmp_path, kernel, TILES[tile], constants, pointer)
-    loop = hot_loop(sass, mark)
-    count = sum(bool(re.search(mark, line)) for line in loop)
-    assert count >= TILES[tile].TM * 8 * 4
-    assert sum(bool(re.search("FADD|FFMA", line)) for line in loop) <= floats * count
-    assert len(loop) <= instructions * count
+    sass, used = compiled(tmp_path, promise, chip)
+    loop = hot_loop(sass, promise.mark)
+    count = sum(bool(re.search(promise.mark, line)) for line in loop)
+    assert count >= promise.tile.TM * 8 * promise.constants.get("VK", 1)
+    floats = sum(bool(re.search("FADD|FFMA", line)) for line in loop)
+    assert floats <= promise.floats * count
+    assert len(loop) <= promise.instructions * count
     assert not [line for line in loop if re.search("LDL|STL|BAR|LDS|STS", line)]
-    assert any(("LDG.E.128" if pointer == "*fp32" else "LDG.E.64") in line for line in loop)
-    assert used <= registers
+    assert any("LDG.E.128" in line for line in loop)
+    assert used <= promise.registers
 
 
 def meta_case(**changes: Any) -> SimpleNamespace:
@@ -137,17 +163,17 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ampere")
 def test_kernels_are_chosen_by_device_dtype_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(w: Tensor, groups: int = 1, **changes: Any) -> bool:
+    def chosen(w: Tensor, **changes: Any) -> bool:
         case, output = meta_case(**changes), changes.get("output", (8, 32, 8, 8))
-        return adder_gpu.kernels(case, w, output, groups) is not None  # type: ignore[arg-type]
+        return adder_gpu.kernels(case, w, output) is not None  # type: ignore[arg-type]
 
     w = torch.ones(32, 16, 3, 3)
     assert chosen(w)
-    assert chosen(w, dtype=torch.bfloat16)
-    assert chosen(w[:, :4], 4)
+    assert chosen(w[:16, :1])  # depthwise
+    assert chosen(w, dtype=torch.uint8)
+    assert not chosen(w, dtype=torch.bfloat16)
     assert not chosen(w, is_cuda=False)
     assert not chosen(w, dtype=torch.float64)
-    assert not chosen(w[:16, :1], 16)
     assert not chosen(w, numel=lambda: 0)
     assert not chosen(w, shape=(1 << 20, 16, 32, 32))
     assert not chosen(w, output=(1 << 20, 32, 32, 32))  # of a small input with much padding
@@ -160,7 +186,7 @@ def test_kernels_are_chosen_by_device_dtype_and_size(monkeypatch: pytest.MonkeyP
 def test_the_environment_switches_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAA_TRITON", "0")
     w, output = torch.ones(32, 16, 3, 3), (8, 32, 8, 8)
-    assert adder_gpu.kernels(meta_case(), w, output, 1) is None  # type: ignore[arg-type]
+    assert adder_gpu.kernels(meta_case(), w, output) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -192,9 +218,11 @@ def test_without_a_compiler_torch_takes_over_and_says_so_once(
     assert len(said) == 1
 
 
-def test_the_package_works_where_triton_is_absent() -> None:
+def test_the_package_works_where_triton_is_absent_and_leaves_it_alone_elsewhere() -> None:
     program = """
 import sys
+import saa_lite.ops
+assert "saa_lite.ops.adder_triton" not in sys.modules
 sys.modules["triton"] = None
 import torch
 torch.version.cuda = "13"
@@ -205,9 +233,17 @@ adder_conv2d(torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3))
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=120)
 
 
-def test_importing_the_operators_leaves_triton_alone() -> None:
-    program = "import sys, saa_lite.ops; assert 'saa_lite.ops.adder_triton' not in sys.modules"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=120)
+@NEEDS_TRITON
+def test_addresses_off_the_grid_are_copied_and_others_are_not() -> None:
+    from saa_lite.ops import adder_triton  # noqa: PLC0415
+
+    dense = torch.arange(97.0)[:96].view(2, 4, 4, 3).permute(0, 3, 1, 2)
+    assert adder_triton._channels_last(dense).data_ptr() == dense.data_ptr()
+    moved = torch.arange(97.0)[1:].view(2, 4, 4, 3).permute(0, 3, 1, 2)
+    copied = adder_triton._channels_last(moved)
+    assert copied.data_ptr() % 16 == 0
+    assert copied.stride() == moved.stride()
+    assert torch.equal(copied, moved)
 
 
 @pytest.mark.parametrize("filters", [1, 10, 16, 24, 64, 96, 320])
@@ -221,7 +257,61 @@ def test_tiles_cover_the_output(filters: int, task: str) -> None:
         assert wide * tile.filters >= filters
 
 
-def test_small_outputs_take_small_tiles() -> None:
-    assert choose_tile(1 << 20, 64, 1, 132, "forward").TM == 8
-    assert choose_tile(8192, 64, 1, 132, "forward").TM < 8
+def forget_tiles() -> None:
+    adder_gpu._IN_USE.clear()
+    choose_tile.cache_clear()
+
+
+@pytest.fixture
+def nothing_compiled() -> Iterator[None]:
+    """The choice of tiles as in a new process."""
+    forget_tiles()
+    yield
+    forget_tiles()
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+def test_small_outputs_take_small_tiles_unless_larger_ones_are_at_hand() -> None:
     assert choose_tile(1 << 20, 16, 1, 132, "forward").filters == 16
+    assert choose_tile(20_000, 64, 1, 132, "forward").TM == 2
+    forget_tiles()
+    assert choose_tile(1 << 20, 64, 1, 132, "forward").TM == 8
+    assert choose_tile(20_000, 64, 1, 132, "forward").TM == 8  # up to half as long again
+    assert choose_tile(8192, 64, 1, 132, "forward").TM == 2
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+@pytest.mark.parametrize("multiprocessors", [20, 46, 82, 108, 132])
+def test_a_short_batch_compiles_next_to_nothing(multiprocessors: int) -> None:
+    """ResNet-20 trained in batches of 128 that end in one of 80, then evaluated."""
+    layers = [(16, 16, 32, 1), (16, 32, 32, 2), (32, 32, 16, 1), (32, 64, 16, 2), (64, 64, 8, 1)]
+
+    def variants(batches: Sequence[int]) -> int:
+        found: set[tuple[str, Tile]] = set()
+        for batch, (channels, filters, size, stride) in itertools.product(batches, layers):
+            inputs, outputs = batch * size**2, batch * (size // stride) ** 2
+            for task, pixels, lanes in (
+                ("forward", outputs, filters),
+                ("gradient", inputs, channels),
+            ):
+                found.add((task, choose_tile(pixels, lanes, 1, multiprocessors, task)))
+        return len(found)
+
+    assert variants([128]) == 6  # two tasks, three widths
+    assert variants([128, 80]) <= 7
+    assert variants([128, 80, 256, 16, 500, 1000]) <= 8
+
+
+@pytest.mark.parametrize(("taps", "filters"), [(9, 96), (144, 16), (576, 64), (3, 5)])
+def test_weight_tiles_cover_the_weights(taps: int, filters: int) -> None:
+    tile = adder_gpu.weight_tile(taps, filters)
+    tall, wide = tile.blocks(taps, filters)
+    assert tall * tile.TM * tile.PM >= taps
+    assert wide * tile.filters >= filters
+
+
+def test_partial_sums_share_out_the_lines() -> None:
+    assert adder_gpu.choose_chunks(4096, 4, 132) == 132
+    assert adder_gpu.choose_chunks(4096, 528, 132) == 1
+    assert adder_gpu.choose_chunks(40, 4, 132) == 2
+    assert adder_gpu.choose_chunks(1, 1, 132) == 1

@@ -11,6 +11,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import torch
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
 
 def rss(field):
@@ -33,14 +34,14 @@ layout = getattr(torch, sys.argv[1])
 x = torch.randn(64, 16, 64, 64).contiguous(memory_format=layout)
 w = torch.randn(48, 16, 3, 3)
 g = torch.randn(64, 48, 64, 64).contiguous(memory_format=layout)
-geometry = ((1, 1), (1, 1), (1, 1))
+geometry = Geometry((1, 1), (1, 1), (1, 1), 1)
 conv = torch.ops.aten.convolution_backward
 only_weight = (None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False))
 print(json.dumps({
     "padded": 4 * 64 * 16 * 66 * 66 + w.nbytes,
-    "forward": thrice(lambda i: adder_kernels.forward(x[i], w, *geometry, 1)),
-    "input": thrice(lambda i: adder_kernels.input_gradient(g[i], x[i], w, *geometry, 1, "clip")),
-    "weight": thrice(lambda i: adder_kernels.weight_gradient(g[i], x[i], w, *geometry, 1, "full")),
+    "forward": thrice(lambda i: adder_kernels.forward(x[i], w, geometry)),
+    "input": thrice(lambda i: adder_kernels.input_gradient(g[i], x[i], w, geometry, "clip")),
+    "weight": thrice(lambda i: adder_kernels.weight_gradient(g[i], x[i], w, geometry, "full")),
     "convolution": thrice(lambda i: conv(g[i], x[i], w, *only_weight)[1]),
 }))
 """

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
 from saa_lite.kernels import machine
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import _launch, adder_conv2d_u8, adder_u8
 
 SUPPORTED = machine.supported_bits()
@@ -159,7 +160,7 @@ def test_the_path_of_other_devices(
     monkeypatch.setattr(adder_u8.adder_torch, "LARGEST_TEMPORARY", filters_at_once)
     x, w = sample((2, 4, 9, 7), (6, 4 // groups, 3, 2))
     for geometry in GEOMETRIES:
-        got = adder_u8.on_any_device(LAYOUTS[layout](x), w, *geometry, groups, 200)
+        got = adder_u8.on_any_device(LAYOUTS[layout](x), w, Geometry(*geometry, groups), 200)
         same(got, oracle(x, w, *geometry, groups, 200).int())
 
 

@@ -56,7 +56,7 @@ def test_any_order_in_memory(groups: int, dtype: torch.dtype) -> None:
             images, weights = images.requires_grad_(), weights.requires_grad_()
             y = conv2d(images, weights, None, case.stride, padding, (1, 1), groups)
             got = [y, *torch.autograd.grad(y, (images, weights), of_images(grad))]
-            weight_grad = weight_gradient(grad, images.detach(), weights.detach(), *case.geometry)
+            weight_grad = weight_gradient(grad, images.detach(), weights.detach(), case.geometry)
             for ours, theirs in zip([*got, weight_grad], [*wanted, wanted[2]], strict=True):
                 assert error(ours.detach(), theirs.detach()) <= 1e-6
 
@@ -64,7 +64,7 @@ def test_any_order_in_memory(groups: int, dtype: torch.dtype) -> None:
 def test_the_adder_gradient_behind_it() -> None:
     x, w = POINT.tensors(torch.float32, "channels_last")
     grad = torch.randn(2, 6, 5, 3)
-    ours = adder_torch.weight_full_gradient(grad, x, w, *POINT.geometry)
+    ours = adder_torch.weight_full_gradient(grad, x, w, POINT.geometry)
     right = reference.adder_weight_gradient(grad, x, w, *POINT.geometry)
     assert error(ours, right) <= 1e-6
 

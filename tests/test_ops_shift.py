@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 
 import pytest
+import shift_oracle as oracle
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ops_samples import CALM, DTYPES, LAYOUTS, elementwise, numbers, same
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import reference_shift as oracle
 from saa_lite.ops.shift import (
     fixed_point,
     fixed_point_codes,
@@ -210,6 +210,20 @@ def test_fixed_point_rounds_down_over_dtypes_and_layouts(dtype: torch.dtype, lay
     lost = x.double() - result.double()
     assert bool(((lost >= 0) & (lost < 2.0**-16)).all())
     assert bool((result.double() * 2**16 % 1 == 0).all())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fixed_point_of_large_maps_is_that_of_double_precision(threads: int) -> None:
+    """Large enough for several threads; scaling is exact, so float64 takes the same floor."""
+    x = 100 * torch.randn(8, 16, 65, 65, generator=torch.Generator().manual_seed(0))
+    x.view(-1)[:5] = torch.tensor([NAN, INF, -INF, -0.0, 32767.5])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for images in (x, x.contiguous(memory_format=torch.channels_last), x[:, ::2]):
+            same(fixed_point(images), fixed_point(images.double()).float())
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_fixed_point_gradient_is_the_identity_even_where_clamped() -> None:

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+import shift_oracle as oracle
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from ops_samples import CALM, LAYOUTS, same, shift_codes_case, simulate_shift
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.ops import reference_shift as oracle
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops.shift import (
     fixed_point,
     fixed_point_codes,
@@ -23,8 +24,8 @@ from saa_lite.ops.shift import (
 )
 from saa_lite.ops.shift_integer import (
     ROUNDINGS,
+    _by_taps,
     shift_conv2d,
-    shift_conv2d_by_taps,
     shift_scale,
 )
 
@@ -65,7 +66,7 @@ def test_kernel_and_torch_path_equal_exact_arithmetic(
     geometry = (*pairs(stride, padding, dilation), groups)
     expected = oracle.conv2d(x, amount, sign, *geometry)  # type: ignore[arg-type]
     same(shift_conv2d(x, shift, sign, *geometry, rounding=rounding), expected)
-    same(shift_conv2d_by_taps(x, amount, sign, *geometry), expected)  # type: ignore[arg-type]
+    same(_by_taps(x, amount, sign, Geometry(*geometry)), expected)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
@@ -79,7 +80,7 @@ def test_integer_layouts_and_batches(batch: int, layout: str, rounding: str) -> 
     same(moved, plain)
     assert plain.shape == (batch, 6, 3, 4)
     amount = shift if rounding == "truncate" else shift + 15
-    same(shift_conv2d_by_taps(move(x), amount, sign, (2, 2), (1, 1), (1, 1), 1), plain)
+    same(_by_taps(move(x), amount, sign, Geometry((2, 2), (1, 1), (1, 1), 1)), plain)
 
 
 @settings(CALM, max_examples=60)
@@ -107,7 +108,7 @@ def test_integer_shapes_by_hypothesis(data: st.DataObject) -> None:
     geometry = (stride, padding, dilation, groups)
     result = shift_conv2d(x, shift, sign, *geometry, bits=bits, rounding=rounding)
     amount = shift if rounding == "truncate" else shift - smallest_shift(bits)
-    same(result, shift_conv2d_by_taps(x, amount, sign, *geometry))
+    same(result, _by_taps(x, amount, sign, Geometry(*geometry)))
     if rounding == "exact":
         same(result.double() * shift_scale(bits), simulate_shift(x, shift, sign, *geometry))
 
@@ -203,7 +204,8 @@ def test_two_threads_give_the_bits_of_one(groups: int) -> None:
         same(shift_conv2d(x, shift, sign, 1, 1, 1, groups, rounding=rounding), parallel)
         torch.set_num_threads(2)
         amount = shift if rounding == "truncate" else shift + 15
-        same(shift_conv2d_by_taps(x, amount, sign, (1, 1), (1, 1), (1, 1), groups), parallel)
+        geometry = Geometry((1, 1), (1, 1), (1, 1), groups)
+        same(_by_taps(x, amount, sign, geometry), parallel)
 
 
 @pytest.mark.parametrize(("taps", "fits"), [(1, True), (2, True), (3, False)])
@@ -257,7 +259,7 @@ BAD_CONVOLUTIONS = [
     (broken(shift=ONES.float()), TypeError, "shift must be torch.int8; got torch.float32"),
     (broken(sign=ONES.bool()), TypeError, "sign must be torch.int8; got torch.bool"),
     (broken(sign=ONES[:5]), UsageError, r"one shape; got \[6, 4, 3, 3\] and \[5, 4, 3, 3\]"),
-    (broken(sign=ONES.to("meta")), UsageError, "on one device; got cpu and sign on meta"),
+    (broken(sign=ONES.to("meta")), UsageError, "on one device; got cpu, cpu and meta"),
     (broken(input=torch.ones(4, 7, 5).int()), UsageError, "input must have shape"),
     (broken(shift=ONES[0], sign=ONES[0]), UsageError, "shift must have shape"),
     (broken(input=torch.ones(2, 3, 7, 5).int()), UsageError, "input must have 4 channels"),

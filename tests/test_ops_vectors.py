@@ -11,8 +11,8 @@ import torch
 from adder_samples import Case, error
 from ops_samples import without_avx512
 
-from saa_lite.kernels import machine
-from saa_lite.ops import _compile, adder_conv2d, adder_vector, reference
+from saa_lite.kernels import compile, machine
+from saa_lite.ops import adder_conv2d, adder_vector, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 CASE = Case(24, 20, (9, 11), (3, 3), padding=(1, 1))
@@ -92,21 +92,21 @@ def test_expected_avx2() -> None:
     assert "+avx512f" not in machine.numba_target()[2].split(",")
 
 
-HELPER = "from saa_lite.ops._compile import compiled\n@compiled()\ndef value():\n    return {}\n"
+HELPER = "from saa_lite.kernels.compile import compiled\n@compiled()\ndef value():\n    return {}\n"
 MAIN = """
 import sys
 from pathlib import Path
-from saa_lite.ops import _compile
-_compile.HERE = Path(sys.argv[1])
-_compile.cache_folder.cache_clear()
+from saa_lite.kernels import compile
+compile.HERE = Path(sys.argv[1])
+compile.cache_folder.cache_clear()
 sys.path.insert(0, sys.argv[1])
 from outer import outer
-print(outer())
+print(outer[0]())
 """
 OUTER = """
 from helper import value
-from saa_lite.ops._compile import compiled
-@compiled()
+from saa_lite.kernels.compile import drivers
+@drivers()
 def outer():
     return value() + 1
 """
@@ -126,37 +126,35 @@ def test_an_edit_in_a_helper_is_never_overlooked(tmp_path: Path) -> None:
     assert len(folders) == 2
 
 
-def test_kernel_sources_are_what_compiled_code_is_made_of() -> None:
-    """All of it, or stale code would run; and no checks or registrations, or edits cost minutes."""
-    sources = set(_compile.kernel_sources())
-    kept = {path.stem for path in _compile.HERE.glob("*.py") if path.read_text("utf-8") in sources}
-    assert {"adder_forward", "adder_plan", "bands", "shift_ir", "shift_cpu", "vector_moves"} <= kept
-    assert not {"adder", "adder_operator", "adder_triton", "reference", "convolution"} & kept
-    for name in kept:
-        text = (_compile.HERE / f"{name}.py").read_text("utf-8")
-        assert "from saa_lite.ops import (" not in text  # only imports on one line are followed
-        used = re.findall(r"^from saa_lite\.ops\.(\w+) import", text, re.MULTILINE)
-        assert set(used) <= kept
-    assert len(sources) == len(kept) + len(list(_compile.KERNELS.glob("*.py")))
+def test_all_compiled_code_lies_in_the_package_that_names_its_cache() -> None:
+    """Or stale code would run."""
+    package = compile.HERE.parent
+    compiled = re.compile(r"^@(compiled|drivers|inlined|intrinsic|numba\.\w+)\b", re.MULTILINE)
+    found = {p.parent for p in package.rglob("*.py") if compiled.search(p.read_text("utf-8"))}
+    assert found == {compile.HERE}
+    inside = "".join(path.read_text("utf-8") for path in compile.HERE.glob("*.py"))
+    assert set(re.findall(r"^from saa_lite\.(\w+)", inside, re.MULTILINE)) == {"errors", "kernels"}
 
 
 def test_first_compilation_is_announced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_compile, "HERE", tmp_path)
+    monkeypatch.setattr(compile, "HERE", tmp_path)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    _compile.cache_folder.cache_clear()
+    compile.cache_folder.cache_clear()
     try:
 
-        @_compile.compiled()
+        @compile.drivers()
         def double_it(x: int) -> int:
             return 2 * x
 
-        _compile.announce_first_compilation(double_it)
+        double_it, _ = double_it
+
+        compile.announce_first_compilation(double_it)
         assert double_it(4) == 8
-        _compile.announce_first_compilation(double_it)
+        compile.announce_first_compilation(double_it)
     finally:
-        _compile.cache_folder.cache_clear()
+        compile.cache_folder.cache_clear()
     said = capsys.readouterr()
     assert said.err.count("double it") == 1
     assert not said.out

@@ -15,23 +15,19 @@ from torch.nn import functional as F
 
 from saa_lite.bench.limits import limit_call
 from saa_lite.bench.shapes import Shape
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import (
     adder_conv2d,
     adder_conv2d_u8,
-    adder_forward,
     adder_vector,
     shift_conv2d,
-    shift_conv2d_i8,
-    shift_conv2d_i8_matmul,
-    shift_i8,
 )
-from saa_lite.ops._launch import launch, threads_wanted
-from saa_lite.ops.shift import smallest_shift
+from saa_lite.ops._launch import threads_wanted
 
 Call = Callable[[], object]
 ZERO_CODE = 128  # of the bytes, so that both signs fit
 BITS = 4  # of the shift weights
-ADDER_KERNEL, SHIFT_KERNEL = "ours, kernel alone", "ours, int8 shift, kernel alone"
+ADDER_KERNEL = "ours, kernel alone"
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -85,36 +81,21 @@ def _integers(shape: Shape) -> dict[str, Call]:
     """What a quantised adder layer and an exact shift layer compute, for inference."""
     x, w = shape.tensors()
     bytes_, filters = ((t * 40 + ZERO_CODE).clamp(0, 255).to(torch.uint8) for t in (x, w))
-    small, codes = _shift_tensors(shape)
+    codes = (-w.abs() * 4).clamp(-6, 0).to(torch.int8), w.sign().to(torch.int8)
     fixed = (x * 2**16).to(torch.int32)
     return {
         "ours, uint8": partial(
             adder_conv2d_u8, bytes_, filters, *shape.geometry, padding_value=ZERO_CODE
         ),
         "ours, integer shift": partial(shift_conv2d, fixed, *codes, *shape.geometry, bits=BITS),
-        "ours, int8 shift": partial(shift_conv2d_i8, small, *codes, *shape.geometry, bits=BITS),
-        "ours, shift as int8 matmul": partial(
-            shift_conv2d_i8_matmul, small, *codes, *shape.geometry, bits=BITS
-        ),
     }
-
-
-def _shift_tensors(shape: Shape) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """int8 input, and shift and sign of the weights."""
-    x, w = shape.tensors()
-    numbers = ((x * 40 + ZERO_CODE).clamp(0, 255).to(torch.uint8).int() - ZERO_CODE).to(torch.int8)
-    return numbers, ((-w.abs() * 4).clamp(-6, 0).to(torch.int8), w.sign().to(torch.int8))
 
 
 def _kernels(shape: Shape) -> dict[str, Call]:
-    """Kernels without Python and allocation, each beside what its operations take at least."""
+    """The kernel without Python and allocation, beside what its operations take at least."""
     results = shape.distances // threads_wanted()
-    return {
-        limit_of(ADDER_KERNEL): limit_call("adder", results),
-        ADDER_KERNEL: _adder_kernel(shape),
-        limit_of(SHIFT_KERNEL): limit_call("shift", results),
-        SHIFT_KERNEL: _shift_kernel(shape),
-    }
+    limit = limit_call("adder", results)
+    return {limit_of(ADDER_KERNEL): limit, ADDER_KERNEL: _adder_kernel(shape)}
 
 
 def limit_of(kernel: str) -> str:
@@ -122,26 +103,11 @@ def limit_of(kernel: str) -> str:
     return f"{kernel}: limit"
 
 
-def _shift_kernel(shape: Shape) -> Call:
-    numbers, codes = _shift_tensors(shape)
-    numbers = numbers.contiguous(memory_format=torch.channels_last)
-    stride, padding = shape.geometry
-    geometry = (stride, stride), (padding, padding), (1, 1)
-    output = shift_conv2d_i8(numbers, *codes, *shape.geometry, bits=BITS)
-
-    def call() -> Tensor:
-        smallest = smallest_shift(BITS)
-        shift_i8.run_in_lanes(numbers, *codes, output, geometry, 1, smallest, True)
-        return output
-
-    return call
-
-
 def _adder_kernel(shape: Shape) -> Call:
     x, w = shape.tensors()
     stride, padding = ((value, value) for value in shape.geometry)
-    ready = adder_vector.prepare_forward(x, w, stride, padding, (1, 1), 1)
-    return lambda: launch(*adder_forward.forward, *ready.arguments)
+    _, run = adder_vector.prepare_forward(x, w, Geometry(stride, padding, (1, 1), 1))
+    return run
 
 
 def _libraries(patches: Tensor, filters: Tensor) -> dict[str, Call]:

@@ -23,11 +23,11 @@ from saa_lite.bench.networks import NETWORKS, network_calls
 from saa_lite.bench.rounds import Spread, interleaved, spread, threads_share_a_core
 from saa_lite.bench.shapes import SHAPES
 from saa_lite.kernels import machine
-from saa_lite.ops._compile import check_compiling
+from saa_lite.kernels.compile import check_compiling
 from saa_lite.provenance import device_name, git_state, versions
 
 WARM_UP = 2
-ONEDNN = "oneDNN held to"
+ONEDNN, EMULATED = "oneDNN held to", "shorter vectors emulated by a processor with"
 NOISE = 0.05  # of a time, by which it may be below a limit measured at another moment
 TURN = 16e-3  # seconds: several calls of every layer, so that none is timed on cold caches
 
@@ -153,9 +153,10 @@ def measure(rounds: int, *, progress: bool = True, cases: Sequence[str] = ()) ->
 
 
 def _held() -> dict[str, str]:
-    """To which instructions the environment holds oneDNN, so that vectors of one length compete."""
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    return {ONEDNN: isa} if isa else {}
+    """That vectors of one length compete, shorter ones than the processor's: by what, and how."""
+    isa, longest = os.environ.get("ONEDNN_MAX_CPU_ISA", ""), machine.longest_bits()
+    found = {ONEDNN: isa} if isa else {}
+    return found | ({EMULATED: f"{longest} bits"} if longest > machine.VECTOR_BITS else {})
 
 
 def beyond_limits(report: Report) -> list[str]:
@@ -176,8 +177,8 @@ def beyond_limits(report: Report) -> list[str]:
 
 
 def limiting(contender: str) -> str | None:
-    """The loop of :mod:`saa_lite.kernels.limits` with a contender's instructions."""
-    names = {"convolution": "convolution", "ours, uint8": "uint8", "ours, int8 shift": "shift"}
+    """The loop of :mod:`saa_lite.bench.limits` with a contender's instructions."""
+    names = {"convolution": "convolution", "ours, uint8": "uint8"}
     names |= dict.fromkeys((f"ours, {layout}" for layout in LAYOUTS), "adder")
     names[ADDER_KERNEL] = "adder"
     if contender.endswith(": limit"):

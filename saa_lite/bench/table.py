@@ -13,8 +13,6 @@ OTHERS = {  # contender → column
 INTEGERS = {
     "ours, uint8": "uint8 ÷ conv",
     "ours, integer shift": "int32 shift ÷ conv",
-    "ours, int8 shift": "int8 shift ÷ conv",
-    "ours, shift as int8 matmul": "int8 matmul ÷ conv",
 }
 READING = (
     "ours: median [quartiles], end to end in channels_last; ÷ conv: that time over the one of the "

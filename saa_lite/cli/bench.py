@@ -4,6 +4,8 @@ import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from saa_lite.cli import bench_gpu
+from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, check_writable, write_text
@@ -14,7 +16,12 @@ if TYPE_CHECKING:  # it imports torch, a second, and --help needs none of it
 
 
 def main(arguments: Namespace) -> int:
-    """Measure, print one table or JSON; ``--record`` keeps the report in data/measured/bench."""
+    """Measure, print tables or JSON; ``--record`` keeps the report in data/measured/bench."""
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1; got {arguments.rounds}")
+    device = resolve_device(arguments.device)
+    if device != "cpu":
+        return bench_gpu.main(arguments, device)
     import torch  # noqa: PLC0415
 
     from saa_lite.bench.measure import measure  # noqa: PLC0415
@@ -39,10 +46,8 @@ def _check(arguments: Namespace) -> None:
     from saa_lite.bench.networks import NETWORKS  # noqa: PLC0415
     from saa_lite.bench.shapes import SHAPES  # noqa: PLC0415
 
-    for name in ("rounds", "threads"):
-        given = getattr(arguments, name)
-        if given is not None and given < 1:
-            raise UsageError(f"--{name} must be at least 1; got {given}")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError(f"--threads must be at least 1; got {arguments.threads}")
     known = [*(shape.name for shape in SHAPES), *(network.model for network in NETWORKS)]
     if unknown := [case for case in arguments.cases if case not in known]:
         raise UsageError(f"CASE must be one of {', '.join(known)}; got {', '.join(unknown)}")

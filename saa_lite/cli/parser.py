@@ -137,9 +137,14 @@ def _campaign(commands: "Commands[ArgumentParser]") -> None:
 
 def _bench(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "bench", "time the adder layers against everything else")
-    command.add_argument("cases", nargs="*", metavar="CASE", help="e.g. a or resnet20; default all")
+    command.add_argument(
+        "cases", nargs="*", metavar="CASE", help="e.g. a or resnet20, on a GPU a step; default all"
+    )
+    command.add_argument(
+        "--device", default="cpu", help="cpu (default), cuda or cuda:N: checks and times of a GPU"
+    )
     command.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default 9)")
-    command.add_argument("--threads", type=int, help="default: torch's")
+    command.add_argument("--threads", type=int, help="default: torch's; not for a GPU")
     command.add_argument("--record", action="store_true", help="into data/measured/bench")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 

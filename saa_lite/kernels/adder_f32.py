@@ -3,6 +3,13 @@
 A tile keeps one sum per pixel and filter in registers while it walks over all taps: over
 *segments*, stretches in which the input's taps lie side by side, and along each segment.
 
+All tiles of this package, those of bytes too, are called with twelve numbers: the address of the
+first pixel's patch, bytes from pixel to pixel; the address of the table of taps (three numbers
+each: bytes to the input, bytes to the weights, how many follow each other; of bytes, single words)
+and its length; the addresses of a block's packed weights and of their sums; the address of the
+pixels' own numbers, bytes from pixel to pixel; the same of the results; the number of tiles, and
+of lanes to store: more than fill all vectors but the last.
+
 Where the absolute value runs beside additions, |x − w| is written as it stands. Elsewhere **two
 operations per tap** do: |x − w| = 2 max(x, w) − x − w, so Σ|x − w| = 2 Σmax(x, w) − Σx − Σw: a
 maximum and an addition per tap, while Σx per patch and Σw per filter are computed once. Where the
@@ -17,9 +24,11 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from saa_lite.kernels.ir import F32, FLOAT, I1, I32, I64, Code, Value, function
+from saa_lite.kernels.ir import F32, FLOAT, I1, I32, I64, Code, Loop, Value, function
 from saa_lite.kernels.machine import BLOCK, Machine
 
+ARGUMENTS = "x step table taps w w_sum own own_step y y_step tiles lanes"
+SEGMENT = 24  # bytes of an entry of the table of taps
 ENOUGH = 3.5
 MINUS_INFINITY = -0x800000  # the bits of float32 −inf as an int32; finite negatives lie below
 # Sum number i, its vector of weights and its pixel's value, to the new sum.
@@ -45,13 +54,21 @@ class Tile(NamedTuple):
         pixels = [code.add(first, code.times(step, p)) for p in range(self.pixels)]
         return [code.at(pixel, v * bytes_) for pixel in pixels for v in range(self.vectors)]
 
-    def along(
-        self, first: Value, step: Value, w: Value, run: Value, sums: list[Value], add: Add
-    ) -> tuple[list[Value], Value]:
-        """Add ``run`` taps up: values from ``first`` on, pixels ``step`` apart, weights from ``w``.
+    def sums_of(
+        self, x: Value, step: Value, table: Value, taps: Value, w: Value, add: Add
+    ) -> list[Value]:
+        """Sums over all segments; arguments as of a tile."""
+        code = self.code
+        outer = code.loop(taps, [code.same(0.0)] * self.sums)
+        entry = code.add(table, code.times(outer.index, SEGMENT))
+        first, weights, run = (code.load_from(code.at(entry, 8 * i), I64, 8) for i in range(3))
+        sums = self._along(code.add(x, first), step, code.add(w, weights), run, outer.values, add)
+        return outer.close(sums)
 
-        Returns the sums and the address behind the weights.
-        """
+    def _along(
+        self, first: Value, step: Value, w: Value, run: Value, sums: list[Value], add: Add
+    ) -> list[Value]:
+        """Add ``run`` taps up: values from ``first``, pixels ``step`` apart, weights from ``w``."""
         code, pixels = self.code, range(self.pixels)
         # Of addresses, every fourth pixel's is carried; the others are a register or a multiple of
         # one away, which costs no instruction.
@@ -67,8 +84,7 @@ class Tile(NamedTuple):
                 i = p * self.vectors + v
                 sums[i] = add(i, sums[i], tap, value)
         w = code.at(w, BLOCK * FLOAT)
-        loop.close([*sums, w, *(code.at(head, FLOAT) for head in heads)])
-        return sums, w
+        return loop.close([*sums, w, *(code.at(head, FLOAT) for head in heads)])[: self.sums]
 
     def load(self, places: list[Value], count: Value) -> list[Value]:
         """Numbers, of which only ``count`` are there for a pixel; 0 for the others."""
@@ -102,6 +118,12 @@ class Tile(NamedTuple):
                     else:
                         code.store_at(value, place)
 
+    def end(self, row: Loop, *steps: tuple[Value, Value]) -> None:
+        """Go on to the next tile, pixels being so many bytes apart; return after the last."""
+        code = self.code
+        row.close([code.add(here, code.times(by, self.pixels)) for here, by in steps])
+        code.ret_void()
+
     def _rest(self, count: Value) -> Value:
         """Numbers in the last vector."""
         return self.code.sub(count, self.code.number((self.vectors - 1) * self.machine.lanes))
@@ -112,41 +134,27 @@ def distance_tile(
 ) -> None:
     """Write −Σ|x − w| for ``pixels`` pixels × ``vectors`` vectors of filters, ``tiles`` times.
 
-    Arguments: address of the first pixel, bytes from pixel to pixel, address of the segments' input
-    offsets (bytes), their number, taps per segment, address of the packed weights (all taps ×
-    BLOCK), address of Σw (BLOCK), address of Σx and bytes from pixel to pixel (the three unused
-    where ``machine.absolute``), address of the output, bytes from output pixel to output pixel,
-    number of tiles, and of filters to store: more than fill ``vectors`` − 1.
+    ``own`` are the Σx of the pixels' patches and ``w_sum`` the block's Σw: unused where
+    ``machine.absolute``.
     """
-    names = "x step segments count run w w_sum x_sum sum_step y y_step tiles filters"
-    code = function(module, name, names, machine.bits)
-    x, step, segments, count, run, w, w_sum, x_sum, sum_step, y, y_step, tiles, filters = (
-        code.arguments
-    )
+    code = function(module, name, ARGUMENTS, machine.bits)
+    x, step, table, taps, w, w_sum, own, own_step, y, y_step, tiles, lanes = code.arguments
     tile = Tile(code, machine, pixels, vectors)
-    row = code.loop(tiles, [x, x_sum, y])
-    x, x_sum, y = row.values
-
-    def sums(add: Add) -> list[Value]:
-        """Over all segments."""
-        outer = code.loop(count, [*[code.same(0.0)] * tile.sums, w])
-        offset = code.load_from(code.add(segments, code.times(outer.index, 8)), I64, 8)
-        *starts, weights = outer.values
-        ends, weights = tile.along(code.add(x, offset), step, weights, run, starts, add)
-        return outer.close([*ends, weights])[:-1]
+    row = code.loop(tiles, [x, own, y])
+    x, own, y = row.values
 
     def exact() -> list[Value]:
-        return sums(lambda _, s, tap, value: code.fsub(s, code.absolute(code.fsub(value, tap))))
+        add: Add = lambda _, s, tap, value: code.fsub(s, code.absolute(code.fsub(value, tap)))  # noqa: E731
+        return tile.sums_of(x, step, table, taps, w, add)
 
     if machine.absolute:
         results = exact()
     else:
-        largest = sums(lambda _, s, tap, value: code.fadd(s, code.larger(tap, value)))
-        results = _checked(tile, largest, tile.places(x_sum, sum_step), w_sum, filters, exact)
-    tile.store(results, tile.places(y, y_step), filters)
-    steps = (x, step), (x_sum, sum_step), (y, y_step)
-    row.close([code.add(here, code.times(by, pixels)) for here, by in steps])
-    code.ret_void()
+        larger: Add = lambda _, s, tap, value: code.fadd(s, code.larger(tap, value))  # noqa: E731
+        largest = tile.sums_of(x, step, table, taps, w, larger)
+        results = _checked(tile, largest, tile.places(own, own_step), w_sum, lanes, exact)
+    tile.store(results, tile.places(y, y_step), lanes)
+    tile.end(row, (x, step), (own, own_step), (y, y_step))
 
 
 def _checked(
@@ -174,18 +182,15 @@ def _checked(
 def clipped_tile(module: ir.Module, name: str, machine: Machine, pixels: int, vectors: int) -> None:
     """Write dX = Σ g·clip(w − x, −1, 1) for ``pixels`` pixels × ``vectors`` vectors of channels.
 
-    Arguments: address of x and bytes from pixel to pixel, address of the upstream gradient and its
-    bytes from pixel to pixel, address of the segments (pairs: gradient offset, weight offset,
-    bytes), their number, taps per segment, address of the packed weights, address of dx (same step
-    as x), number of tiles, channels. A NaN in x gives NaN, as clip(w − NaN) does; w must be finite.
+    ``x`` is the upstream gradient g, ``own`` the input, ``y`` its gradient. A NaN in the input
+    gives NaN, as clip(w − NaN) does; w must be finite.
     """
-    names = "x step g g_step segments count run w dx tiles channels"
-    code = function(module, name, names, machine.bits)
-    x, step, g, g_step, segments, count, run, w, dx, tiles, channels = code.arguments
+    code = function(module, name, ARGUMENTS, machine.bits)
+    g, step, table, taps, w, _, own, own_step, y, y_step, tiles, lanes = code.arguments
     tile = Tile(code, machine, pixels, vectors)
-    row = code.loop(tiles, [x, g, dx])
-    x, g, dx = row.values
-    inputs = tile.load(tile.places(x, step), channels)
+    row = code.loop(tiles, [g, own, y])
+    g, own, y = row.values
+    inputs = tile.load(tile.places(own, own_step), lanes)
     wide = machine.bits == 512
 
     def add(i: int, total: Value, tap: Value, upstream: Value) -> Value:
@@ -193,15 +198,8 @@ def clipped_tile(module: ir.Module, name: str, machine: Machine, pixels: int, ve
         clipped = code.range_to_one(difference) if wide else code.clip_to_one(difference)
         return code.multiply_add(upstream, clipped, total)
 
-    outer = code.loop(count, [code.same(0.0)] * tile.sums)
-    segment = code.add(segments, code.times(outer.index, 16))
-    start = code.add(g, code.load_from(segment, I64, 8))
-    weights = code.add(w, code.load_from(code.at(segment, 8), I64, 8))
-    sums, _ = tile.along(start, g_step, weights, run, outer.values, add)
-    sums = outer.close(sums)
+    sums = tile.sums_of(g, step, table, taps, w, add)
     known = [code.fcmp_ordered("==", value, value) for value in inputs]
     results = [code.select(*three) for three in zip(known, sums, inputs, strict=True)]
-    tile.store(results, tile.places(dx, step), channels)
-    steps = (x, step), (g, g_step), (dx, step)
-    row.close([code.add(here, code.times(by, pixels)) for here, by in steps])
-    code.ret_void()
+    tile.store(results, tile.places(y, y_step), lanes)
+    tile.end(row, (g, step), (own, own_step), (y, y_step))

@@ -2,8 +2,7 @@
 
 x86 sums |a − b| over each group of eight bytes (``psadbw``): each 64-bit lane takes in eight taps,
 a *word*. ARM adds neighbours into 16 bits (``uabd``, ``uadalp``), and the four sums of a word only
-at the end. A tile repeats one operand's word in all lanes (the tile's rows) and has other words of
-the second operand side by side (its lanes).
+at the end. A tile repeats a pixel's word in all lanes and has those of its filters side by side.
 
 A word adds at most 8·255 to its lane, or 2·255 to each of four. 16 bits hold so many of them, and
 the saturating 16-bit addition runs on a port that ``psadbw`` does not need; then the sums move on
@@ -12,6 +11,7 @@ to 64 bits. Addresses are byte addresses and need no alignment.
 
 from llvmlite import ir
 
+from saa_lite.kernels.adder_f32 import ARGUMENTS, SEGMENT
 from saa_lite.kernels.ir import I8, I16, I32, I64, Code, Value, function
 from saa_lite.kernels.machine import Machine
 
@@ -56,23 +56,18 @@ def widened(code: Code, machine: Machine, total: Value) -> Value:
     return value
 
 
-def sad_tile(module: ir.Module, name: str, machine: Machine, rows: int, vectors: int) -> None:
-    """Write −Σ|a − b| of ``rows`` rows × ``vectors`` vectors of lanes, ``tiles`` times.
+def sad_tile(module: ir.Module, name: str, machine: Machine, pixels: int, vectors: int) -> None:
+    """Write −Σ|x − w| of ``pixels`` pixels × ``vectors`` vectors of filters, ``tiles`` times.
 
-    Arguments: addresses of the first row and of the first vector, and bytes to the next ones;
-    address of the table (pairs: where a word lies in a row, in a vector) and its length; address of
-    the output, bytes to its next row; number of tiles, and of lanes to store: more than fill
-    ``vectors`` − 1.
+    Arguments as in :mod:`.adder_f32`; neither sums of weights nor own numbers are used.
     """
-    names = "a a_step v v_step table words y y_step tiles left"
-    code = function(module, name, names, machine.bits)
-    a, a_step, v, v_step, table, words, y, y_step, tiles, left = code.arguments
+    code = function(module, name, ARGUMENTS, machine.bits)
+    x, step, table, words, w, _, _, _, y, y_step, tiles, left = code.arguments
     vector = ir.VectorType(I64, machine.bits // 64)
-    zeros = [ir.Constant(vector, None)] * (rows * vectors)
-    lanes = [code.add(v, code.times(v_step, j)) for j in range(vectors)]
-    row = code.loop(tiles, [a, y])
-    a, y = row.values
-    heads = [code.add(a, code.times(a_step, i)) for i in range(rows)]
+    zeros = [ir.Constant(vector, None)] * (pixels * vectors)
+    row = code.loop(tiles, [x, y])
+    x, y = row.values
+    heads = [code.add(x, code.times(step, i)) for i in range(pixels)]
     most = code.number(words_in_16_bits(machine))
     chunks = code.udiv(code.add(words, code.sub(most, code.number(1))), most)
     outer = code.loop(chunks, [*zeros, table, words])
@@ -81,18 +76,19 @@ def sad_tile(module: ir.Module, name: str, machine: Machine, rows: int, vectors:
     inner = code.loop(count, [*zeros, pair])
     *sums, pair = inner.values
     at, there = code.load_from(pair, I64, 8), code.load_from(code.at(pair, 8), I64, 8)
-    others = [code.load_from(code.add(lane, there), vector, 1) for lane in lanes]
+    first, lanes = code.add(w, there), machine.bits // 8
+    others = [code.load_from(code.at(first, j * lanes), vector, 1) for j in range(vectors)]
     for i, head in enumerate(heads):
         word = code.repeat(code.load_from(code.add(head, at), I64, 1), vector)
         for j, other in enumerate(others):
             k = i * vectors + j
             sums[k] = add_distances(code, machine, sums[k], word, other)
-    *sums, pair = inner.close([*sums, code.at(pair, 16)])
+    *sums, pair = inner.close([*sums, code.at(pair, SEGMENT)])
     both = zip(totals, sums, strict=True)
     totals = [code.sub(total, widened(code, machine, value)) for total, value in both]
     totals = outer.close([*totals, pair, code.sub(rest, count)])[:-2]
     _store(code, totals, vectors, y, y_step, left)
-    row.close([code.add(a, code.times(a_step, rows)), code.add(y, code.times(y_step, rows))])
+    row.close([code.add(here, code.times(by, pixels)) for here, by in ((x, step), (y, y_step))])
     code.ret_void()
 
 

@@ -54,11 +54,11 @@ class Code(ir.IRBuilder):
 
     def load_from(self, address: Value, kind: ir.Type, alignment: int = 4) -> Value:
         """A value in memory."""
-        return self.load(self._pointer(address, kind), align=alignment)
+        return self.load(self.pointer(address, kind), align=alignment)
 
     def store_at(self, value: Value, address: Value, alignment: int = 4) -> None:
         """Into memory."""
-        self.store(value, self._pointer(address, value.type), align=alignment)
+        self.store(value, self.pointer(address, value.type), align=alignment)
 
     def first_lanes(self, count: Value, kind: ir.VectorType) -> Value:
         """A mask of lanes 0 … count − 1 (``count`` int64) of a vector."""
@@ -69,40 +69,18 @@ class Code(ir.IRBuilder):
     def load_lanes(self, address: Value, mask: Value, kind: ir.VectorType) -> Value:
         """The masked lanes, 0 in the others; memory behind those is not touched."""
         name, nothing = f"llvm.masked.load.{_short(kind)}.p0", ir.Constant(kind, None)
-        places = self._pointer(address, kind), ir.Constant(I32, 4)
+        places = self.pointer(address, kind), ir.Constant(I32, 4)
         return self.intrinsic(name, kind, *places, mask, nothing)
 
     def store_lanes(self, value: Value, address: Value, mask: Value) -> None:
         """Store the masked lanes and leave the memory behind the others alone."""
         kind = value.type
         name = f"llvm.masked.store.{_short(kind)}.p0"
-        places = self._pointer(address, kind), ir.Constant(I32, 4)
+        places = self.pointer(address, kind), ir.Constant(I32, 4)
         self.intrinsic(name, ir.VoidType(), value, *places, mask)
 
-    def gather_lanes(self, address: Value, step: Value, mask: Value) -> Value:
-        """The floats at address, address + step, … (bytes) in the masked lanes, else 0."""
-        count = self.floats.count
-        integers = ir.VectorType(I64, count)
-        steps = self.mul(self.repeat(step, integers), ir.Constant(integers, list(range(count))))
-        places = self.add(self.repeat(address, integers), steps)
-        pointers = self.inttoptr(places, ir.VectorType(F32.as_pointer(), count))
-        name = f"llvm.masked.gather.{_short(self.floats)}.v{count}p0"
-        return self.intrinsic(
-            name, self.floats, pointers, ir.Constant(I32, 4), mask, self.same(0.0)
-        )
-
-    def copy(self, source: Value, target: Value, count: Value) -> None:
-        """``count`` bytes from one address to another."""
-        places = (self._pointer(at, I8) for at in (target, source))
-        no = ir.Constant(I1, 0)
-        self.intrinsic("llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, no)
-
-    def clear(self, target: Value, count: Value) -> None:
-        """``count`` bytes set to zero."""
-        values = self._pointer(target, I8), ir.Constant(I8, 0), count, ir.Constant(I1, 0)
-        self.intrinsic("llvm.memset.p0.i64", ir.VoidType(), *values)
-
-    def _pointer(self, address: Value, kind: ir.Type) -> Value:
+    def pointer(self, address: Value, kind: ir.Type) -> Value:
+        """An address as LLVM's loads and stores take it."""
         return self.inttoptr(address, kind.as_pointer())
 
     def repeat(self, scalar: Value, kind: ir.VectorType | None = None) -> Value:

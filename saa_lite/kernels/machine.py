@@ -66,23 +66,27 @@ def numba_target() -> tuple[str, str, str]:
     return cpu_target.target_context.codegen().magic_tuple()
 
 
-def supported_bits() -> int:
+def longest_bits() -> int:
     """Length of the longest vectors here: 512, 256, 128, or 0 on processors not known.
 
     512 stands for AVX-512 F, BW, DQ and VL, 256 for AVX2, 128 for SSE2 and NEON.
-    ``SAA_VECTOR_BITS`` in the environment lowers it, so that other machines can be emulated.
     """
-    given = os.environ.get(VECTOR_BITS_NAME, "512")
-    if given not in ("0", *map(str, BITS)):
-        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 128, 256 or 512; got {given!r}")
     triple, _, features = numba_target()
     if triple.startswith(("aarch64", "arm64")):
-        return min(128, int(given))
+        return 128
     if not triple.startswith("x86_64"):
         return 0
     found = set(features.split(","))
     wide = {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= found
-    return min(512 if wide else 256 if "+avx2" in found else 128, int(given))
+    return 512 if wide else 256 if "+avx2" in found else 128
+
+
+def supported_bits() -> int:
+    """As :func:`longest_bits`, or less: ``SAA_VECTOR_BITS`` has other machines emulated."""
+    given = os.environ.get(VECTOR_BITS_NAME, "512")
+    if given not in ("0", *map(str, BITS)):
+        raise UsageError(f"{VECTOR_BITS_NAME} must be 0, 128, 256 or 512; got {given!r}")
+    return min(longest_bits(), int(given))
 
 
 VECTOR_BITS = supported_bits()
@@ -113,7 +117,8 @@ def fingerprint(machine: Machine) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
-def _target(machine: Machine, jit: bool) -> Any:
+def target_of(machine: Machine, jit: bool) -> Any:
+    """LLVM's compiler for a machine, which may be of another kind than this one."""
     target = llvm.Target.from_triple(machine.triple)
     model = "jitdefault" if jit else "default"
     return target.create_target_machine(
@@ -121,7 +126,8 @@ def _target(machine: Machine, jit: bool) -> Any:
     )
 
 
-def _optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
+def optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
+    """What a module's functions become before they are compiled."""
     module.triple = machine.triple
     module.data_layout = str(target.target_data)
     parsed = llvm.parse_assembly(str(module))
@@ -131,15 +137,6 @@ def _optimised(module: ir.Module, machine: Machine, target: Any) -> Any:
     builder = llvm.create_pass_builder(target, options)
     builder.getModulePassManager().run(parsed, builder)
     return parsed
-
-
-def assembly_of(module: ir.Module, machine: Machine) -> str:
-    """What the functions of a module become; ``machine`` may be of another kind than this one."""
-    if machine.triple != numba_target()[0]:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    target = _target(machine, jit=False)
-    return str(target.emit_assembly(_optimised(module, machine, target)))
 
 
 _ALIVE: list[Any] = []  # engines, whose code would go with them
@@ -154,10 +151,10 @@ def addresses_of(
         make: the module; not called where ``file`` keeps what it was compiled to.
     """
     with _ONE_AT_A_TIME:
-        target = _target(machine, jit=True)
+        target = target_of(machine, jit=True)
         if not file.exists():
             beside = file.with_name(f"{file.name}.{os.getpid()}")
-            beside.write_bytes(target.emit_object(_optimised(make(), machine, target)))
+            beside.write_bytes(target.emit_object(optimised(make(), machine, target)))
             beside.replace(file)
         empty = ir.Module()
         empty.triple = machine.triple

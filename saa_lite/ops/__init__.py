@@ -1,4 +1,9 @@
-"""Floor 1: the operators. Definitions in ``reference``, kernels beside them, torch registration."""
+"""The operators: what a layer computes, as users call it.
+
+Read :mod:`.reference` first, the definitions; then :mod:`.adder`, :mod:`.shift` and :mod:`.binary`,
+the operators with their gradients. :mod:`.adder_kernels` says which kernel computes what; those of
+a CPU are in :mod:`saa_lite.kernels`.
+"""
 
 from saa_lite.ops.adder import adder_conv2d, adder_linear
 from saa_lite.ops.adder_u8 import adder_conv2d_u8
@@ -10,8 +15,6 @@ from saa_lite.ops.shift import (
     shift_power,
     shift_quantize,
 )
-from saa_lite.ops.shift_i8 import shift_conv2d_i8
-from saa_lite.ops.shift_i8_matmul import shift_conv2d_i8_matmul
 from saa_lite.ops.shift_integer import shift_conv2d, shift_scale
 
 __all__ = [
@@ -24,8 +27,6 @@ __all__ = [
     "fixed_point_codes",
     "shift_codes",
     "shift_conv2d",
-    "shift_conv2d_i8",
-    "shift_conv2d_i8_matmul",
     "shift_power",
     "shift_quantize",
     "shift_scale",

@@ -8,13 +8,25 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
+from saa_lite.kernels.geometry import Geometry, Pair
 
-Pair = tuple[int, int]
-Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation and groups
+Side = int | Sequence[int]
 FLOATS = (torch.float32, torch.float64)
+MOST_KNOWN = 4096
+_PASSED: set[tuple[object, ...]] = set()  # arguments of plain calls that raised no error
 
 
-def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
+def geometry_of(stride: Side, padding: Side, dilation: Side, groups: int) -> Geometry:
+    """The arguments of a user as one object; the groups are not looked at yet."""
+    return Geometry(
+        _pair("stride", stride, 1),
+        _pair("padding", padding, 0),
+        _pair("dilation", dilation, 1),
+        groups,
+    )
+
+
+def _pair(name: str, value: Side, minimum: int) -> Pair:
     """Expand an int or a sequence of one or two ints to ``(rows, columns)``; check the minimum."""
     if type(value) is int and value >= minimum:  # nearly always; every call of a layer comes here
         return value, value
@@ -35,67 +47,52 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> Pair:
     return rows, columns
 
 
-def pairs(*values: Sequence[int]) -> tuple[Pair, Pair, Pair]:
-    """Stride, padding and dilation as pairs again: registered operators receive lists."""
-    stride, padding, dilation = ((value[0], value[1]) for value in values)
-    return stride, padding, dilation
-
-
-def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """floor((size + 2·padding − dilation·(kernel − 1) − 1) / stride) + 1, as in torch."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def output_shape(
-    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[int, int, int, int]:
-    """``(batch, filters, rows, columns)`` of a convolution."""
-    return shape_from(input.shape, weight.shape, stride, padding, dilation)
-
-
-def shape_from(
-    input: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[int, int, int, int]:
-    """As :func:`output_shape`, from the shapes of input and weight."""
-    batch, _, height, width = input
-    filters, _, kernel_rows, kernel_columns = weight
-    rows = output_size(height, kernel_rows, stride[0], padding[0], dilation[0])
-    columns = output_size(width, kernel_columns, stride[1], padding[1], dilation[1])
-    return batch, filters, rows, columns
-
-
-def check_tensors(
-    operator: str, input: Tensor, weight: Tensor, dtypes: Sequence[torch.dtype]
+def check_convolution(
+    operator: str,
+    input: Tensor,
+    weight: Tensor,
+    dtypes: Sequence[torch.dtype],
+    geometry: Geometry,
+    plain: bool,
 ) -> None:
-    """Both tensors, of one allowed dtype, on one device."""
-    for name, tensor in (("input", input), ("weight", weight)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{operator}: {name} must be a torch.Tensor; got {type(tensor).__name__}"
-            )
-        if tensor.dtype not in dtypes:
-            allowed = " or ".join(str(dtype) for dtype in dtypes)
-            raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")
+    """Tensors, dtypes, devices, shapes, groups; what a plain call passed once it passes again."""
+    key = None
+    if plain:
+        kinds = input.dtype, weight.dtype, input.device, weight.device, type(geometry.groups)
+        key = operator, input.shape, weight.shape, geometry, kinds
+        if key in _PASSED:
+            return
+    check_tensors(operator, input=(input, dtypes), weight=(weight, dtypes))
     if input.dtype != weight.dtype:
         raise TypeError(
             f"{operator}: input and weight must share a dtype; got {input.dtype} and {weight.dtype}"
         )
-    if input.device != weight.device:
+    check_conv_shapes(operator, input, weight, geometry)
+    if key:
+        if len(_PASSED) >= MOST_KNOWN:
+            _PASSED.clear()
+        _PASSED.add(key)
+
+
+def check_tensors(operator: str, **given: tuple[Tensor, Sequence[torch.dtype]]) -> None:
+    """Each a tensor of one of its dtypes, all on one device."""
+    for name, (tensor, dtypes) in given.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"{operator}: {name} must be a torch.Tensor; got {kind}")
+        if tensor.dtype not in dtypes:
+            allowed = " or ".join(str(dtype) for dtype in dtypes)
+            raise TypeError(f"{operator}: {name} must be {allowed}; got {tensor.dtype}")
+    devices = [str(tensor.device) for tensor, _ in given.values()]
+    if len(set(devices)) > 1:
+        *names, last = given
         raise UsageError(
-            f"{operator}: input and weight must be on one device; "
-            f"got {input.device} and {weight.device}"
+            f"{operator}: {', '.join(names)} and {last} must be on one device; "
+            f"got {', '.join(devices[:-1])} and {devices[-1]}"
         )
 
 
-def check_conv_shapes(
-    operator: str,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> None:
+def check_conv_shapes(operator: str, input: Tensor, weight: Tensor, geometry: Geometry) -> None:
     """Ranks, channels, groups and kernel size of a two-dimensional convolution."""
     if input.dim() != 4:
         raise UsageError(
@@ -107,12 +104,11 @@ def check_conv_shapes(
             f"{operator}: weight must have shape [filters, channels / groups, rows, columns]; "
             f"got {list(weight.shape)}"
         )
-    check_groups(operator, input, weight, groups)
-    _check_kernel_fits(operator, input, weight, stride, padding, dilation)
+    _check_groups(operator, input, weight, geometry.groups)
+    _check_kernel_fits(operator, input, weight, geometry)
 
 
-def check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> None:
-    """``groups`` divides filters and channels, and the channels agree."""
+def _check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> None:
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise UsageError(f"{operator}: groups must be an int of at least 1; got {groups!r}")
     if weight.shape[0] % groups:
@@ -127,18 +123,16 @@ def check_groups(operator: str, input: Tensor, weight: Tensor, groups: int) -> N
         )
 
 
-def _check_kernel_fits(
-    operator: str, input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> None:
+def _check_kernel_fits(operator: str, input: Tensor, weight: Tensor, geometry: Geometry) -> None:
     if min(weight.shape[2:]) < 1:
         raise UsageError(
             f"{operator}: the kernel must be at least 1 × 1; got {list(weight.shape[2:])}"
         )
-    if min(output_shape(input, weight, stride, padding, dilation)[2:]) < 1:
+    if min(geometry.output_shape(input.shape, weight.shape)[2:]) < 1:
         raise UsageError(
-            f"{operator}: the kernel {list(weight.shape[2:])} with dilation {list(dilation)} must "
-            f"fit into the padded input; got input {list(input.shape[2:])}, "
-            f"padding {list(padding)}"
+            f"{operator}: the kernel {list(weight.shape[2:])} with dilation "
+            f"{list(geometry.dilation)} must fit into the padded input; got input "
+            f"{list(input.shape[2:])}, padding {list(geometry.padding)}"
         )
 
 
@@ -161,6 +155,30 @@ def walks_channels_last(
     return one_pixel or layout == torch.channels_last
 
 
+def registered(
+    name: str, tensors: str, options: tuple[str, ...], compute: Any, like: Any = None
+) -> Any:
+    """``compute(*tensors, geometry, *options)`` as an operator that takes stride, padding, …
+
+    Args:
+        tensors: their names; options: types and names, of what follows the groups.
+        like: an empty result, for fake tensors; default: as a convolution, in the input's dtype.
+    """
+    names = tensors.split()
+    sides = [f"int[] {side}" for side in ("stride", "padding", "dilation")]
+    given = [*(f"Tensor {tensor}" for tensor in names), *sides, "int groups", *options]
+
+    def operator(*args: Any) -> Tensor:
+        found, sides, others = args[: len(names)], args[len(names) :][:4], args[len(names) + 4 :]
+        result: Tensor = compute(*found, Geometry.of(*sides), *others)
+        return result
+
+    schema = f"({', '.join(given)}) -> Tensor"
+    found = torch.library.custom_op(f"saa_lite::{name}", operator, mutates_args=(), schema=schema)
+    found.register_fake(like or output_like())
+    return found
+
+
 def output_like(dtype: torch.dtype | None = None) -> Callable[..., Tensor]:
     """What a registered convolution returns, for ``register_fake``: shape, dtype and layout.
 
@@ -168,8 +186,8 @@ def output_like(dtype: torch.dtype | None = None) -> Callable[..., Tensor]:
     """
 
     def empty(input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        geometry = pairs(*[value for value in rest if isinstance(value, (list, tuple))][:3])
-        output = input.new_empty(output_shape(input, weight, *geometry), dtype=dtype)
-        return output.contiguous(memory_format=layout_of(input))
+        sides = [value for value in rest if isinstance(value, (list, tuple))]
+        shape = Geometry.of(*sides[:3], 1).output_shape(input.shape, weight.shape)
+        return input.new_empty(shape, dtype=dtype).contiguous(memory_format=layout_of(input))
 
     return empty

@@ -48,8 +48,8 @@ def transformable(
 
 
 def straight_through(
+    name: str,
     compute: Callable[..., Tensor],
-    operator: Any,
     rule: Rule,
     setup_context: Rule | None = None,
     vmap: Rule | None = None,
@@ -59,7 +59,8 @@ def straight_through(
     Forward and reverse mode multiply by the same factors, hence one rule.
 
     Args:
-        compute: what the operator does, for plain eager calls.
+        name: of the operator; its result is like its first argument.
+        compute: what it does.
         rule: ``(ctx, numbers)`` → for each argument of the operator, numbers times its factors;
             None for arguments that are no tensors.
         setup_context: keeps what the rule needs, see :func:`save`.
@@ -75,7 +76,9 @@ def straight_through(
     def elementwise(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         return operator(*in_front(info, in_dims, args)), 0
 
-    remember = setup_context or _nothing
+    remember = setup_context or nothing
+    operator = torch.library.custom_op(f"saa_lite::{name}", compute, mutates_args=())
+    operator.register_fake(lambda first, *_: torch.empty_like(first))
     operator.register_autograd(rule, setup_context=remember)
     operator.register_vmap(vmap or elementwise)
     registered = transformable(operator, setup_context=remember, backward=rule, jvp=jvp)
@@ -113,5 +116,5 @@ def in_front(info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...]) 
     return [moved(arg, dim) for arg, dim in zip(args, in_dims, strict=True)]
 
 
-def _nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """The derivatives need nothing kept."""

@@ -1,6 +1,6 @@
 """Starting Numba kernels beside torch: thread count, forked children, concurrent callers.
 
-A kernel is compiled twice (:func:`saa_lite.ops._compile.drivers`), serial and parallel. The serial
+A kernel is compiled twice (:mod:`saa_lite.kernels.compile`), serial and parallel. The serial
 one runs when torch is set to one thread, for small work, and in a forked child: GNU OpenMP kills a
 child that enters a parallel region after its parent did (Numba's documentation, "Threading
 layers").
@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import torch
 
-from saa_lite.ops._compile import announce_first_compilation, check_compiling
+from saa_lite.kernels.compile import announce_first_compilation, check_compiling
 
 BANDS_PER_THREAD = 4  # enough for threads to even out, few enough that halo rows stay cheap
 # Distances or shifts that take a core some tens of microseconds: another thread takes as long to

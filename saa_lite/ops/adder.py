@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
-from saa_lite.ops._arguments import FLOATS, check_conv_shapes, check_tensors, pair
+from saa_lite.ops._arguments import FLOATS, check_convolution, geometry_of
 from saa_lite.ops._eager import is_plain
-from saa_lite.ops.adder_derivatives import (
+from saa_lite.ops.adder_operator import (
     adder_convolution,
     gradients,
     refuse_forward_mode,
     registered_gradients,
-    remember,
 )
 
 WEIGHT_GRADIENTS = ("full", "sign")
@@ -69,18 +69,17 @@ def adder_conv2d(
         TypeError: not tensors, or another dtype.
         UsageError: (a ValueError) shapes, groups or options that do not fit.
     """
-    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    geometry = geometry_of(stride, padding, dilation, groups)
     check_choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     check_choice("input_gradient", input_gradient, INPUT_GRADIENTS)
     input, weight = _after_autocast(input), _after_autocast(weight)
-    check_tensors("adder_conv2d", input, weight, FLOATS)
-    check_conv_shapes("adder_conv2d", input, weight, *geometry, groups)
-    options = *geometry, groups, weight_gradient, input_gradient
-    if is_plain(input, weight):
-        if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
-            return _Plain.apply(input, weight, *options)
-        return adder_kernels.forward(input, weight, *geometry, groups)
-    return adder_convolution(input, weight, *options)
+    plain = is_plain(input, weight)
+    check_convolution("adder_conv2d", input, weight, FLOATS, geometry, plain)
+    if not plain:
+        return adder_convolution(input, weight, *geometry, weight_gradient, input_gradient)
+    if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+        return _Plain.apply(input, weight, geometry, (input_gradient, weight_gradient))
+    return adder_kernels.forward(input, weight, geometry)
 
 
 def adder_linear(
@@ -126,18 +125,20 @@ class _Plain(torch.autograd.Function):
     """The kernels with their gradients, past the dispatcher."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, *options: Any) -> Tensor:
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, geometry: Geometry, kinds: tuple[str, str]
+    ) -> Tensor:
         """Context and computation in one: torch looks up signatures of forward without ctx."""
-        *geometry, _, _ = options
-        output = adder_kernels.forward(input, weight, *geometry)
-        remember(ctx, (input, weight, *options), output)
-        return output
+        ctx.save_for_backward(input, weight)
+        ctx.geometry, ctx.kinds = geometry, kinds
+        return adder_kernels.forward(input, weight, geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """As the registered operator's, which also refuses second derivatives."""
         if torch.is_grad_enabled():  # create_graph=True
-            return registered_gradients(ctx, grad)
-        return gradients(ctx, grad, adder_kernels.input_gradient, adder_kernels.weight_gradient)
+            return registered_gradients(ctx, grad)[:4]
+        kernels = adder_kernels.input_gradient, adder_kernels.weight_gradient
+        return *gradients(ctx, kernels, grad, *ctx.saved_tensors, ctx.geometry), None, None
 
     jvp = staticmethod(refuse_forward_mode)

@@ -1,68 +1,127 @@
 """The adder convolution as registered operators, for everything that traces or transforms torch.
 
 ``torch.library.custom_op`` makes it a node that fake tensors, ``torch.compile``, dispatch modes and
-exporters understand; :mod:`saa_lite.ops.adder_derivatives` tells autograd about it. Plain eager
-calls take a shorter way (:mod:`saa_lite.ops.adder`): the same kernels, without the time that the
-dispatcher takes for operators written in Python.
+exporters understand. Plain eager calls take a shorter way (:mod:`saa_lite.ops.adder`): the same
+kernels, without the time that the dispatcher takes for operators written in Python.
+
+The gradients are surrogates (:mod:`saa_lite.ops.adder`), so nothing follows from them: no second
+derivatives and no forward mode, which both refuse. ``torch.vmap`` sees what it repeats as further
+images where all copies share their filters, and as further groups elsewhere: per-sample gradients
+are the weight gradient of a convolution with one group per sample.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
-from saa_lite.ops._arguments import layout_of, output_like, pairs
+from saa_lite.ops._arguments import layout_of, registered
+from saa_lite.ops._derivatives import in_front, nothing, transformable
+
+Dims = tuple[int | None, ...]
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d", mutates_args=())
-def adder_operator(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    weight_gradient: str,
-    input_gradient: str,
-) -> Tensor:
-    """−Σ|x − w|; arguments as in :func:`saa_lite.ops.adder_conv2d`, all given and checked."""
-    return adder_kernels.forward(input, weight, *pairs(stride, padding, dilation), groups)
-
-
-def _gradient_operator(
-    name: str, compute: Callable[..., Tensor], like: Callable[..., Tensor]
-) -> Any:
-    """A gradient of some kind, in shape and layout as ``like`` says."""
-
-    def operator(
-        grad: Tensor,
-        input: Tensor,
-        weight: Tensor,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-        kind: str,
-    ) -> Tensor:
-        return compute(grad, input, weight, *pairs(stride, padding, dilation), groups, kind)
-
-    found = torch.library.custom_op(f"saa_lite::adder_conv2d_{name}", operator, mutates_args=())
-    found.register_fake(like)
-    return found
-
-
-input_gradient_operator = _gradient_operator(
-    "input_gradient",
+adder_operator = registered(
+    "adder_conv2d",
+    "input weight",
+    ("str weight_gradient", "str input_gradient"),
+    lambda input, weight, geometry, *kinds: adder_kernels.forward(input, weight, geometry),
+)
+input_gradient_operator = registered(
+    "adder_conv2d_input_gradient",
+    "grad input weight",
+    ("str kind",),
     adder_kernels.input_gradient,
     lambda grad, input, *_: torch.empty_like(input, memory_format=layout_of(input)),
 )
-weight_gradient_operator = _gradient_operator(
-    "weight_gradient",
+weight_gradient_operator = registered(
+    "adder_conv2d_weight_gradient",
+    "grad input weight",
+    ("str kind",),
     adder_kernels.weight_gradient,
     lambda grad, input, weight, *_: torch.empty_like(weight, memory_format=torch.contiguous_format),
 )
-adder_operator.register_fake(output_like())
 for _device in ("cpu", "cuda"):
     adder_operator.register_autocast(_device, torch.float32)
+
+
+def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """What the gradients need, as autograd's ``setup_context``."""
+    input, weight, *geometry, weight_kind, input_kind = inputs
+    ctx.save_for_backward(input, weight)
+    ctx.geometry, ctx.kinds = Geometry.of(*geometry), (input_kind, weight_kind)
+
+
+def registered_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Both gradients where wanted, by the registered operators: something may go on from them."""
+    operators = adder_input_gradient, adder_weight_gradient
+    return *gradients(ctx, operators, grad, *ctx.saved_tensors, *ctx.geometry), *[None] * 6
+
+
+def gradients(ctx: Any, compute: tuple[Any, Any], *args: Any) -> Iterator[Tensor | None]:
+    """Of input and weight, by these two functions; None where one is not wanted."""
+    for wanted, function, kind in zip(ctx.needs_input_grad, compute, ctx.kinds, strict=False):
+        yield function(*args, kind) if wanted else None
+
+
+def refuse_forward_mode(ctx: Any, *tangents: Any) -> NoReturn:
+    """In the place of ``jvp``."""
+    raise NotImplementedError(
+        "adder_conv2d: forward-mode differentiation (torch.func.jvp, jacfwd) is not defined for "
+        "its surrogate gradients; use torch.autograd.grad or backward()"
+    )
+
+
+def _refuse_second_derivatives(ctx: Any, *gradients: Any) -> NoReturn:
+    raise NotImplementedError(
+        "adder_conv2d: second derivatives are not defined, as its gradients are surrogates"
+    )
+
+
+def _last(operator: Any) -> Any:
+    """A gradient operator that ends what can be differentiated."""
+    operator.register_autograd(_refuse_second_derivatives)
+    return transformable(
+        operator,
+        setup_context=nothing,
+        backward=_refuse_second_derivatives,
+        jvp=refuse_forward_mode,
+    )
+
+
+adder_input_gradient = _last(input_gradient_operator)
+adder_weight_gradient = _last(weight_gradient_operator)
+adder_operator.register_autograd(registered_gradients, setup_context=remember)
+adder_convolution = transformable(
+    adder_operator,
+    setup_context=remember,
+    backward=registered_gradients,
+    jvp=refuse_forward_mode,
+)
+
+
+def _folds(operator: Any, tensors: int, along: int) -> None:
+    """Under vmap: copies are further images, or further groups, whose results lie ``along``."""
+
+    def rule(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensor, int]:
+        *maps, filters = in_front(info, in_dims[:tensors], args[:tensors])  # [V, B, C, H, W], …
+        *sides, groups = args[tensors:][:4]
+        kinds = args[tensors + 4 :]
+        if along == 1 and in_dims[tensors - 1] is None:  # all copies share their filters
+            images = (copies.flatten(0, 1) for copies in maps)
+            output = operator(*images, args[tensors - 1], *sides, groups, *kinds)
+            return output.unflatten(0, maps[0].shape[:2]), 0
+        banks = (copies.transpose(0, 1).flatten(1, 2) for copies in maps)  # [B, V·C, H, W]
+        size = info.batch_size
+        output = operator(*banks, filters.flatten(0, 1), *sides, groups * size, *kinds)
+        return output.unflatten(along, (size, output.shape[along] // size)), along
+
+    operator.register_vmap(rule)
+
+
+_folds(adder_operator, 2, 1)
+_folds(input_gradient_operator, 3, 1)
+_folds(weight_gradient_operator, 3, 0)

@@ -6,34 +6,26 @@ The distance does not change when one constant is added to both x and w, so a qu
 scale for both needs no zero point in the sum (eq. 2 of AdderNet, CVPR 2020, on integers).
 """
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError
 from saa_lite.kernels import machine
-from saa_lite.ops import adder_torch
+from saa_lite.kernels.compile import has_kernels
+from saa_lite.kernels.geometry import Geometry
+from saa_lite.ops import adder_gpu, adder_torch, adder_vector
 from saa_lite.ops._arguments import (
-    Pair,
-    check_conv_shapes,
-    check_tensors,
+    check_convolution,
+    geometry_of,
     layout_of,
     output_like,
-    output_shape,
-    pair,
-    pairs,
-    walks_channels_last,
+    registered,
 )
-from saa_lite.ops._compile import has_kernels
 from saa_lite.ops._eager import is_plain
-from saa_lite.ops._launch import BANDS_PER_THREAD, bands_to_share, launch, threads_wanted, work_of
-from saa_lite.ops.adder_u8_vector import convolve, tiles_array
 
-Options = tuple[Pair, Pair, Pair, int, int]  # stride, padding, dilation, groups, padding value
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
 
 
@@ -66,9 +58,9 @@ def adder_conv2d_u8(
         TypeError: not uint8 tensors.
         UsageError: (a ValueError) shapes, groups or values that do not fit.
     """
-    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
-    check_tensors("adder_conv2d_u8", input, weight, (torch.uint8,))
-    check_conv_shapes("adder_conv2d_u8", input, weight, *geometry, groups)
+    geometry = geometry_of(stride, padding, dilation, groups)
+    plain = is_plain(input, weight)
+    check_convolution("adder_conv2d_u8", input, weight, (torch.uint8,), geometry, plain)
     wrong = isinstance(padding_value, bool) or not isinstance(padding_value, int)
     if wrong or not 0 <= padding_value <= 255:
         raise UsageError(f"padding_value must be an int from 0 to 255; got {padding_value!r}")
@@ -78,67 +70,30 @@ def adder_conv2d_u8(
             f"adder_conv2d_u8: a filter may have up to {MOST_TAPS} taps, so that the sum fits an "
             f"int32; got {taps}"
         )
-    run = _by_device if is_plain(input, weight) else _adder_u8
-    return run(input, weight, *geometry, groups, padding_value)
+    if plain:
+        return _by_device(input, weight, geometry, padding_value)
+    return _adder_u8(input, weight, *geometry, padding_value)
 
 
-@torch.library.custom_op("saa_lite::adder_conv2d_u8", mutates_args=())
-def _adder_u8(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    padding_value: int,
-) -> Tensor:
-    return _by_device(input, weight, *pairs(stride, padding, dilation), groups, padding_value)
-
-
-def _by_device(input: Tensor, weight: Tensor, *options: *Options) -> Tensor:
-    shape, layout = output_shape(input, weight, *options[:3]), layout_of(input)
-    if not (machine.VECTOR_BITS and has_kernels(input)):
-        output = on_any_device(input, weight, *options)
-        return output.contiguous(memory_format=layout)
-    output = torch.empty(shape, dtype=torch.int32, memory_format=layout)
-    if output.numel() == 0 or weight.shape[1] == 0:
-        return output.zero_()
-    _in_vectors(input, weight, output, *options)
-    return output
-
-
-_adder_u8.register_fake(output_like(torch.int32))
-
-
-def _in_vectors(input: Tensor, weight: Tensor, output: Tensor, *options: *Options) -> None:
-    """Fill ``output`` with the vector kernels, which read and write both memory layouts."""
-    *geometry, groups, padding_value = options
-    channels_last = walks_channels_last(layout_of(input), input.shape, output.shape)
-    if channels_last:
-        dense = input.contiguous(memory_format=torch.channels_last)
-        x, y = (images.permute(0, 2, 3, 1).numpy() for images in (dense, output))
+def _by_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value: int) -> Tensor:
+    shape = geometry.output_shape(input.shape, weight.shape)
+    empty = 0 in shape or weight.shape[1] == 0
+    if machine.VECTOR_BITS and has_kernels(input) and not empty:
+        return adder_vector.forward(input, weight, geometry, padding_value)
+    if kernels := adder_gpu.kernels(input, weight, shape):
+        output = kernels.forward_u8(input, weight, *geometry, padding_value)
     else:
-        x, y = input.contiguous().numpy(), output.numpy()
-    bands = bands_to_share(output.shape[0], output.shape[2])
-    if bands == 1 and weight.shape[2:] == (1, 1) and options[:2] == ((1, 1), (0, 0)):
-        x, y = _as_lines(x, channels_last), _as_lines(y, channels_last)
-    arrays, plan = (x, weight.contiguous().numpy(), y), np.array(geometry)
-    how = groups, padding_value, channels_last, tiles_array(machine.VECTOR_BITS)
-    work = work_of(output.shape, weight.shape)
-    launch(*convolve, *arrays, bands, plan, *how, work=work)
+        output = on_any_device(input, weight, geometry, padding_value)
+    return output.contiguous(memory_format=layout_of(input))
 
 
-def _as_lines(images: np.ndarray, channels_last: bool) -> np.ndarray:
-    """Images as one row each, or several images as one: a 1 × 1 kernel sees no difference."""
-    if not channels_last:
-        return images.reshape(*images.shape[:2], 1, -1)
-    lines = math.gcd(images.shape[0], BANDS_PER_THREAD * threads_wanted())
-    return images.reshape(lines, 1, -1, images.shape[3])
+_adder_u8 = registered(
+    "adder_conv2d_u8", "input weight", ("int padding_value",), _by_device, output_like(torch.int32)
+)
 
 
-def on_any_device(input: Tensor, weight: Tensor, *options: *Options) -> Tensor:
+def on_any_device(input: Tensor, weight: Tensor, geometry: Geometry, padding_value: int) -> Tensor:
     """−Σ|x − w| in torch operations on int32, one tap at a time and a few filters at once."""
-    stride, padding, dilation, groups, padding_value = options
-    up, side = padding
+    up, side = geometry.padding
     padded = F.pad(input.int(), (side, side, up, up), value=padding_value)
-    return adder_torch.forward(padded, weight.int(), stride, (0, 0), dilation, groups)
+    return adder_torch.forward(padded, weight.int(), geometry._replace(padding=(0, 0)))

@@ -59,14 +59,6 @@ def _sign(x: Tensor) -> Tensor:
     return torch.where(x.isnan(), x, torch.where(x < 0, -1.0, 1.0).to(x.dtype))
 
 
-_binary_sign = torch.library.custom_op("saa_lite::binary_sign", _sign, mutates_args=())
-
-
-@_binary_sign.register_fake
-def _(x: Tensor) -> Tensor:
-    return torch.empty_like(x)
-
-
 def _save_input(
     ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor
 ) -> None:
@@ -78,7 +70,7 @@ def _along_sign(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple
     return (grad.masked_fill(x.abs() > 1, 0),)
 
 
-_signs = straight_through(_sign, _binary_sign, _along_sign, _save_input)
+_signs = straight_through("binary_sign", _sign, _along_sign, _save_input)
 
 
 def _scaled(weight: Tensor) -> Tensor:
@@ -86,14 +78,6 @@ def _scaled(weight: Tensor) -> Tensor:
     # contiguous: one order of summation, so the layout of a weight never changes its bits
     scale = wide.abs().contiguous().mean(dim=tuple(range(1, weight.dim())), keepdim=True)
     return (_sign(wide) * scale).to(weight.dtype)
-
-
-_binary_weight = torch.library.custom_op("saa_lite::binary_weight", _scaled, mutates_args=())
-
-
-@_binary_weight.register_fake
-def _(weight: Tensor) -> Tensor:
-    return torch.empty_like(weight)
 
 
 def _save_both(
@@ -114,9 +98,9 @@ def _filters_of_all(
 ) -> tuple[Tensor, int]:
     """Under vmap: the copies' filters are so many more filters."""
     (copies,) = in_front(info, in_dims, (weight,))
-    return _binary_weight(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]), 0
+    return torch.ops.saa_lite.binary_weight(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]), 0
 
 
 _scaled_signs = straight_through(
-    _scaled, _binary_weight, _along_weight, _save_both, _filters_of_all
+    "binary_weight", _scaled, _along_weight, _save_both, _filters_of_all
 )

@@ -24,18 +24,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saa_lite.ops._arguments import Pair
+from saa_lite.kernels.geometry import Geometry
 
 _SETTING, _FOUND = threading.Lock(), list[str]()  # of TF32, by the calls that are under way
+Sides = Sequence[int]
 VECTOR = 16  # channels of oneDNN's longest vector; from this many on the workspace is large enough
 
 
 def overruns(
-    channels: int,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    groups: int,
+    channels: int, kernel: Sides, stride: Sides, padding: str | Sides, groups: int
 ) -> bool:
     """Whether the weight gradient of this convolution may write past oneDNN's workspace.
 
@@ -55,9 +52,9 @@ def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    dilation: Sequence[int],
+    stride: Sides,
+    padding: str | Sides,
+    dilation: Sides,
     groups: int,
 ) -> Tensor:
     """``F.conv2d``, whose weight gradient leaves memory alone; pairs, or a string as padding."""
@@ -67,41 +64,20 @@ def conv2d(
     return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
-def input_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> Tensor:
+def input_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Σ_t G·W, full float32 on every device; of ``input`` only the shape matters."""
-    geometry = stride, padding, dilation
-    return _gradient(grad, input, weight, *geometry, groups, want_input=True)
+    return _gradient(grad, input, weight, geometry, want_input=True)
 
 
-def weight_gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> Tensor:
+def weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Σ_q G·X, full float32 on every device; of ``weight`` only shape and order matter."""
-    if _in_danger(input, weight, stride, padding, groups):
-        input, stride = seen_at(input, stride), (1, 1)
-    return _gradient(grad, input, weight, stride, padding, dilation, groups, want_input=False)
+    if _in_danger(input, weight, geometry.stride, geometry.padding, geometry.groups):
+        input, geometry = seen_at(input, geometry.stride), geometry._replace(stride=(1, 1))
+    return _gradient(grad, input, weight, geometry, want_input=False)
 
 
 def _in_danger(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: str | Sequence[int],
-    groups: int,
+    input: Tensor, weight: Tensor, stride: Sides, padding: str | Sides, groups: int
 ) -> bool:
     channels, *kernel = weight.shape[1:]
     return input.device.type == "cpu" and overruns(channels, kernel, stride, padding, groups)
@@ -118,25 +94,17 @@ def plainly_strided(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride() == usual else tensor.contiguous()
 
 
-def seen_at(input: Tensor, stride: Sequence[int]) -> Tensor:
+def seen_at(input: Tensor, stride: Sides) -> Tensor:
     """The pixels that a 1 × 1 kernel of this stride looks at."""
     return input[..., :: stride[0], :: stride[1]]
 
 
 def _gradient(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    *,
-    want_input: bool,
+    grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, *, want_input: bool
 ) -> Tensor:
     args = (
-        grad, plainly_strided(input), plainly_strided(weight), None, stride, padding, dilation,
-        False, (0, 0), groups, (want_input, not want_input, False),
+        grad, plainly_strided(input), plainly_strided(weight), None, *geometry[:3],
+        False, (0, 0), geometry.groups, (want_input, not want_input, False),
     )  # fmt: skip
     with _no_tf32() if grad.is_cuda else nullcontext():
         gradients = torch.ops.aten.convolution_backward(*args)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.errors import check_choice
-from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.kernels.geometry import Pair, output_shape
 
 
 def patches(input: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:

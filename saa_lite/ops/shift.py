@@ -16,11 +16,16 @@ floating-point tensors raise ``TypeError``, options and shapes out of range :cla
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.kernels import shift_loops
+from saa_lite.kernels.compile import has_kernels
 from saa_lite.ops._derivatives import save, straight_through
+from saa_lite.ops._eager import is_plain
+from saa_lite.ops._launch import launch
 
 FLOAT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -179,10 +184,28 @@ def _power_of_two(exponent: Tensor) -> Tensor:
 
 def _round_to_grid(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     bound = 2.0 ** (integer_bits - 1)
+    if x.dtype == torch.float32 and x.numel() and has_kernels(x) and is_plain(x) and _is_dense(x):
+        return _round_in_one_pass(x, 2.0**fraction_bits, bound)
     # Scaling by a power of two is exact, so floor is the only rounding. In place after the first
     # step: a map of activations is then written over in the cache, not four times anew.
     scaled = x * 2.0**fraction_bits
     return scaled.floor_().mul_(2.0**-fraction_bits).clamp_(-bound, bound - 1)
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Whether the numbers lie side by side, in an order that ``empty_like`` repeats."""
+    return x.is_contiguous() or (
+        x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _round_in_one_pass(x: Tensor, scale: float, bound: float) -> Tensor:
+    """The same bits in a third of the time, a seventh where the map exceeds the caches."""
+    output = torch.empty_like(x)
+    flat = (t.detach().as_strided((t.numel(),), (1,)).numpy() for t in (x, output))
+    numbers = (np.float32(number) for number in (scale, -bound, bound - 1))
+    launch(*shift_loops.round_down, *flat, *numbers, work=x.numel())
+    return output
 
 
 def _quantize(weight: Tensor, smallest: int) -> Tensor:
@@ -194,29 +217,13 @@ def _quantize(weight: Tensor, smallest: int) -> Tensor:
     return torch.where(magnitude > 0, rounded, weight)  # 0 and NaN stay
 
 
-_shift_quantize = torch.library.custom_op("saa_lite::shift_quantize", _quantize, mutates_args=())
-
-
-@_shift_quantize.register_fake
-def _(weight: Tensor, smallest: int) -> Tensor:
-    return torch.empty_like(weight)
-
-
-_quantized = straight_through(_quantize, _shift_quantize, lambda ctx, grad: (grad, None))
+_quantized = straight_through("shift_quantize", _quantize, lambda ctx, grad: (grad, None))
 
 
 def _power_with_sign(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
     power = _power_of_two(shift.clamp(smallest, 0).round()).to(shift.dtype)
     digit = sign.round().sign()  # sgn(NaN) is 0 in torch, hence the next line
     return torch.where(shift.isnan() | sign.isnan(), math.nan, power * digit)
-
-
-_shift_power = torch.library.custom_op("saa_lite::shift_power", _power_with_sign, mutates_args=())
-
-
-@_shift_power.register_fake
-def _(shift: Tensor, sign: Tensor, smallest: int) -> Tensor:
-    return torch.empty_like(shift)
 
 
 def _save_weight(
@@ -232,19 +239,11 @@ def _along_power(
     return grad * weight * math.log(2.0), grad, None
 
 
-_power = straight_through(_power_with_sign, _shift_power, _along_power, _save_weight)
+_power = straight_through("shift_power", _power_with_sign, _along_power, _save_weight)
 
 
 def _fix(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return _round_to_grid(_widen(x), fraction_bits, integer_bits).to(x.dtype)
 
 
-_fixed_point = torch.library.custom_op("saa_lite::fixed_point", _fix, mutates_args=())
-
-
-@_fixed_point.register_fake
-def _(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
-    return torch.empty_like(x)
-
-
-_fixed = straight_through(_fix, _fixed_point, lambda ctx, grad: (grad, None, None))
+_fixed = straight_through("fixed_point", _fix, lambda ctx, grad: (grad, None, None))

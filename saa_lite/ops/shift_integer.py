@@ -8,7 +8,6 @@ int64 sum; times :func:`shift_scale` it is the real number. No weight is ever mu
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.ops import shift_cpu
-from saa_lite.ops._arguments import Geometry, check_conv_shapes, output_shape, pair, pairs
-from saa_lite.ops._compile import has_kernels
+from saa_lite.kernels import shift_loops
+from saa_lite.kernels.compile import has_kernels
+from saa_lite.kernels.geometry import Geometry
+from saa_lite.ops._arguments import check_conv_shapes, check_tensors, geometry_of, registered
 from saa_lite.ops._launch import launch
-from saa_lite.ops._shift_arguments import check_codes, check_shift_tensors, value_range
+from saa_lite.ops.adder_torch import taps
 from saa_lite.ops.shift import smallest_shift
 
 ROUNDINGS = ("exact", "truncate")
@@ -73,10 +73,10 @@ def shift_conv2d(
     """
     check_choice("rounding", rounding, ROUNDINGS)
     smallest = smallest_shift(bits)
-    check_shift_tensors("shift_conv2d", input, shift, sign, torch.int32)
-    geometry = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
-    check_conv_shapes("shift_conv2d", input, shift, *geometry, groups)
-    return _shift_conv2d(input, shift, sign, *geometry, groups, smallest, rounding == "truncate")
+    _check_tensors(input, shift, sign)
+    geometry = geometry_of(stride, padding, dilation, groups)
+    check_conv_shapes("shift_conv2d", input, shift, geometry)
+    return _shift_conv2d(input, shift, sign, *geometry, smallest, rounding == "truncate")
 
 
 def shift_scale(bits: int = 5, fraction_bits: int = 16, rounding: str = "exact") -> float:
@@ -89,86 +89,100 @@ def shift_scale(bits: int = 5, fraction_bits: int = 16, rounding: str = "exact")
     return 2.0 ** (outside - fraction_bits)
 
 
+def _check_tensors(input: Tensor, shift: Tensor, sign: Tensor) -> None:
+    """int32 input, int8 codes of one shape, all on one device."""
+    codes = {"shift": (shift, (torch.int8,)), "sign": (sign, (torch.int8,))}
+    check_tensors("shift_conv2d", input=(input, (torch.int32,)), **codes)
+    if shift.shape != sign.shape:
+        raise UsageError(
+            "shift_conv2d: shift and sign must have one shape; "
+            f"got {list(shift.shape)} and {list(sign.shape)}"
+        )
+    if shift.dim() != 4:
+        raise UsageError(
+            "shift_conv2d: shift must have shape [filters, channels / groups, rows, columns]; "
+            f"got {list(shift.shape)}"
+        )
+
+
+def _check_codes(shift: Tensor, sign: Tensor, smallest: int) -> None:
+    """Shifts in [smallest, 0] and signs in [−1, 1]."""
+    for name, given, lowest, highest in (("shift", shift, smallest, 0), ("sign", sign, -1, 1)):
+        least, most = _value_range(given)
+        if least < lowest or most > highest:
+            raise UsageError(
+                f"shift_conv2d: {name} must lie between {lowest} and {highest}; "
+                f"got {least if least < lowest else most}"
+            )
+
+
+def _value_range(values: Tensor) -> tuple[int, int]:
+    """Least and largest value; (0, 0) of nothing."""
+    if values.numel() == 0:
+        return 0, 0
+    least, most = torch.aminmax(values)
+    return int(least), int(most)
+
+
 def _check_contents(
     input: Tensor, shift: Tensor, sign: Tensor, smallest: int, truncate: bool
 ) -> None:
     """What only the numbers themselves tell: codes in range, and a sum that fits int64."""
-    check_codes("shift_conv2d", shift, sign, smallest)
+    _check_codes(shift, sign, smallest)
     taps = shift[:1].numel() << (0 if truncate else -smallest)
     # Reading all of the input is spared where even its dtype's largest number would do.
-    if taps << 31 > LARGEST and taps * max(map(abs, value_range(input))) > LARGEST:
+    if taps << 31 <= LARGEST:
+        return
+    if taps * (largest := max(map(abs, _value_range(input)))) > LARGEST:
         raise UsageError(
-            f"shift_conv2d: {shift[:1].numel()} taps of up to {max(map(abs, value_range(input)))}, "
+            f"shift_conv2d: {shift[:1].numel()} taps of up to {largest}, "
             f"shifted left by up to {-smallest}, may exceed the largest int64, 2^63 − 1; "
             'use fewer bits, smaller inputs or rounding="truncate"'
         )
 
 
-def _amounts(shift: Tensor, smallest: int, truncate: bool) -> Tensor:
-    """How far each tap moves: left by p − pmin, or (negative) right by −p."""
-    return shift if truncate else shift - smallest
-
-
-@torch.library.custom_op("saa_lite::shift_conv2d", mutates_args=())
-def _shift_conv2d(
-    input: Tensor,
-    shift: Tensor,
-    sign: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    smallest: int,
-    truncate: bool,
+def _compute(
+    input: Tensor, shift: Tensor, sign: Tensor, geometry: Geometry, smallest: int, truncate: bool
 ) -> Tensor:
-    """Every device without a kernel of its own: torch shifts, one tap of the kernel at a time."""
+    """Numba loops where they run, else operations of torch."""
     _check_contents(input, shift, sign, smallest, truncate)
-    geometry = pairs(stride, padding, dilation)
-    amount = _amounts(shift, smallest, truncate)
-    return shift_conv2d_by_taps(input, amount, sign, *geometry, groups)
-
-
-@_shift_conv2d.register_kernel("cpu")
-def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
-    *steps, groups, smallest, truncate = options
-    _check_contents(input, shift, sign, smallest, truncate)
-    geometry = pairs(*steps)
-    codes = (input, _amounts(shift, smallest, truncate), sign)
+    codes = input, shift if truncate else shift - smallest, sign  # left by p − pmin, or right by −p
     if not has_kernels(input):
-        return shift_conv2d_by_taps(*codes, *geometry, groups)
-    output = input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
+        return _by_taps(*codes, geometry)
+    output = input.new_empty(geometry.output_shape(input.shape, shift.shape), dtype=torch.int64)
     # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
-    launch(*shift_cpu.shift_conv2d, *arrays, output.numpy(), np.array(geometry), groups)
+    numbers = np.array(geometry[:3]), geometry.groups
+    launch(*shift_loops.shift_conv2d, *arrays, output.numpy(), *numbers)
     return output
 
 
-@_shift_conv2d.register_fake
-def _(input: Tensor, shift: Tensor, sign: Tensor, *options: Any) -> Tensor:
-    geometry = pairs(*options[:3])
-    return input.new_empty(output_shape(input, shift, *geometry), dtype=torch.int64)
+_shift_conv2d = registered(
+    "shift_conv2d",
+    "input shift sign",
+    ("int smallest", "bool truncate"),
+    _compute,
+    lambda input, shift, sign, *rest: input.new_empty(
+        Geometry.of(*rest[:4]).output_shape(input.shape, shift.shape), dtype=torch.int64
+    ),
+)
 
 
-def shift_conv2d_by_taps(
-    input: Tensor, amount: Tensor, sign: Tensor, *geometry: *Geometry
-) -> Tensor:
-    """Σ sign·(input shifted by amount) in plain torch; arguments as in :mod:`.shift_cpu`.
+def _by_taps(input: Tensor, amount: Tensor, sign: Tensor, geometry: Geometry) -> Tensor:
+    """Σ sign·(input shifted by amount) in plain torch; arguments as in the Numba loops.
 
     Temporaries: the padded input and one tap for all filters, both int64.
     """
-    stride, padding, dilation, groups = geometry
-    batch, filters, rows, columns = output_shape(input, amount, stride, padding, dilation)
-    (up, side), per_group = padding, (groups, filters // groups)
-    padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (groups, amount.shape[1]))
+    batch, filters, rows, columns = geometry.output_shape(input.shape, amount.shape)
+    (up, side), channels = geometry.padding, amount.shape[1]
+    per_group, places = (geometry.groups, filters // geometry.groups), amount
+    padded = F.pad(input.long(), (side, side, up, up)).unflatten(1, (geometry.groups, channels))
     amount, sign = amount.unflatten(0, per_group).long(), sign.unflatten(0, per_group)
     total = padded.new_zeros(batch, *per_group, rows, columns)
-    for channel, y, x in product(*map(range, amount.shape[2:])):
-        seen_rows = slice(y * dilation[0], y * dilation[0] + (rows - 1) * stride[0] + 1, stride[0])
-        seen_columns = slice(
-            x * dilation[1], x * dilation[1] + (columns - 1) * stride[1] + 1, stride[1]
-        )
-        tap = padded[:, :, channel, None, seen_rows, seen_columns]
-        by, digit = (codes[:, :, channel, y, x, None, None] for codes in (amount, sign))
+    for place, channel in product(taps(places, (rows, columns), geometry), range(channels)):
+        tap = padded[:, :, channel, None, place.rows, place.columns]
+        at = (slice(None), slice(None), channel, place.kh, place.kw, None, None)
+        by, digit = amount[at], sign[at]
         moved = tap << by.clamp(min=0) >> (-by).clamp(min=0)
         total += torch.where(digit < 0, -moved, moved).masked_fill(digit == 0, 0)
     return total.flatten(1, 2)

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from saa_lite.errors import UsageError, check_choice
+from saa_lite.kernels.geometry import Geometry
 from saa_lite.nn.whole import one_node
 from saa_lite.nn.wrappers import copy_of
 from saa_lite.ops import adder_conv2d_u8, adder_torch
-from saa_lite.ops._arguments import output_shape, pairs
 from saa_lite.ops._eager import is_transformed
 from saa_lite.quantize.adder_layers import (
     QuantizedAdder,
@@ -46,15 +46,18 @@ def _wide_sums(
     input: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Tensor:
     """−Σ|x − w| in int32, without padding; one node of a traced graph, for batches of any size."""
-    geometry = pairs(stride, NO_PADDING, dilation)
-    return adder_torch.forward(input, weight, *geometry, groups)
+    geometry = Geometry.of(stride, NO_PADDING, dilation, groups)
+    return adder_torch.forward(input, weight, geometry)
 
 
 @_wide_sums.register_fake
 def _wide_sums_shape(
     input: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Tensor:
-    return input.new_empty(output_shape(input, weight, *pairs(stride, NO_PADDING, dilation)))
+    shape = Geometry.of(stride, NO_PADDING, dilation, groups).output_shape(
+        input.shape, weight.shape
+    )
+    return input.new_empty(shape)
 
 
 class _Ended(torch.autograd.Function):

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from saa_lite.bench.contenders import ADDER_KERNEL, SHIFT_KERNEL, limit_of
+from saa_lite.bench.contenders import ADDER_KERNEL, limit_of
 from saa_lite.bench.measure import Comparison, Report
 from saa_lite.viz.style import COLOURS, panels, styled
 
@@ -13,7 +13,6 @@ MARKS = {  # contender → marker and colour
     "ours, channels_last": ("o", COLOURS["adder"]),
     "ours": ("o", COLOURS["adder"]),
     "ours, uint8": ("s", COLOURS["adder"]),
-    "ours, int8 shift": ("^", COLOURS["shift"]),
     "torch.compile": ("v", OTHER),
     "scipy cdist": ("P", OTHER),
     "torch.cdist": ("D", OTHER),
@@ -22,7 +21,6 @@ MARKS = {  # contender → marker and colour
 NAMES = {
     "ours, channels_last": "ours, float32",
     "ours, uint8": "ours, uint8 (exact)",
-    "ours, int8 shift": "ours, shift (exact)",
     "torch.compile": "formula, torch.compile",
     "AdderNet formulation": "AdderNet formulation",
 }
@@ -77,12 +75,8 @@ def _ratios(axis: Axes, comparisons: dict[str, Comparison]) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
 
 
-# One contender of each: the whole call, the kernel in it, what the kernel's operations take.
-OURS = {
-    "adder": ("ours, channels_last", ADDER_KERNEL, limit_of(ADDER_KERNEL)),
-    "shift": ("ours, int8 shift", SHIFT_KERNEL, limit_of(SHIFT_KERNEL)),
-}
-TITLES = {"adder": "adder layer, float32", "shift": "shift layer, int8"}
+# The whole call, the kernel in it, what the kernel's operations take.
+OURS = ("ours, channels_last", ADDER_KERNEL, limit_of(ADDER_KERNEL))
 SHADES = {
     "call: Python, checks, a new output": 0.25,
     "kernel: packing, loads, borders": 0.55,
@@ -100,20 +94,18 @@ def parts_figure(report: Report) -> Figure:
     """
     found = {case: one for (case, work), one in report.comparisons().items() if work == "forward"}
     layers = {case: one for case, one in found.items() if one.ours.distances is not None}
-    figure, axes = panels(1, 2, height=3.9, sharey=True)
-    for axis, (kind, contenders) in zip(axes, OURS.items(), strict=True):
-        for row, one in enumerate(layers.values()):
-            times = [one.over_convolution(one[name]) for name in contenders]
-            _overlaid(axis, row - THICKNESS / 2, times, kind, tuple(SHADES.values()))
-            whole_and_least = [1.0, convolution_floor(report, one)]
-            _overlaid(axis, row + THICKNESS / 2, whole_and_least, "conv", (0.25, 1.0))
-        axis.axvline(1, color=COLOURS["conv"], linewidth=1.2)
-        axis.set_xlabel("time ÷ time of the convolution")
-        axis.set_title(TITLES[kind])
-    axes[0].set_yticks(range(len(layers)), list(layers), fontsize=8)
-    axes[0].set_ylim(len(layers) - 0.5, -0.5)
+    figure, (axis,) = panels(1, 1, height=3.9)
+    for row, one in enumerate(layers.values()):
+        times = [one.over_convolution(one[name]) for name in OURS]
+        _overlaid(axis, row - THICKNESS / 2, times, "adder", tuple(SHADES.values()))
+        whole_and_least = [1.0, convolution_floor(report, one)]
+        _overlaid(axis, row + THICKNESS / 2, whole_and_least, "conv", (0.25, 1.0))
+    axis.axvline(1, color=COLOURS["conv"], linewidth=1.2)
+    axis.set_xlabel("time ÷ time of the convolution")
+    axis.set_yticks(range(len(layers)), list(layers), fontsize=8)
+    axis.set_ylim(len(layers) - 0.5, -0.5)
     handles = [Patch(color="#444444", alpha=shade, label=text) for text, shade in SHADES.items()]
-    colours = {"adder": "adder", "shift": "shift", "convolution, float32": "conv"}
+    colours = {"adder, float32": "adder", "convolution, float32": "conv"}
     handles += [Patch(color=COLOURS[key], label=text) for text, key in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

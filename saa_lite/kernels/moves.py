@@ -1,27 +1,46 @@
-"""Moving numbers about in explicit vectors: copies, sums, gathers and transpositions.
+"""Moving numbers about in explicit vectors: copies, sums and transpositions.
 
 Compiled kernels call these with int64 byte addresses, which need no alignment. Where fewer numbers
-than a vector holds are left, lanes are masked: memory behind them is neither read nor written.
+than a vector holds are left, lanes are masked: memory behind them is neither read nor written. All
+take sixteen floats at once, whatever the machine's vectors: LLVM splits what is too long.
 """
 
-from collections.abc import Callable
-
 from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from saa_lite.kernels.ir import I1, I8, I16, I32, Code, Value, inlined
-from saa_lite.ops.vector_ir import BYTES, LANES
+from saa_lite.kernels.ir import FLOAT, I1, I8, I16, I32, I64, Code, Value, inlined
+from saa_lite.kernels.machine import BLOCK as LANES
+
+BYTES = FLOAT * LANES  # of a vector
+
+
+@intrinsic
+def call(context, address, arguments):  # type: ignore[no-untyped-def]
+    """Call the function at an address with a tuple of int64, such as a tile of this package."""
+
+    def generate(_context, b, signature, args):  # type: ignore[no-untyped-def]
+        address, values = args
+        kind = ir.FunctionType(ir.VoidType(), [I64] * signature.args[1].count)
+        b.call(b.inttoptr(address, kind.as_pointer()), cgutils.unpack_tuple(b, values))
+        return _context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
 
 
 @inlined
 def copy_bytes(code: Code, source: Value, target: Value, count: Value) -> None:
     """``count`` bytes from one address to another."""
-    code.copy(source, target, count)
+    places = code.pointer(target, I8), code.pointer(source, I8)
+    code.intrinsic("llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, ir.Constant(I1, 0))
 
 
 @inlined
-def clear_bytes(code: Code, target: Value, count: Value) -> None:
-    """``count`` bytes set to zero."""
-    code.clear(target, count)
+def fill_bytes(code: Code, target: Value, value: Value, count: Value) -> None:
+    """``count`` bytes set to the lowest one of an int64."""
+    values = code.pointer(target, I8), code.trunc(value, I8), count, ir.Constant(I1, 0)
+    code.intrinsic("llvm.memset.p0.i64", ir.VoidType(), *values)
 
 
 def _vectors(code: Code, run: Value) -> Value:
@@ -73,41 +92,23 @@ def _sums_of_lanes(code: Code, vectors: list[Value]) -> Value:
 
 
 @inlined
-def gather_run(
-    code: Code, source: Value, lane_step: Value, lanes: Value, step: Value, count: Value,
-    target: Value, sums: Value,
-) -> None:  # fmt: skip
-    """``count`` ≥ 1 vectors to ``target``, each gathered from ``lanes`` places ``lane_step`` apart.
-
-    The places move on by ``step`` from vector to vector. Unused lanes are 0. The sum of the
-    vectors is added to the one at ``sums``.
-    """
-    mask = code.first_lanes(lanes, code.floats)
-    load = lambda here: code.gather_lanes(here, lane_step, mask)  # noqa: E731
-    _move(code, source, step, count, target, sums, load)
+def move_run(
+    code: Code, source: Value, step: Value, lanes: Value, count: Value, target: Value
+) -> None:
+    """``count`` ≥ 1 vectors of ``lanes`` floats, ``step`` apart, to neighbours; 0 in the others."""
+    loop = code.loop(count, [source, target])
+    here, there = loop.values
+    code.store_at(code.load_lanes(here, code.first_lanes(lanes, code.floats), code.floats), there)
+    loop.close([code.add(here, step), code.at(there, BYTES)])
 
 
 @inlined
-def move_run(
-    code: Code, source: Value, lanes: Value, step: Value, count: Value, target: Value, sums: Value
-) -> None:
-    """As :func:`gather_run`, the lanes lying side by side."""
-    mask = code.first_lanes(lanes, code.floats)
-    load = lambda here: code.load_lanes(here, mask, code.floats)  # noqa: E731
-    _move(code, source, step, count, target, sums, load)
-
-
-def _move(
-    code: Code, source: Value, step: Value, count: Value, target: Value, sums: Value,
-    load: Callable[[Value], Value],
-) -> None:  # fmt: skip
-    loop = code.loop(count, [code.same(0.0), source, target])
-    total, here, there = loop.values
-    some = load(here)
-    code.store_at(some, there)
-    following = [code.fadd(total, some), code.add(here, step), code.at(there, BYTES)]
-    total, _, _ = loop.close(following)
-    code.store_at(code.fadd(code.load_from(sums, code.floats), total), sums)
+def sum_vectors(code: Code, source: Value, count: Value, target: Value) -> None:
+    """The sum of ``count`` ≥ 1 neighbouring vectors, to ``target``."""
+    loop = code.loop(count, [code.same(0.0), source])
+    total, here = loop.values
+    total = code.fadd(total, code.load_from(here, code.floats))
+    code.store_at(loop.close([total, code.at(here, BYTES)])[0], target)
 
 
 @inlined
@@ -149,7 +150,7 @@ def transposed(code: Code, rows: list[Value]) -> list[Value]:
 
 
 @inlined
-def interleave(code: Code, source: Value, step: Value, target: Value) -> None:
+def interleave(code: Code, source: Value, step: Value, target: Value, target_step: Value) -> None:
     """Eight bytes from each of eight rows, ``step`` apart, to eight words of one byte from each."""
     rows = [
         code.load_from(code.add(source, code.times(step, i)), ir.VectorType(I8, 8), 1)
@@ -162,5 +163,7 @@ def interleave(code: Code, source: Value, step: Value, target: Value) -> None:
         pairs = [(i, i + apart) for i in range(4) if not i & apart]
         zipped = [code.zipped(cast[i], cast[k], kind.count) for i, k in pairs]
         parts = [part for both in zipped for part in both]
-    for i, words in enumerate(parts):
-        code.store_at(code.bitcast(words, ir.VectorType(I8, 16)), code.at(target, 16 * i), 1)
+    for i, words in enumerate(code.bitcast(part, ir.VectorType(I64, 2)) for part in parts):
+        for k in (0, 1):
+            word = code.extract_element(words, ir.Constant(I32, k))
+            code.store_at(word, code.add(target, code.times(target_step, 2 * i + k)), 1)

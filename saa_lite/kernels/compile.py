@@ -1,13 +1,12 @@
 """Compiling Numba kernels: cached on disk, never stale, and not in silence.
 
 Numba's own cache looks at the file of the outermost function alone: an edit in an imported helper
-would run the old code. Here the cache folder is named after the contents of every kernel source, so
-any edit of one starts a new folder; versions, processor and its features Numba checks by itself.
+would run the old code. Here the cache folder is named after the contents of this package, so any
+edit of a kernel starts a new folder; versions, processor and its features Numba checks by itself.
 """
 
 import hashlib
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,30 +23,16 @@ from saa_lite.errors import UsageError
 from saa_lite.kernels.machine import VECTOR_BITS
 
 HERE = Path(__file__).resolve().parent
-KERNELS = HERE.parent / "kernels"
-COMPILED = r"^@(\w+\.)?(compiled|drivers)\("
 _LOOKED_UP: set[Any] = set()
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit(**options)`` with the disk cache of this package's kernels.
+    """``numba.njit`` for what drivers call: it becomes a part of these, in memory and on disk.
 
     Where ``NUMBA_DISABLE_JIT=1`` forbids to compile: the function itself, which nothing calls.
     """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        if config.DISABLE_JIT:
-            return function
-        dispatcher = numba.njit(**options)(function)
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(cache_folder())  # read when caching is enabled, and only then
-        try:
-            dispatcher.enable_caching()
-        finally:
-            config.CACHE_DIR = before
-        return dispatcher
-
-    return decorate
+    alone = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # take time, and nothing needs
+    return (lambda function: function) if config.DISABLE_JIT else numba.njit(**alone, **options)
 
 
 def drivers(**options: Any) -> Callable[[Callable[..., Any]], tuple[Any, Any]]:
@@ -60,9 +45,23 @@ def drivers(**options: Any) -> Callable[[Callable[..., Any]], tuple[Any, Any]]:
         name = f"{function.__name__}_parallel"
         parallel = FunctionType(function.__code__, function.__globals__, name)
         parallel.__module__ = function.__module__
-        return compiled(**options)(function), compiled(**options, parallel=True)(parallel)
+        return _kept(function, options), _kept(parallel, {**options, "parallel": True})
 
     return decorate
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Compiled when it is first called, and on disk then."""
+    if config.DISABLE_JIT:
+        return function
+    dispatcher = numba.njit(**options)(function)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())  # read when caching is enabled, and only then
+    try:
+        dispatcher.enable_caching()
+    finally:
+        config.CACHE_DIR = before
+    return dispatcher
 
 
 def has_kernels(tensor: Tensor) -> bool:
@@ -79,29 +78,12 @@ def check_compiling(user: str) -> None:
         raise UsageError(f"{user} needs compiled kernels, and NUMBA_DISABLE_JIT forbids them")
 
 
-def kernel_sources() -> list[str]:
-    """All that decides what is compiled: edits elsewhere, say in a check, compile nothing anew.
-
-    The package ``kernels``, and of the operators the files with compiled functions and what these
-    import.
-    """
-    beside = {path.stem: path.read_text("utf-8") for path in sorted(HERE.glob("*.py"))}
-    wanted = [name for name, text in beside.items() if re.search(COMPILED, text, re.M)]
-    for name in wanted:
-        imports = " ".join(re.findall(r"^from saa_lite\.ops\b.*", beside[name], re.M))
-        wanted += [
-            other for other in re.findall(r"\w+", imports) if other in beside.keys() - wanted
-        ]
-    kernels = [path.read_text("utf-8") for path in sorted(KERNELS.glob("*.py"))]
-    return [*kernels, *(beside[name] for name in sorted(wanted))]
-
-
 @cache
 def cache_folder() -> Path:
     """Beside the sources if that can be written, else in the user's cache, else temporary."""
     digest = hashlib.sha256(f"vectors of {VECTOR_BITS} bits".encode())
-    for text in kernel_sources():
-        digest.update(text.encode())
+    for path in sorted(HERE.glob("*.py")):
+        digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "saa_lite"

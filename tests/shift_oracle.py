@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from saa_lite.ops._arguments import Pair, output_shape
+from saa_lite.kernels.geometry import Pair, output_shape
 
 
 def quantize(w: float, lowest: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import prange
 
-from saa_lite.ops._compile import compiled, drivers
+from saa_lite.kernels.compile import compiled, drivers
 
 Array = Any  # NumPy arrays; inside the kernels types come from Numba
 
