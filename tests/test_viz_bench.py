@@ -29,7 +29,7 @@ def test_every_contender_is_marked_at_its_ratio(report: Report) -> None:
 
 
 def test_parts_of_a_call_are_overlaid_from_the_whole_down(report: Report) -> None:
-    bars = [bar.get_width() for bar in parts_figure(report).axes[0].patches]
+    bars = [bar.get_width() for bar in parts_figure([report, report]).axes[1].patches]
     for row, one in enumerate(layers(report, "forward")):
         shown = bars[5 * row : 5 * row + 5]
         ours = [one[name].per_image / one.convolution.per_image for name in OURS]

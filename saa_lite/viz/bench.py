@@ -1,11 +1,13 @@
 """What `saa-lite bench` measured, as one picture: every way to compute a layer, by its time."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from saa_lite.bench.contenders import ADDER_KERNEL, limit_of
-from saa_lite.bench.measure import Comparison, Report
+from saa_lite.bench.measure import EMULATED, Comparison, Report
 from saa_lite.viz.style import COLOURS, panels, styled
 
 OTHER = "#888888"
@@ -86,29 +88,45 @@ THICKNESS = 0.36
 
 
 @styled
-def parts_figure(report: Report) -> Figure:
+def parts_figure(reports: Sequence[Report]) -> Figure:
     """Call, kernel and bare operations of every layer's forward pass, over the convolution's time.
+
+    One panel for each benchmark, with its processor and the length of its vectors.
 
     The bare operations of ours are timed in the same rounds; the convolution's are its
     multiply-adds at the rate of the report's limit. The convolution has no separate kernel.
     """
-    found = {case: one for (case, work), one in report.comparisons().items() if work == "forward"}
-    layers = {case: one for case, one in found.items() if one.ours.distances is not None}
-    figure, (axis,) = panels(1, 1, height=3.9)
-    for row, one in enumerate(layers.values()):
-        times = [one.over_convolution(one[name]) for name in OURS]
-        _overlaid(axis, row - THICKNESS / 2, times, "adder", tuple(SHADES.values()))
-        whole_and_least = [1.0, convolution_floor(report, one)]
-        _overlaid(axis, row + THICKNESS / 2, whole_and_least, "conv", (0.25, 1.0))
-    axis.axvline(1, color=COLOURS["conv"], linewidth=1.2)
-    axis.set_xlabel("time ÷ time of the convolution")
-    axis.set_yticks(range(len(layers)), list(layers), fontsize=8)
-    axis.set_ylim(len(layers) - 0.5, -0.5)
+    figure, axes = panels(1, len(reports), height=4.2, sharex=True, sharey=True)
+    for axis, report in zip(axes, reports, strict=True):
+        layers = forward_layers(report)
+        for row, one in enumerate(layers.values()):
+            times = [one.over_convolution(one[name]) for name in OURS]
+            _overlaid(axis, row - THICKNESS / 2, times, "adder", tuple(SHADES.values()))
+            whole_and_least = [1.0, convolution_floor(report, one)]
+            _overlaid(axis, row + THICKNESS / 2, whole_and_least, "conv", (0.25, 1.0))
+        axis.axvline(1, color=COLOURS["conv"], linewidth=1.2)
+        axis.set_xlabel("time ÷ time of the convolution")
+        axis.set_yticks(range(len(layers)), list(layers), fontsize=8)
+        axis.set_ylim(len(layers) - 0.5, -0.5)
+        axis.set_title(short_name(report), fontsize=9)
     handles = [Patch(color="#444444", alpha=shade, label=text) for text, shade in SHADES.items()]
     colours = {"adder, float32": "adder", "convolution, float32": "conv"}
     handles += [Patch(color=COLOURS[key], label=text) for text, key in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def forward_layers(report: Report) -> dict[str, Comparison]:
+    """Forward passes of single layers, by layer; whole networks left out."""
+    found = {case: one for (case, work), one in report.comparisons().items() if work == "forward"}
+    return {case: one for case, one in found.items() if one.ours.distances is not None}
+
+
+def short_name(report: Report) -> str:
+    """Processor and vectors, for a title."""
+    processor = report.device.partition(" (")[0].replace("(R)", "").replace(" Processor", "")
+    emulated = ", emulated" if EMULATED in report.versions else ""
+    return f"{processor}\n{report.vector_bits or 'unknown'}-bit vectors{emulated}"
 
 
 def convolution_floor(report: Report, one: Comparison) -> float:
