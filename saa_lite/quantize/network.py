@@ -132,30 +132,10 @@ def quantize(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
     )
     quantized = copy_of(model, "quantize")
-    batches = list(image_batches("calibration_batches", calibration_batches))
-    if not batches:
-        raise UsageError("calibration_batches must hold at least one batch of images; got none")
-    for position, batch in enumerate(batches):
-        check_images(f"calibration batch {position}", batch)
-        if batch.dim() != 4 and any(isinstance(m, nn.Conv2d) for m in quantized.modules()):
-            raise UsageError(
-                f"calibration batch {position} must be images [B,C,H,W]; got shape "
-                f"{tuple(batch.shape)} (of a single image: image[None])"
-            )
-        if reestimate and len(batch) == 1:
-            raise UsageError(
-                f"calibration batch {position} holds one image, from which batch norm cannot be "
-                "estimated; give two or more, or reestimate=False"
-            )
+    batches = _checked(calibration_batches, quantized, reestimate)
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         candidates = _candidates(quantized, options.layers)
-        try:
-            read, own = read_past(quantized, candidates, batches[0])
-        except RuntimeError as error:
-            raise UsageError(
-                f"the network cannot be run on calibration batch 0, {batches[0].dtype} of shape "
-                f"{tuple(batches[0].shape)}: {error}"
-            ) from error
+        read, own = _read_past(quantized, candidates, batches[0])
         chosen = [name for name in candidates if name not in read]
         if not chosen:
             raise UsageError(
@@ -176,6 +156,38 @@ def quantize(
             bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
             reestimate_statistics(quantized, bar)
     return quantized.eval()
+
+
+def _checked(given: Iterable[Any], model: nn.Module, reestimate: bool) -> list[Tensor]:
+    """The calibration batches, or a sentence on what is wrong with them."""
+    batches = list(image_batches("calibration_batches", given))
+    if not batches:
+        raise UsageError("calibration_batches must hold at least one batch of images; got none")
+    reads_maps = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    for position, batch in enumerate(batches):
+        check_images(f"calibration batch {position}", batch)
+        if batch.dim() != 4 and reads_maps:
+            raise UsageError(
+                f"calibration batch {position} must be images [B,C,H,W]; got shape "
+                f"{tuple(batch.shape)} (of a single image: image[None])"
+            )
+        if reestimate and len(batch) == 1:
+            raise UsageError(
+                f"calibration batch {position} holds one image, from which batch norm cannot be "
+                "estimated; give two or more, or reestimate=False"
+            )
+    return batches
+
+
+def _read_past(model: nn.Module, names: list[str], images: Tensor) -> tuple[set[str], list[str]]:
+    """:func:`read_past`, the first pass of all, whose failure says what it was given."""
+    try:
+        return read_past(model, names, images)
+    except RuntimeError as error:
+        raise UsageError(
+            f"the network cannot be run on calibration batch 0, {images.dtype} of shape "
+            f"{tuple(images.shape)}: {error}"
+        ) from error
 
 
 def reestimate_statistics(quantized: nn.Module, batches: Iterable[Tensor]) -> None:
