@@ -7,7 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from saa_lite.ops import adder_conv2d, adder_operator
-from saa_lite.ops._eager import is_plain
+from saa_lite.ops._derivatives import is_plain
 
 DENSE = Case(4, 6, (7, 9), (3, 3), padding=(1, 1))
 

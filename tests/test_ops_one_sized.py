@@ -25,7 +25,7 @@ from saa_lite.ops import (
     shift_conv2d,
 )
 from saa_lite.ops._arguments import layout_of
-from saa_lite.ops.adder_operator import adder_operator
+from saa_lite.ops.adder_kernels import adder_operator
 from saa_lite.quantize import to_integer
 
 SEEDS = range(4)

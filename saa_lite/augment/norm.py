@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from saa_lite.ops._eager import is_transformed
+from saa_lite.ops._derivatives import is_transformed
 
 Part = tuple[nn.BatchNorm2d, int]  # the norm, and how many of its first channels take part
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from saa_lite.errors import UsageError
-from saa_lite.ops._eager import is_plain
+from saa_lite.ops._derivatives import is_plain
 from saa_lite.ops.shift import check_float
 
 SCALE = 1 / math.sqrt(2)  # of the Laplace distribution with variance 1

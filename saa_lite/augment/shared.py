@@ -25,7 +25,7 @@ from torch.func import functional_call
 
 from saa_lite.augment.remap import Remap
 from saa_lite.nn.adaptive_lr import BY_OPTIMIZER, adaptive_gradient, adaptive_scale
-from saa_lite.ops._eager import is_plain
+from saa_lite.ops._derivatives import is_plain
 from saa_lite.train import parallel
 
 

@@ -3,6 +3,10 @@
 A band is copied when its turn comes, into memory that stays in the processor's cache; images that
 lie in memory as a band would are read where they lie. Memory is named by byte addresses (int64),
 since views of arrays cost as much here as a small tile.
+
+**Weights** are packed as tiles read them: blocks of lanes, the weights of one tap side by side.
+They are packed anew in every call, inside the compiled kernel: it takes microseconds, and a cache
+would have to notice every way in which a tensor can change.
 """
 
 from typing import Any
@@ -19,6 +23,8 @@ from saa_lite.kernels.moves import (
     copy_bytes,
     fill_bytes,
     interleave,
+    move_run,
+    sum_vectors,
     transpose_tile,
 )
 
@@ -139,3 +145,68 @@ def transpose(
                 min(LANES, rows - i), min(LANES, columns - j),
                 target + j * target_step + i * FLOAT, target_step,
             )  # fmt: skip
+
+
+@compiled()
+def blocks_of(plan: Array) -> int:
+    """Blocks that hold the results of a group."""
+    return -(-(plan[at.RESULTS] // plan[at.GROUPS]) // plan[at.LANES])
+
+
+@compiled()
+def pack(w: int, value: int, plan: Array) -> Any:
+    """Packed weights, [groups, blocks, WEIGHT_BYTES], and, where asked for, each lane's sum.
+
+    ``w``: address of the weights; ``value``: that bytes beyond the channels of a group have.
+    """
+    groups, blocks, lanes = plan[at.GROUPS], blocks_of(plan), plan[at.LANES]
+    per_group, size = plan[at.RESULTS] // groups, plan[at.WEIGHT_BYTES]
+    packed = new_bytes(groups * blocks * size)
+    sums = np.zeros((groups * blocks, lanes), np.float32)
+    for index in range(groups * blocks):
+        group, first = index // blocks, index % blocks * lanes
+        target, used = address_of(packed) + index * size, min(lanes, per_group - first)
+        if plan[at.KIND] == at.WORDS:
+            _pack_words(w, value, plan, group * per_group + first, used, target)
+        else:
+            source = w + group * plan[at.GROUP_STEP] + first * plan[at.LANE_STEP]
+            _pack_floats(source, plan, used, target)
+            if plan[at.SUMMED] or plan[at.KIND] == at.CLIPPED:
+                sum_vectors(target, size // BYTES, sums[index].ctypes.data)
+    return packed, sums
+
+
+@compiled()
+def _pack_floats(source: int, plan: Array, used: int, target: int) -> None:
+    """One block to [kh, kw, RUN, 16], taps in reverse where windows are looked at from a pixel.
+
+    Whichever neighbours there are in memory are moved together: lanes, a run, or the taps.
+    """
+    area, run = plan[at.AREA], plan[at.RUN]
+    lane, along, tap = plan[at.LANE_STEP], plan[at.RUN_STEP], plan[at.TAP_STEP]
+    first, step = target, run * BYTES
+    if plan[at.KIND] == at.CLIPPED:
+        first, step = target + (area - 1) * step, -step
+    if used < plan[at.LANES]:
+        fill_bytes(target, 0, plan[at.WEIGHT_BYTES])
+    if lane == FLOAT:
+        for k in range(area):
+            move_run(source + k * tap, along, used, run, first + k * step)
+    elif along == FLOAT:
+        for k in range(area):
+            transpose(source + k * tap, lane, used, run, first + k * step, BYTES)
+    else:
+        for i in range(run):
+            transpose(source + i * along, lane, used, area, first + i * BYTES, step)
+
+
+@compiled()
+def _pack_words(w: int, value: int, plan: Array, first: int, used: int, target: int) -> None:
+    """One block of bytes [T, RUN, kh, kw] from a filter on, to [words, kh, kw, lanes]."""
+    area, run, lanes = plan[at.AREA], plan[at.RUN], plan[at.LANES]
+    fill_bytes(target, value, plan[at.WEIGHT_BYTES])
+    for lane in range(used):
+        source, there = w + (first + lane) * run * area, target + lane * TAPS
+        for c in range(0, run, TAPS):
+            to = there + c * area * lanes
+            interleave_row(source + c * area, area, min(TAPS, run - c), area, to, lanes * TAPS)

@@ -9,14 +9,7 @@ from llvmlite import ir
 
 from saa_lite.kernels.adder_f32 import clipped_tile, distance_tile
 from saa_lite.kernels.adder_u8 import sad_tile
-from saa_lite.kernels.machine import (
-    BITS,
-    BLOCK,
-    Machine,
-    addresses_of,
-    fingerprint,
-    machine_of,
-)
+from saa_lite.kernels.machine import BITS, BLOCK, Machine, addresses_of, fingerprint, machine_of
 
 Generator = Callable[[ir.Module, str, Machine, int, int], None]
 SIZES = 4  # of tiles: 1, 2, 4 and 8 pixels
@@ -39,9 +32,7 @@ KINDS = {
     ),
     "clipped": Kind(clipped_tile, BLOCKS, {(512, 32): 8, (256, 16): 4, (128, 32): 8, (128, 16): 4}),
     "bytes": Kind(
-        sad_tile,
-        dict.fromkeys(BITS, 2),
-        {(512, 32): 16, (256, 16): 8, (128, 32): 16, (128, 16): 8},
+        sad_tile, dict.fromkeys(BITS, 2), {(512, 32): 16, (256, 16): 8, (128, 32): 16, (128, 16): 8}
     ),
 }
 

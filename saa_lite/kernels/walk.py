@@ -12,7 +12,16 @@ import numpy as np
 from numba import prange
 
 from saa_lite.kernels import plan as at
-from saa_lite.kernels.bands import address_of, keep, load_band, load_row, new_bytes, store_band
+from saa_lite.kernels.bands import (
+    address_of,
+    blocks_of,
+    keep,
+    load_band,
+    load_row,
+    new_bytes,
+    pack,
+    store_band,
+)
 from saa_lite.kernels.compile import compiled, drivers
 from saa_lite.kernels.moves import (
     BYTES,
@@ -24,7 +33,6 @@ from saa_lite.kernels.moves import (
     fill_bytes,
     sum_runs,
 )
-from saa_lite.kernels.pack import blocks_of, pack
 
 Array = Any
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from saa_lite.nn.whole import one_node
 from saa_lite.ops import adder_conv2d
-from saa_lite.ops.adder_operator import adder_input_gradient
+from saa_lite.ops.adder_kernels import adder_input_gradient
 
 
 class DotScores(nn.Module):

@@ -23,8 +23,8 @@ from saa_lite.errors import UsageError, check_choice
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops import adder_kernels
 from saa_lite.ops._arguments import FLOATS, check_convolution, geometry_of
-from saa_lite.ops._eager import is_plain
-from saa_lite.ops.adder_operator import (
+from saa_lite.ops._derivatives import is_plain
+from saa_lite.ops.adder_kernels import (
     adder_convolution,
     gradients,
     refuse_forward_mode,

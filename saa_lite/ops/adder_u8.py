@@ -24,7 +24,7 @@ from saa_lite.ops._arguments import (
     output_like,
     registered,
 )
-from saa_lite.ops._eager import is_plain
+from saa_lite.ops._derivatives import is_plain
 
 MOST_TAPS = (2**31 - 1) // 255  # 8,421,504 distances of 255 fit an int32
 

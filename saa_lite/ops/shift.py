@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.kernels import shift_loops
+from saa_lite.kernels import loops
 from saa_lite.kernels.compile import has_kernels
-from saa_lite.ops._derivatives import save, straight_through
-from saa_lite.ops._eager import is_plain
+from saa_lite.ops._arguments import layout_of
+from saa_lite.ops._derivatives import is_plain, save, straight_through
 from saa_lite.ops._launch import launch
 
 FLOAT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -184,7 +184,8 @@ def _power_of_two(exponent: Tensor) -> Tensor:
 
 def _round_to_grid(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     bound = 2.0 ** (integer_bits - 1)
-    if x.dtype == torch.float32 and x.numel() and has_kernels(x) and is_plain(x) and _is_dense(x):
+    dense = x.numel() and x.is_contiguous(memory_format=layout_of(x))
+    if dense and x.dtype == torch.float32 and has_kernels(x) and is_plain(x):
         return _round_in_one_pass(x, 2.0**fraction_bits, bound)
     # Scaling by a power of two is exact, so floor is the only rounding. In place after the first
     # step: a map of activations is then written over in the cache, not four times anew.
@@ -192,19 +193,12 @@ def _round_to_grid(x: Tensor, fraction_bits: int, integer_bits: int) -> Tensor:
     return scaled.floor_().mul_(2.0**-fraction_bits).clamp_(-bound, bound - 1)
 
 
-def _is_dense(x: Tensor) -> bool:
-    """Whether the numbers lie side by side, in an order that ``empty_like`` repeats."""
-    return x.is_contiguous() or (
-        x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
 def _round_in_one_pass(x: Tensor, scale: float, bound: float) -> Tensor:
     """The same bits in a third of the time, a seventh where the map exceeds the caches."""
     output = torch.empty_like(x)
     flat = (t.detach().as_strided((t.numel(),), (1,)).numpy() for t in (x, output))
     numbers = (np.float32(number) for number in (scale, -bound, bound - 1))
-    launch(*shift_loops.round_down, *flat, *numbers, work=x.numel())
+    launch(*loops.round_down, *flat, *numbers, work=x.numel())
     return output
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.kernels import shift_loops
+from saa_lite.kernels import loops
 from saa_lite.kernels.compile import has_kernels
 from saa_lite.kernels.geometry import Geometry
 from saa_lite.ops._arguments import check_conv_shapes, check_tensors, geometry_of, registered
@@ -153,7 +153,7 @@ def _compute(
     # contiguous: one compiled kernel, not one for every combination of layouts
     arrays = (tensor.contiguous().numpy() for tensor in codes)
     numbers = np.array(geometry[:3]), geometry.groups
-    launch(*shift_loops.shift_conv2d, *arrays, output.numpy(), *numbers)
+    launch(*loops.shift_conv2d, *arrays, output.numpy(), *numbers)
     return output
 
 

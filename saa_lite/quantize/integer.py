@@ -25,7 +25,7 @@ from saa_lite.kernels.geometry import Geometry
 from saa_lite.nn.whole import one_node
 from saa_lite.nn.wrappers import copy_of
 from saa_lite.ops import adder_conv2d_u8, adder_torch
-from saa_lite.ops._eager import is_transformed
+from saa_lite.ops._derivatives import is_transformed
 from saa_lite.quantize.adder_layers import (
     QuantizedAdder,
     QuantizedAdderConv2d,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.ops._eager import is_transformed
+from saa_lite.ops._derivatives import is_transformed
 
 LEAST_BITS, MOST_BITS = 2, 8
 SMALLEST_STEP = 1e-8  # of values that are all 0
