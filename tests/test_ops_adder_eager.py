@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from saa_lite.ops import adder_conv2d, adder_operator
+from saa_lite.ops import adder_conv2d, adder_kernels
 from saa_lite.ops._derivatives import is_plain
 
 DENSE = Case(4, 6, (7, 9), (3, 3), padding=(1, 1))
@@ -31,7 +31,7 @@ class Subclass(Tensor):
 def test_plain_calls_and_the_registered_operator_give_the_same_bits() -> None:
     x, w = (t.requires_grad_() for t in DENSE.tensors(torch.float32))
     plain = adder_conv2d(x, w, *DENSE.geometry)
-    registered = adder_operator.adder_operator(
+    registered = adder_kernels.adder_operator(
         x, w, *map(list, DENSE.geometry[:3]), DENSE.groups, "full", "clip"
     )
     grad = upstream(plain)

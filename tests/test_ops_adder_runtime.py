@@ -26,7 +26,6 @@ from saa_lite.ops import (
     adder_conv2d,
     adder_kernels,
     adder_linear,
-    adder_operator,
     reference,
 )
 
@@ -46,10 +45,10 @@ def test_registration(case, kinds, layout):
     *geometry, groups = case.geometry
     rest = (*map(list, geometry), groups)
     grad = upstream(adder_conv2d(x, w, *case.geometry), layout)
-    torch.library.opcheck(adder_operator.input_gradient_operator, (grad, x, w, *rest, kinds[1]))
-    torch.library.opcheck(adder_operator.weight_gradient_operator, (grad, x, w, *rest, kinds[0]))
+    torch.library.opcheck(adder_kernels.input_gradient_operator, (grad, x, w, *rest, kinds[1]))
+    torch.library.opcheck(adder_kernels.weight_gradient_operator, (grad, x, w, *rest, kinds[0]))
     torch.library.opcheck(
-        adder_operator.adder_operator, (x.requires_grad_(), w.requires_grad_(), *rest, *kinds)
+        adder_kernels.adder_operator, (x.requires_grad_(), w.requires_grad_(), *rest, *kinds)
     )
 
 
