@@ -126,7 +126,8 @@ def short_name(report: Report) -> str:
     """Processor and vectors, for a title."""
     processor = report.device.partition(" (")[0].replace("(R)", "").replace(" Processor", "")
     emulated = ", emulated" if EMULATED in report.versions else ""
-    return f"{processor}\n{report.vector_bits or 'unknown'}-bit vectors{emulated}"
+    width = f"{report.vector_bits}-bit vectors" if report.vector_bits else "vectors not recorded"
+    return f"{processor}\n{width}{emulated}"
 
 
 def convolution_floor(report: Report, one: Comparison) -> float:
