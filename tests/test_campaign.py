@@ -1,5 +1,6 @@
 """Campaigns that several processes share: nothing is lost, nothing is done twice."""
 
+import json
 import os
 import random
 import re
@@ -23,7 +24,7 @@ from saa_lite.cluster.processes import companions
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Unit, checkpoint_folder
 from saa_lite.items.progress import estimate, judges, progress
-from saa_lite.items.registry import get_item, is_built, list_items
+from saa_lite.items.registry import find_item, get_item, is_built, list_items
 from saa_lite.items.runner import run_item
 from saa_lite.items.sharing import check_shareable, share_item
 from saa_lite.locks import LEASE, RUNNING, Lease, locked
@@ -407,3 +408,13 @@ def test_the_file_of_a_process_killed_while_it_made_it_is_no_claim_for_ever(tmp_
     assert lease.holder is not None
     lease.leave()
     assert not path.exists()
+
+
+def test_status_without_items_is_of_all_that_protocols_judge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    names = ("shiftaddaug-supp/tab1", "shiftaddaug-supp/tab3", "shiftaddaug/fig1")
+    monkeypatch.setattr("saa_lite.cli.campaign.list_items", lambda: list(map(find_item, names)))
+    monkeypatch.setenv("SAA_HOME", str(tmp_path))
+    assert cli.main(["campaign", "status", "--json"]) == 0
+    assert [row["item"] for row in json.loads(capsys.readouterr().out)] == [names[0]]

@@ -17,7 +17,9 @@ from saa_lite.cluster.ssh import send_item
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Item
 from saa_lite.items.progress import Progress, Running, progress
+from saa_lite.items.registry import get_item, list_items
 from saa_lite.items.sharing import OUTLIVE, check_shareable, share_item
+from saa_lite.protocols import list_protocols
 from saa_lite.records import Record
 from saa_lite.train.checkpoint import stop_politely
 
@@ -141,6 +143,9 @@ def worker_arguments(arguments: Namespace) -> list[str]:
 
 def _status(arguments: Namespace) -> int:
     context = context_of(arguments)
+    if not arguments.items:
+        judged = [item.id for item in list_items() if list_protocols(item.id)]
+        arguments.items = [name for name in judged if not get_item(name).timed]
     found = {item.id: progress(item, context, chosen) for item, chosen in checked(arguments)}
     if arguments.json:
         rows = [{"item": name, **asdict(each), "rest": each.rest} for name, each in found.items()]

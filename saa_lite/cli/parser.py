@@ -80,9 +80,10 @@ def _run(commands: "Commands[ArgumentParser]") -> None:
     _where(command)
 
 
-def _what(command: ArgumentParser) -> None:
-    """Items, and the settings to measure them with."""
-    command.add_argument("items", nargs="+", metavar="ITEM")
+def _what(command: ArgumentParser, default: str = "") -> None:
+    """Items, and the settings to measure them with; ``default`` says which if none is named."""
+    text = f"default: {default}" if default else None
+    command.add_argument("items", nargs="*" if default else "+", metavar="ITEM", help=text)
     command.add_argument("--profile", choices=PROFILES, default="laptop")
     command.add_argument(
         "--set",
@@ -131,7 +132,7 @@ def _campaign(commands: "Commands[ArgumentParser]") -> None:
     _where(run)
     status = _command(actions, "status", "what is done, what runs where, how long the rest takes")
     status.set_defaults(module="campaign", action="status")
-    _what(status)
+    _what(status, default="all that protocols ask trainings of; takes a minute or two")
     _where(status)
 
 
