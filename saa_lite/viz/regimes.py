@@ -81,8 +81,9 @@ def response_figure(
             axis.annotate(f" {response.named}", (x, mean), fontsize=9, va="center", color=colour)
     axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")
     axis.set_ylabel("augmented − alone,\npoints of test accuracy")
-    axis.margins(x=0.12)
     if responses:
+        gaps = [response.gap for found in responses.values() for response in found]
+        axis.set_xlim(min(0, *gaps) - 3, max(gaps) + 8)  # one regime alone is not spread out
         axis.legend(loc="best")
     else:
         axis.set(xlim=(0, 60), ylim=(-3, 3))  # what the regimes are expected to span
