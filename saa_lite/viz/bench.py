@@ -105,7 +105,7 @@ def parts_figure(reports: Sequence[Report]) -> Figure:
             whole_and_least = [1.0, convolution_floor(report, one)]
             _overlaid(axis, row + THICKNESS / 2, whole_and_least, "conv", (0.25, 1.0))
         axis.axvline(1, color=COLOURS["conv"], linewidth=1.2)
-        axis.set_xlabel("time ÷ time of the convolution")
+        axis.set_xlabel("time ÷ convolution's")
         axis.set_yticks(range(len(layers)), list(layers), fontsize=8)
         axis.set_ylim(len(layers) - 0.5, -0.5)
         axis.set_title(short_name(report), fontsize=9)
