@@ -3,6 +3,8 @@
 import ctypes
 import mmap
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -264,3 +266,19 @@ def test_compiled_tiles_are_kept(kind: str, tmp_path, monkeypatch: pytest.Monkey
     assert [bool(a) for row in first.addresses for a in row] == [
         bool(a) for row in second.addresses for a in row
     ]
+
+
+def test_compiled_code_of_one_thread_is_not_that_of_many() -> None:
+    """Kept under one name, either was loaded as both, and torch's thread count changed with it."""
+    script = (
+        "import torch, saa_lite\n"
+        "from saa_lite.nn import AdderConv2d\n"
+        "layer, x = AdderConv2d(16, 16, 3, padding=1), torch.randn(32, 16, 32, 32)\n"
+        "for threads in (2, 1):\n"
+        "    torch.set_num_threads(threads)\n"
+        "    layer(x).sum().backward()\n"
+        "    assert torch.get_num_threads() == threads, threads\n"
+    )
+    once = script.replace("(2, 1)", "(1,)")
+    for text in (script, once):  # the second finds both kept on disk
+        subprocess.run([sys.executable, "-c", text], check=True, timeout=300)

@@ -44,7 +44,8 @@ def drivers(**options: Any) -> Callable[[Callable[..., Any]], tuple[Any, Any]]:
     def decorate(function: Callable[..., Any]) -> tuple[Any, Any]:
         name = f"{function.__name__}_parallel"
         parallel = FunctionType(function.__code__, function.__globals__, name)
-        parallel.__module__ = function.__module__
+        # Numba keeps compiled code by this name: with one for both, either would be loaded as both.
+        parallel.__module__, parallel.__qualname__ = function.__module__, name
         return _kept(function, options), _kept(parallel, {**options, "parallel": True})
 
     return decorate
