@@ -6,7 +6,7 @@ in NetAug's code, because two passes share them. In a short training that alone 
 wins: a ResNet-8 of adder layers that classified 68 % of its training batches was right on 10 % of
 the test images with the statistics it had kept. So what is compared is the accuracy with fresh
 statistics on both sides: ``accuracy_reestimated`` of a target trained alone, ``accuracy`` of one
-trained inside.
+trained inside. :func:`setback` says how far such an accuracy fell back during a training.
 """
 
 from collections.abc import Iterable

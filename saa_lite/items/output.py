@@ -1,8 +1,6 @@
 """Drawings and tables on disk: the same records give the same bytes.
 
-**A table that an item draws instead of a picture, written as ``.csv`` and ``.md``.**
-
-**Drawings on disk: the same records give the same bytes.**
+An item draws a picture, or a :class:`Table`, which is written as ``.csv`` and ``.md``.
 """
 
 import csv

@@ -1,8 +1,7 @@
 """Hyper-parameters that experiments share, and one network trained by them.
 
-**Budget and recipe of the trainings of a target, and what of it tells two trainings apart.**
-
-**What every item that trains networks does: load both splits, start a seeded model, train it.**
+Budget and recipe of a target's training come with what of them tells two trainings apart. Below is
+what every item that trains does: load both splits, start a seeded model, train it.
 """
 
 from collections.abc import Iterator, Sequence

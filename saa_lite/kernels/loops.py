@@ -1,27 +1,16 @@
 """Readable Numba loops: what computes where no vector kernel applies, and the place to read first.
 
-**The adder convolution on a CPU, as plainly as it can be written: one task per image row.**
+Nothing is unfolded and nothing is padded. ``geometry`` is int64 [3, 2]: stride, padding and
+dilation, each for rows and columns; an array, as Numba carries no tuple of pairs into ``prange``.
 
-Nothing is unfolded and nothing is padded: a tap that falls outside the image sees x = 0, so it adds
-|0 − w|. The innermost loop runs along an image row, which the compiler turns into vector
-instructions. These kernels are the ones to read, and the ones that run wherever a faster kernel
-does not apply.
+**The adder convolution**, one task per image row: a tap outside the image sees x = 0, so it adds
+|0 − w|. The innermost loop runs along a row, which the compiler turns into vector instructions.
 
-``geometry`` is an int64 array [3, 2]: stride, padding and dilation, each for rows and columns.
-
-**Loops of the shift layers on a CPU: the integer convolution, and rounding to fixed point.**
-
-**The convolution** has shifts, additions and subtractions, and no multiplication. Work is split
-into blocks of output pixels, counted through the whole batch. A block reads one tap (one input
-channel at one kernel position) for all its pixels at a time; then every filter shifts that tap by
-its own amount and adds or subtracts it. So each weight is decoded once per block, and the inner
-loop runs over contiguous integers. Nothing is unfolded and nothing is padded: beside input and
-output a task holds the sums of its filters and six lines of ``BLOCK`` integers.
-
-Arrays: x int32 [B, C, H, W], amount and sign int8 [T, C/groups, kh, kw], y int64 [B, T, H', W'],
-all C-contiguous. ``amount`` ≥ 0 shifts left, < 0 right (arithmetically, so rounding down).
-``geometry`` is int64 [3, 2]: stride, padding and dilation for rows and columns; an array because
-Numba cannot carry a tuple of pairs into a parallel loop.
+**The shift convolution** has shifts, additions and subtractions, and no multiplication. A block of
+output pixels reads one tap (one input channel at one kernel position) at a time; then every filter
+shifts that tap by its own amount and adds or subtracts it: each weight is decoded once per block.
+x int32 [B, C, H, W], amount and sign int8 [T, C/groups, kh, kw], y int64 [B, T, H', W'], all
+C-contiguous; ``amount`` ≥ 0 shifts left, < 0 right (arithmetically, so rounding down).
 """
 
 from typing import Any

@@ -4,6 +4,12 @@ Whatever stands here must agree with :mod:`saa_lite.ops.reference`. On a CPU the
 where they apply and the plain loops of :mod:`saa_lite.kernels.loops` elsewhere; on NVIDIA
 GPUs the Triton kernels where they apply (``SAA_TRITON=0`` in the environment switches them off); on
 all other devices, and under ``NUMBA_DISABLE_JIT=1``, plain torch operations.
+
+Plain eager calls come here directly; whatever traces or transforms torch sees registered operators.
+The gradients are surrogates (:mod:`saa_lite.ops.adder`), so nothing follows from them: no second
+derivatives and no forward mode, which both refuse. ``torch.vmap`` sees what it repeats as further
+images where all copies share their filters, and as further groups elsewhere: per-sample gradients
+are the weight gradient of a convolution with one group per sample.
 """
 
 from collections.abc import Iterator
