@@ -126,14 +126,14 @@ def test_a_published_loss_is_supported_by_a_loss() -> None:
 
 def test_before_the_last_seed_there_is_neither_number_nor_verdict() -> None:
     (one,) = judged(pairs([2.0, 3.0, 2.5]))
-    assert (one.testable, one.verdict) == (NOT_YET, "running: 3 of 4 seeds")
+    assert (one.testable, one.verdict) == (NOT_YET, "3 of 4 seeds so far")
     assert judge_contrast(one, None).measured == NO_VERDICT
     (other,) = judged(
         [r for r in pairs([2.0, 3.0, 2.5, 2.5]) if (r.method, r.seed) != ("shift", 0)]
     )
-    assert other.verdict == "running: 3 of 4 seeds"
+    assert other.verdict == "3 of 4 seeds so far"
     (alone,) = judged(accuracies("shift", [30.0]))
-    assert (alone.testable, alone.verdict) == (NOT_YET, "running: 0 of 4 seeds")
+    assert (alone.testable, alone.verdict) == (NOT_YET, "0 of 4 seeds so far")
 
 
 def test_a_contrast_counts_its_own_arms_and_says_whether_they_have_begun() -> None:
@@ -149,8 +149,8 @@ def test_a_contrast_counts_its_own_arms_and_says_whether_they_have_begun() -> No
         replace(accuracies("aug-shift-width", [41.0])[0], metric="accuracy", seed=3),
     ]
     control, width, depth = judged(records, asked)
-    assert width.verdict == "running: 1 of 2 seeds"
-    assert depth.verdict == "running: 0 of 2 seeds"  # the network alone is trained
+    assert width.verdict == "1 of 2 seeds so far"
+    assert depth.verdict == "0 of 2 seeds so far"  # the network alone is trained
     assert control.verdict == "finished: 4 of 4 seeds, waits for other arms"
     assert {one.testable for one in (control, width, depth)} == {NOT_YET}
     assert control.adjusted is None

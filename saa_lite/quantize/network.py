@@ -132,7 +132,7 @@ def quantize(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
     )
     quantized = copy_of(model, "quantize")
-    batches = _checked(calibration_batches, quantized, reestimate)
+    batches = _checked(calibration_batches, quantized)
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
         candidates = _candidates(quantized, options.layers)
         read, own = _read_past(quantized, candidates, batches[0])
@@ -158,7 +158,7 @@ def quantize(
     return quantized.eval()
 
 
-def _checked(given: Iterable[Any], model: nn.Module, reestimate: bool) -> list[Tensor]:
+def _checked(given: Iterable[Any], model: nn.Module) -> list[Tensor]:
     """The calibration batches, or a sentence on what is wrong with them."""
     batches = list(image_batches("calibration_batches", given))
     if not batches:
@@ -170,11 +170,6 @@ def _checked(given: Iterable[Any], model: nn.Module, reestimate: bool) -> list[T
             raise UsageError(
                 f"calibration batch {position} must be images [B,C,H,W]; got shape "
                 f"{tuple(batch.shape)} (of a single image: image[None])"
-            )
-        if reestimate and len(batch) == 1:
-            raise UsageError(
-                f"calibration batch {position} holds one image, from which batch norm cannot be "
-                "estimated; give two or more, or reestimate=False"
             )
     return batches
 

@@ -100,7 +100,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
 
     Raises:
         TypeError: a batch holds no tensor.
-        UsageError: ``batches`` is empty, or no series of batches.
+        UsageError: ``batches`` is empty, or no series of batches, or a norm gets a single value per
+            channel.
     """
     iterator = image_batches("batches", batches)
     first = next(iterator, None)
@@ -117,6 +118,13 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
         try:
             for batch in chain([first], iterator):
                 model(batch)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UsageError(
+                "a batch has one value per channel at a norm, of which there is no variance "
+                f"({error}); give batches of two or more images"
+            ) from error
         finally:
             for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
                 norm.momentum = momentum
