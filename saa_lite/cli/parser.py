@@ -1,6 +1,7 @@
 """The arguments of every subcommand; imports nothing heavy."""
 
 from argparse import ArgumentParser, BooleanOptionalAction, _SubParsersAction
+from collections.abc import Sequence
 from pathlib import Path
 
 from saa_lite import __version__
@@ -84,7 +85,7 @@ def _what(command: ArgumentParser, default: str = "") -> None:
     """Items, and the settings to measure them with; ``default`` says which if none is named."""
     text = f"default: {default}" if default else None
     command.add_argument("items", nargs="*" if default else "+", metavar="ITEM", help=text)
-    command.add_argument("--profile", choices=PROFILES, default="laptop")
+    _add_profile(command, PROFILES)
     command.add_argument(
         "--set",
         dest="changes",
@@ -187,11 +188,20 @@ def _figures(commands: "Commands[ArgumentParser]") -> None:
     command.add_argument("items", nargs="*", metavar="ITEM", help="default: all measured ones")
 
 
+def _add_profile(command: ArgumentParser, choices: Sequence[str]) -> None:
+    command.add_argument(
+        "--profile",
+        choices=choices,
+        default="laptop",
+        help="default: laptop; smoke only shows in seconds that the code works",
+    )
+
+
 def _notebooks(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "notebooks", "execute the notebooks, strictly")
     command.set_defaults(resume_hint="the notebooks executed so far are kept")
     command.add_argument("names", nargs="*", metavar="NAME", help="e.g. 01; default: all")
-    command.add_argument("--profile", choices=PROFILES[:2], default="laptop")
+    _add_profile(command, PROFILES[:2])
     command.add_argument(
         "--in-place", action="store_true", help="refresh the tracked notebooks (maintainers)"
     )
@@ -200,7 +210,7 @@ def _notebooks(commands: "Commands[ArgumentParser]") -> None:
 def _reproduce(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "reproduce", "notebooks, figures/ and scorecard, all of them")
     command.set_defaults(resume_hint="the notebooks executed so far are in data/runs/notebooks/")
-    command.add_argument("--profile", choices=PROFILES[:2], default="laptop")
+    _add_profile(command, PROFILES[:2])
 
 
 def _train(commands: "Commands[ArgumentParser]") -> None:

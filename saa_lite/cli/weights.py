@@ -12,6 +12,7 @@ another recipe: a copy of the file with more ``epochs``, trained from its start,
 
 import sys
 from argparse import Namespace
+from typing import Any
 
 from saa_lite.cli.devices import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
@@ -34,17 +35,16 @@ def main(arguments: Namespace) -> int:
         recipe = load_recipe(arguments.recipe)
         with stdout_for_json(arguments.json):
             info = ship(recipe, arguments.write, *load_splits(recipe, arguments))
-        show([_row(info)], as_json=arguments.json)
+        _show([_row(info)], arguments)
         return 0
     rows, faults = {name: _planned(name) for name in list_recipes()}, []
     for name in list_weights():
         try:
             rows[str(name)] = _row(weights_info(*name[:2], weights=name.weights))
         except CheckpointError as error:  # one torn file hides none of the others
-            unknown = {"test %": "cannot be read", "test images": "", "epochs": ""}
-            rows[str(name)] = {"network": str(name), **unknown}
+            rows[str(name)] = _row_without("cannot be read", str(name))
             faults.append(str(error))
-    show([rows[name] for name in sorted(rows)], as_json=arguments.json)
+    _show([rows[name] for name in sorted(rows)], arguments)
     for fault in faults:
         print(f"saa-lite: {fault}", file=sys.stderr)
     return FAILED if faults else 0
@@ -64,17 +64,34 @@ def _check(arguments: Namespace) -> int:
     return FAILED if failed else 0
 
 
-def _row(info: WeightsInfo) -> dict[str, str]:
+def _show(rows: list[dict[str, Any]], arguments: Namespace) -> None:
+    """Numbers for programs; for people, accuracies to two places and gaps left empty."""
+    if not arguments.json:
+        for row in rows:
+            row.update({key: _text(value) for key, value in row.items()})
+    show(rows, as_json=arguments.json)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _row(info: WeightsInfo) -> dict[str, Any]:
     """One network; its accuracy in percent."""
     return {
         "network": str(info.name),
-        "test %": f"{100 * info.accuracy:.2f}",
-        "test images": str(info.test_images),
-        "epochs": str(info.training["epochs"]),
+        "test %": round(100 * info.accuracy, 2),
+        "test images": info.test_images,
+        "epochs": info.training["epochs"],
     }
 
 
-def _planned(name: str) -> dict[str, str]:
+def _planned(name: str) -> dict[str, Any]:
     """A recipe by which no network has been made yet."""
-    epochs = str(load_recipe(name).config.epochs)
-    return {"network": name, "test %": "not made yet", "test images": "", "epochs": epochs}
+    return _row_without("not made yet", name, load_recipe(name).config.epochs)
+
+
+def _row_without(accuracy: str, name: str, epochs: int | None = None) -> dict[str, Any]:
+    return {"network": name, "test %": accuracy, "test images": None, "epochs": epochs}
