@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from saa_lite.augment.remap import make_remap
 from saa_lite.data import ImageSet
+from saa_lite.data.seeds import mix
 from saa_lite.errors import CheckpointError, UsageError
 from saa_lite.nn import AdderConv2d, ShiftPSConv2d
 from saa_lite.train import TrainConfig, evaluate, evaluation_mode, learning_rate
 from saa_lite.train import reestimate_batch_norm as reestimate
 from saa_lite.train.optimizer import make_optimizer, pack_optimizer, unpack_optimizer
+from saa_lite.train.run import DROPOUT_STREAM, seed_step
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +144,15 @@ def test_reestimated_statistics_are_plain_averages(as_triples: bool) -> None:
     assert model[1].momentum == 0.3
     assert all(module.training for module in model.modules())
     assert torch.equal(model[0].weight, weights)
+
+
+def test_a_step_is_seeded_as_torch_seeds_all() -> None:
+    seed_step(3, 5, 7)
+    drawn = torch.rand(4)
+    torch.manual_seed(mix(3, 5, 7, DROPOUT_STREAM))
+    assert torch.equal(drawn, torch.rand(4))
+    seed_step(3, 5, 8)
+    assert not torch.equal(drawn, torch.rand(4))
 
 
 def test_reestimation_says_that_one_value_has_no_variance() -> None:

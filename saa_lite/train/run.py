@@ -228,4 +228,8 @@ def checksum(image_set: ImageSet, task: Task = CLASSIFICATION) -> str:
 
 def seed_step(seed: int, epoch: int, step: int) -> None:
     """Seed torch's generators for one step, so that nothing random is carried between steps."""
-    torch.manual_seed(mix(seed, epoch, step, DROPOUT_STREAM))
+    mixed = mix(seed, epoch, step, DROPOUT_STREAM)
+    if torch.cuda.is_initialized():
+        torch.manual_seed(mixed)
+    else:  # it would note the call stack for three kinds of device: half a millisecond
+        torch.default_generator.manual_seed(mixed)
