@@ -2,7 +2,9 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from saa_lite.threads import wait_asleep
@@ -43,6 +45,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Where the time goes, by files: single tests say little when there are thousands of them."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[Path(report.nodeid.split("::")[0]).name] += report.duration
+    dearest = ", ".join(f"{name} {taken:.0f} s" for name, taken in seconds.most_common(25))
+    terminalreporter.write_line(f"{sum(seconds.values()):.0f} s of tests, most of it: {dearest}")
     if not torch.cuda.is_available():
         terminalreporter.write_line(
             "Not tested here: the GPU paths. On a machine with an NVIDIA GPU and a CUDA build of "
