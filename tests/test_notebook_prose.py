@@ -115,8 +115,8 @@ class Known:
 
 def quotes(text: str) -> Iterator[str]:
     """Numbers with a unit, intervals and decimals that ``text`` quotes, each once."""
-    for phrase in DEFINITIONS:
-        text = text.replace(phrase, " ")
+    for phrase in DEFINITIONS:  # which a line may end in
+        text = re.sub(r"\s+".join(map(re.escape, phrase.split())), " ", text)
     text = re.sub(UNREAD, " ", text, flags=re.DOTALL)
     for pattern in PATTERNS:
         yield from (match.group() for match in re.finditer(pattern, text))
@@ -229,5 +229,5 @@ def test_constants_are_what_they_say(text: str, value: float) -> None:
 
 
 def test_no_definition_outlives_its_use() -> None:
-    everything = "\n".join(text for path in NOTEBOOKS for text in texts(path))
+    everything = " ".join(" ".join(text.split()) for path in NOTEBOOKS for text in texts(path))
     assert [phrase for phrase in DEFINITIONS if phrase not in everything] == []

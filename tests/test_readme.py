@@ -1,17 +1,23 @@
-"""The README quotes the records as they are, and names files and commands that exist."""
+"""README and docs/ quote the records as they are, and name files and commands that exist."""
 
 import re
+import shlex
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from saa_lite.cli.parser import build_parser
 from saa_lite.errors import UsageError
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.claims.load import SOURCES
 from saa_lite.protocols import list_protocols
+from saa_lite.report.course import COURSE
+from saa_lite.report.notebooks import notebook_paths
 from saa_lite.report.pages import scorecard_file, source_file
-from saa_lite.report.readme import BLOCKS, HEADLINES, marks, updated
+from saa_lite.report.readme import BLOCKS, FIRST, HEADLINES, marks, updated
 from saa_lite.report.scorecard import (
     CONTRAST,
     SOURCE,
@@ -22,53 +28,154 @@ from saa_lite.report.scorecard import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*ROOT.glob("[RC]*.md"), *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+PLACES = {"first results": "README.md", "course": "README.md", "results": "docs/results.md",
+          "speed": "docs/kernels.md"}  # fmt: skip
+each_page = pytest.mark.parametrize("page", PAGES)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_tables_are_those_of_the_tracked_records(name: str) -> None:
-    assert BLOCKS[name]() in README, "run: saa-lite scorecard --readme README.md"
+    place, (first, last) = PLACES[name], marks(name)
+    assert [page for page, text in PAGES.items() if first in text] == [place]
+    block = PAGES[place].partition(first)[2].partition(last)[0]
+    assert block.strip("\n") == BLOCKS[name]().strip("\n"), f"saa-lite scorecard --readme {place}"
 
 
 def test_only_the_blocks_between_the_marks_change() -> None:
     def text(inside: dict[str, str]) -> str:
-        lines = [line for name in BLOCKS for line in (marks(name)[0], inside[name], marks(name)[1])]
+        lines = [line for name in inside for line in (marks(name)[0], inside[name], marks(name)[1])]
         return "\n".join(["before", *lines, "after"])
 
-    old = text(dict.fromkeys(BLOCKS, "old numbers"))
-    assert updated(old) == text({name: block() for name, block in BLOCKS.items()})
+    for names in (BLOCKS, ["speed"]):
+        old = text(dict.fromkeys(names, "old numbers"))
+        assert updated(old) == text({name: BLOCKS[name]() for name in names})
 
 
-FIRST, LAST = marks("results")
+START, END = marks("results")
 
 
-@pytest.mark.parametrize("text", ["", FIRST, LAST, f"{LAST} {FIRST}"])
+@pytest.mark.parametrize("text", [START, END, f"{END} {START}"])
 def test_missing_marks_are_an_error(text: str) -> None:
     with pytest.raises(UsageError, match="must hold the two lines"):
         updated(text)
 
 
-def test_files_it_names_exist() -> None:
-    names = re.findall(r"[`(]((?:notebooks|figures)/[\w./-]+\.\w+)", README)
-    assert names
-    assert [name for name in names if not (ROOT / name).is_file()] == []
+def test_a_file_without_marks_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"must hold a pair of marks, such as .*results"):
+        updated("a page")
 
 
-def test_make_targets_it_names_exist() -> None:
+def test_readme_is_short() -> None:
+    prose = re.sub(r"<!-- .*? -->|<picture>.*?</picture>", " ", README, flags=re.DOTALL)
+    assert len(re.findall(r"\w[\w'.-]*", prose)) < 1350  # tables, code and links counted
+    assert README.index("```sh") < README.index("## The notebooks")
+
+
+@each_page
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)|(?:src|srcset)=\"([^\"]+)", PAGES[page])
+    names = [one or other for one, other in links]
+    here = (ROOT / page).parent
+    local = [name for name in names if "://" not in name]
+    assert [name for name in local if not (here / name).exists()] == []
+    assert all(name.startswith("https://") for name in names if name not in local)
+
+
+@each_page
+def test_files_it_names_exist(page: str) -> None:
+    names = re.findall(
+        r"`((?:notebooks|figures|saa_lite|docs|tests|\.devcontainer)(?:/[\w.-]+)+)`", PAGES[page]
+    )
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def commands(page: str) -> list[str]:
+    """Lines of the shell that a page shows, without their comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)
+    return [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def named(page: str, program: str) -> set[str]:
+    """Words that follow a program's name, where a sentence or a block of the page has it."""
+    return set(re.findall(rf"(?:`|^){program} ([a-z-]+)", PAGES[page], re.MULTILINE))
+
+
+@each_page
+def test_make_targets_it_names_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+    for target in named(page, "make"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_python_it_shows_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@each_page
+def test_commands_it_shows_are_understood(page: str) -> None:
+    for command in commands(page):
+        if command.startswith("saa-lite "):
+            try:
+                build_parser().parse_args(shlex.split(command)[1:])
+            except SystemExit:
+                pytest.fail(f"{page} shows {command!r}, which the program does not understand")
+
+
+@each_page
+def test_commands_it_names_exist(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in named(page, "saa-lite"):
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args([name, "--help"])
+        assert ended.value.code == 0, capsys.readouterr().err
+
+
+PYTHON = [
+    (p, code) for p in PAGES for code in re.findall(r"```python\n(.*?)```", PAGES[p], re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON)
+def test_python_it_shows_runs(
+    page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, page, "exec"), {})
+
+
+def test_readme_shows_ten_lines_of_code() -> None:
+    (code,) = [code for page, code in PYTHON if page == "README.md"]
+    assert len([line for line in code.splitlines() if line]) <= 10
+
+
+def test_no_paragraph_stands_on_two_pages() -> None:
+    texts = [part for text in PAGES.values() for part in text.split("\n\n") if len(part) > 120]
+    assert [text for text, count in Counter(texts).items() if count > 1] == []
+
+
+def test_the_course_is_what_the_notebooks_say_of_themselves() -> None:
+    assert [chapter.name for chapter in COURSE] == [path.stem for path in notebook_paths()]
+    for chapter, path in zip(COURSE, notebook_paths(), strict=True):
+        cells = takewhile(lambda c: c.cell_type != "code", nbformat.read(path, as_version=4).cells)
+        head = "\n".join(cell.source for cell in cells)
+        assert head.splitlines()[0] == f"# {chapter.number} · {chapter.title}"
+        assert re.search(rf"\b{chapter.minutes} minutes\s+to\s+read\b", head), chapter.name
+
+
+def test_a_chapter_needs_only_chapters_before_it_or_10() -> None:
+    seen = ["10"]  # a counter of costs, which needs nothing but 01
+    for chapter in COURSE:
+        assert set(chapter.needs) <= set(seen), chapter.name
+        seen.append(chapter.number)
 
 
 def test_headlines_are_few_and_claims() -> None:
     assert 6 <= len(HEADLINES) <= 10
-    assert set(HEADLINES) <= {claim.id for claim in CLAIMS}
+    assert len(FIRST) == 6
+    assert {*HEADLINES, *FIRST} <= {claim.id for claim in CLAIMS}
+    assert {name.partition("/")[0].removesuffix("-supp") for name in FIRST} == {
+        source.removesuffix("-supp") for source in SOURCES
+    }
 
 
 def test_the_scorecard_is_that_of_the_tracked_records_and_fits_a_screen_or_three() -> None:

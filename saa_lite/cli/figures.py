@@ -13,6 +13,7 @@ from saa_lite.report.forest import source_forest
 from saa_lite.report.pages import scorecard_file, source_file
 
 SCORECARD, CLAIMS, FOREST = "scorecard.md", "claims.md", "forest"
+TAPS = {"taps": False, "taps-dark": True}  # README's drawing, by the ground of the page
 
 
 def main(arguments: Namespace) -> int:
@@ -26,6 +27,7 @@ def main(arguments: Namespace) -> int:
     ]
     if items is None:
         rows += [{"item": "scorecard", "file": f"figures/{name}"} for name in _scorecard()]
+        rows += [{"item": "README", "file": f"figures/{name}"} for name in _taps()]
     show(rows, as_json=arguments.json)
     return 0
 
@@ -40,3 +42,12 @@ def _scorecard() -> list[str]:
         if (figure := source_forest(source)) is not None:
             written += save_drawing(figure, folder / source / FOREST)
     return [path.relative_to(folder).as_posix() for path in written]
+
+
+def _taps() -> list[str]:
+    """Draw the picture of README; the files' names."""
+    from saa_lite.viz.taps import taps_figure  # noqa: PLC0415  (matplotlib)
+
+    for name, dark in TAPS.items():
+        save_drawing(taps_figure(dark=dark), figures_dir() / name)
+    return [f"{name}.svg" for name in TAPS]

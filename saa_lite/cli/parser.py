@@ -179,7 +179,11 @@ def _scorecard(commands: "Commands[ArgumentParser]") -> None:
     )
     command.add_argument("--markdown", action="store_true", help="print Markdown")
     command.add_argument(
-        "--readme", type=Path, metavar="FILE", help="refresh the results table in FILE"
+        "--readme",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="refresh the generated tables in README.md, docs/results.md or docs/kernels.md",
     )
 
 

@@ -16,7 +16,8 @@ def main(arguments: Namespace) -> int:
     if arguments.json and arguments.markdown:
         raise UsageError("--json and --markdown exclude each other")
     if arguments.readme:
-        update(arguments.readme)
+        for path in arguments.readme:
+            update(path)
         return 0
     if arguments.json:
         tables = {"items": item_rows(), "claims": claim_rows()}

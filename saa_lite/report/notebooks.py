@@ -25,6 +25,7 @@ from traitlets.config import Config
 from saa_lite.errors import SaaLiteError, UsageError, reason
 from saa_lite.files import atomic_path, project_root, runs_dir
 
+SOLUTIONS = "solutions"  # the folder beside the notebooks
 LOOK_AGAIN = 1.0  # seconds
 STARTS_WITHIN = 3600  # seconds, for a kernel
 SENDS_WITHIN = 3600  # seconds, for what a finished cell has put out
@@ -144,6 +145,9 @@ class NotebookError(SaaLiteError):
 def notebook_paths(names: Sequence[str] = ()) -> list[Path]:
     """The tracked notebooks in reading order, or those whose file name starts with a name.
 
+    Args:
+        names: ``solutions/05`` is that of the solutions to 05, ``solutions/`` are all of them.
+
     Raises:
         UsageError: there are none, or none of that name.
     """
@@ -156,11 +160,19 @@ def notebook_paths(names: Sequence[str] = ()) -> list[Path]:
         )
     if not names:
         return found
-    chosen = [p for p in found if any(p.name.startswith(Path(n).name) for n in names)]
+    found += sorted((folder / SOLUTIONS).glob("*.ipynb"))
+    chosen = [p for p in found if any(_begins(p, name) for name in names)]
     if not chosen:
         known = ", ".join(p.name for p in found)
         raise UsageError(f"no notebook starts with {' or '.join(names)}; there are: {known}")
     return chosen
+
+
+def _begins(path: Path, name: str) -> bool:
+    """Whether a notebook is meant by a name, with or without the folders before it."""
+    folder, _, start = name.rpartition("/")
+    of_solutions = path.parent.name == SOLUTIONS
+    return path.name.startswith(start) and of_solutions == folder.endswith(SOLUTIONS)
 
 
 def execute(path: Path, profile: str, output: Path) -> float:
@@ -213,7 +225,8 @@ def _failure(notebook: Any, profile: str) -> str | None:
 
 def executed_copy(path: Path, profile: str) -> Path:
     """Where an executed copy goes: below the ignored ``data/runs``."""
-    return runs_dir() / "notebooks" / profile / path.name
+    beside = SOLUTIONS if path.parent.name == SOLUTIONS else ""
+    return runs_dir() / "notebooks" / profile / beside / path.name
 
 
 def visible_errors(notebook: Any) -> Iterator[str]:

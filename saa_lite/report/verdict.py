@@ -78,10 +78,20 @@ def verdict_rows(item_id: str, records: Iterable[Record]) -> list[dict[str, Any]
                 "published": None if published is None else f"{published:+.2f}",
                 f"measured, {judged.protocol.unit}": mean,
                 "testable here?": judged.testable,
-                "verdict": judged.verdict,
+                "verdict": _and_seeds(judged),
             }
         )
     return rows
+
+
+def _and_seeds(judged: Judged) -> str:
+    """The verdict, and of an open question how many seeds would settle it."""
+    return with_seeds(judged.verdict, judged.needed if judged.verdict == OPEN else None)
+
+
+def with_seeds(verdict: str, needed: int | None) -> str:
+    """A verdict and the seeds that it would take, where it is known."""
+    return verdict + (f", {needed} seeds would settle it" if needed else "")
 
 
 def said(item_id: str, records: Iterable[Record]) -> str:
@@ -93,7 +103,7 @@ def said(item_id: str, records: Iterable[Record]) -> str:
     for judged in found:
         name = f"{judged.contrast.name.replace(' - ', ' − ')} ({judged.protocol.name})"
         why = f" ({judged.why})" if judged.why else ""
-        text = judged.verdict if judged.testable in (NOT_YET, YES) else judged.testable
+        text = _and_seeds(judged) if judged.testable in (NOT_YET, YES) else judged.testable
         lines.append(f"* {name}: **{text}**{why}")
     return "\n".join(lines)
 
@@ -169,7 +179,7 @@ class Judgement:
     @property
     def said(self) -> str:
         """The verdict, and of an open question how many seeds would settle it."""
-        return self.verdict + (f", {self.needed} seeds would settle it" if self.needed else "")
+        return with_seeds(self.verdict, self.needed)
 
     @property
     def measured(self) -> str:

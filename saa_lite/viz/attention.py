@@ -19,18 +19,49 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from saa_lite.nn import WeightedValues
 from saa_lite.quantize.quantizers import rectified_sigmoid, regulariser
 from saa_lite.quantize.uniform import Grid, min_max_grid
-from saa_lite.viz.style import CYCLE, panels, styled
+from saa_lite.viz.style import COLOURS, CYCLE, panels, styled
 
+Array = NDArray[np.float64]
 HEADS = "mean of heads"
 SCORES = {"conv": "products", "adder": "distances"}  # what the attention of a kind compares by
 
 
 @torch.no_grad()
+@styled
+def keys_figure() -> Figure:
+    """A query and three keys in the plane: along its direction, and around its place."""
+    figure, axes = panels(1, 2, height=3.2)
+    query, keys = np.array([1.0, 0.5]), ((1.0, 0.5), (3.0, 1.5), (-1.0, 0.5))
+    for axis, kind in zip(axes, ("conv", "adder"), strict=True):
+        x, y = np.meshgrid(np.linspace(-2, 4, 121), np.linspace(-1.5, 2.5, 81))
+        product = x * query[0] + y * query[1]
+        distance = -(np.abs(x - query[0]) + np.abs(y - query[1]))
+        score = product if kind == "conv" else distance
+        axis.contourf(x, y, score, levels=12, cmap="Greys", alpha=0.35)
+        axis.plot(*query, "*", color=COLOURS[kind], markersize=16, markeredgecolor="white",
+                  label="query", zorder=3)  # fmt: skip
+        for place, key in enumerate(keys, 1):
+            axis.plot(*key, "o", color="#333333", markersize=11, fillstyle="none")
+            axis.annotate(f"key {place}", key, (8, -14), textcoords="offset points", fontsize=9)
+        best = max(range(3), key=lambda i: _score(kind, query, np.array(keys[i])))
+        axis.plot(*keys[best], "o", color=COLOURS[kind], markersize=19, fillstyle="none", mew=2.5)
+        axis.set_aspect("equal")
+        axis.set(xticks=[], yticks=[], title=SCORES[kind] + f": key {best + 1} wins")
+        axis.grid(visible=False)
+    return figure
+
+
+def _score(kind: str, query: Array, key: Array) -> float:
+    """How the attention of a kind likes a key."""
+    return float(query @ key if kind == "conv" else -np.abs(query - key).sum())
+
+
 def attention_maps(model: nn.Module, images: Tensor) -> Tensor:
     """Weights after the softmax, [layers, B, heads, N, N]; token 0 is the class token."""
     found: list[Tensor] = []

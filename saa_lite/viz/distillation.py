@@ -11,11 +11,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from saa_lite.viz.augmented import PASSES, draw_passes
+from saa_lite.viz.sketch import INK, arrow, box, canvas
 from saa_lite.viz.style import COLOURS, counted, legend_below, panels, styled
 
 Array = NDArray[np.float64]
 TARGET, WIDE, CUT = COLOURS["shift"], COLOURS["conv"], COLOURS["aug-shift"]
-LABEL, INK = COLOURS["adder"], "#333333"
+LABEL = COLOURS["adder"]
 BINS = 10
 FEWEST = 5  # images in a bin of a reliability picture
 
@@ -23,22 +24,19 @@ FEWEST = 5  # images in a bin of a reliability picture
 @styled
 def idea_figure() -> Figure:
     """The two passes of a step, three losses, and the arrow that detaching cuts. Without data."""
-    figure, (axis,) = panels(1, 1, height=3.5)
-    axis.set_axis_off()
-    axis.set_xlim(0, 10)
-    axis.set_ylim(0, 4)
+    figure, axis = canvas(10, 4, 3.5)
     axis.add_patch(Rectangle((1.5, 0.5), 2.4, 3.0, color=WIDE, alpha=0.25))
     axis.add_patch(Rectangle((1.5, 0.5), 1.0, 1.2, color=TARGET, alpha=0.55))
     axis.text(2.7, 2.9, "wide network A\n(multiplies)", ha="center", va="center", fontsize=9)
     axis.text(2.0, 1.1, "target T\n(shifts)", ha="center", va="center", fontsize=9)
-    _box(axis, (0.55, 2.0), "image x")
-    _box(axis, (5.3, 2.9), "soft label  $p_A$", WIDE)
-    _box(axis, (5.3, 1.1), "answer  $p_T$", TARGET)
-    _box(axis, (8.9, 2.0), "label  y", LABEL)
+    box(axis, (0.55, 2.0), "image x")
+    box(axis, (5.3, 2.9), "soft label  $p_A$", WIDE)
+    box(axis, (5.3, 1.1), "answer  $p_T$", TARGET)
+    box(axis, (8.9, 2.0), "label  y", LABEL)
     for start, end in (
         ((1.0, 2.0), (1.5, 2.0)), ((3.9, 2.9), (4.45, 2.9)), ((2.5, 1.1), (4.55, 1.1)),
     ):  # fmt: skip
-        _arrow(axis, start, end)
+        arrow(axis, start, end)
     _loss(axis, ((8.5, 2.3), (6.2, 2.9)), (7.5, 2.85), "CE")
     _loss(axis, ((8.5, 1.7), (6.1, 1.1)), (7.55, 1.12), "(1 − w) · CE")
     _loss(axis, ((5.1, 2.55), (5.1, 1.45)), (4.55, 2.0), "w · D")
@@ -51,22 +49,13 @@ def idea_figure() -> Figure:
     return figure
 
 
-def _box(axis: Axes, centre: tuple[float, float], text: str, colour: str = INK) -> None:
-    frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour, "lw": 1.8}
-    axis.text(*centre, text, ha="center", va="center", fontsize=10, bbox=frame)
-
-
-def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.5})
-
-
 def _loss(
     axis: Axes,
     way: tuple[tuple[float, float], tuple[float, float]],
     place: tuple[float, float],
     text: str,
 ) -> None:
-    _arrow(axis, *way)
+    arrow(axis, *way)
     axis.text(*place, text, ha="center", va="center", fontsize=9)
 
 

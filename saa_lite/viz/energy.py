@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saa_lite.costs import ACCOUNTINGS, Costs, count
-from saa_lite.costs.energy import operand_traffic
+from saa_lite.costs.energy import FULL_BITS, operand_traffic, price, price_list
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record
 from saa_lite.viz.costs import TITLES
 from saa_lite.viz.panel import Slider
+from saa_lite.viz.sketch import arrow, box, canvas
 from saa_lite.viz.style import COLOURS, LABELS, panels, styled
 
 ITEM = "shiftaddaug/fig5"
@@ -52,6 +53,38 @@ CONTROLS = {
     "weight_bits": Slider(1, 32, 1, 5, "shift weight bits"),
     "memory": Slider(0.0, 2.0, 0.05, 1.0, "memory cost (×)"),
 }
+
+
+@styled
+def way_figure() -> Figure:
+    """The way of a number to the arithmetic and back, with the price of each stop, in pJ."""
+    figure, axis = canvas(14, 5, 3.4)
+    pj = {(p.kind, p.number): p.pj for p in price_list() if p.bits in (16, FULL_BITS)}
+    stops = (("DRAM", "DRAM", 0.9), ("buffer", "global buffer", 4.0), ("NoC", "network", 7.2),
+             ("registers", "registers", 10.0))  # fmt: skip
+    for kind, name, x in stops:
+        colour = COLOURS["published"]
+        box(axis, (x, 3.9), f"{name}\n{pj[kind, 'any']:g}", colour, 9)
+        arrow(axis, (x + 0.95, 3.9), (x + (2.0 if kind != "registers" else 1.6), 3.9))
+    prices = f"product {price('multiply', 'float', 32):g}\nsum {price('add', 'float', 32):g}\n"
+    box(axis, (12.7, 3.9), f"{prices}shift {price('shift', 'integer', 32):g}", COLOURS["shift"], 9)
+    rows = (
+        ("A", "multiplied and shift layers pay all of it, shifts for 10 bits a number", 0.0),
+        ("", "adder layers pay from here on, and sums on the network", 9.0),
+        ("B", "every layer pays all of it for 32 bits, and every operation", 0.0),
+        ("C", "every layer pays all of it for the bits that its numbers have", 0.0),
+    )
+    for place, (name, text, start) in enumerate(rows):
+        y = 2.3 - 0.6 * place
+        axis.plot([start, 13.6], [y, y], color=COLOURS["adder" if start else "conv"], linewidth=15,
+                  solid_capstyle="butt", alpha=0.35)  # fmt: skip
+        axis.text(-0.25, y, name, fontweight="bold", ha="right", va="center")
+        axis.text(start + 0.1 if not start else start - 0.1, y, text, fontsize=9, va="center",
+                  ha="right" if start else "left")  # fmt: skip
+    axis.set_xlim(-0.6, 14)
+    axis.text(0.0, 4.85, "pJ an access of 16 bits", fontsize=9)
+    axis.text(13.6, 4.85, "pJ an operation, 32 bits", fontsize=9, ha="right")
+    return figure
 
 
 @styled

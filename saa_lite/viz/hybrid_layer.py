@@ -1,4 +1,4 @@
-"""Panels on a hybrid layer: which weights multiply under each reading, and who pulls at one."""
+"""A hybrid layer: its two passes, which weights multiply under each reading, who pulls at one."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from saa_lite.viz.sketch import INK, arrow, box, canvas
 from saa_lite.viz.style import COLOURS, CYCLE, panels, styled
 
 TARGET = 3  # channels of the target at either side of the layer that is drawn
 LARGEST = 8
 FREE, MULTIPLIES, OFF = COLOURS["adder"], COLOURS["conv"], "#eeeeee"
 READINGS = ("block", "output", "input", "free")
+
+
+@styled
+def passes_figure() -> Figure:
+    """A hybrid layer as it computes, in the target's pass and in the augmented one."""
+    figure, axis = canvas(14, 6, 3.9)
+    for left, wide in ((0.0, False), (7.2, True)):
+        title = "augmented pass" if wide else "target's pass"
+        axis.text(left + 0.3, 5.6, title, fontsize=11, fontweight="bold")
+        colour, link = (INK, INK) if wide else ("#bbbbbb", "#dddddd")
+        box(axis, (left + 0.9, 3.9), "x, first m", FREE, 9)
+        box(axis, (left + 0.9, 1.7), "x, the rest", MULTIPLIES if wide else colour, 9)
+        box(axis, (left + 2.9, 4.6), "adder", FREE, 9)
+        box(axis, (left + 2.9, 3.0), "multiply", MULTIPLIES if wide else colour, 9)
+        box(axis, (left + 2.9, 1.0), "multiply", MULTIPLIES if wide else colour, 9)
+        box(axis, (left + 4.5, 4.6), "norm", FREE, 9)
+        box(axis, (left + 4.5, 3.0), "norm", MULTIPLIES if wide else colour, 9)
+        box(axis, (left + 6.1, 3.8), "y, first n", FREE, 9)
+        box(axis, (left + 6.1, 1.0), "y, the rest", MULTIPLIES if wide else colour, 9)
+        arrow(axis, (left + 1.6, 4.1), (left + 2.4, 4.5), INK)
+        arrow(axis, (left + 3.4, 4.6), (left + 4.0, 4.6), INK)
+        arrow(axis, (left + 5.0, 4.5), (left + 5.5, 4.1), INK)
+        for start, end in (
+            ((1.6, 2.0), (2.3, 2.8)), ((3.5, 3.0), (4.0, 3.0)), ((5.0, 3.1), (5.5, 3.6)),
+            ((1.6, 1.5), (2.3, 1.1)), ((1.4, 3.5), (2.4, 1.4)), ((3.5, 1.0), (5.3, 1.0)),
+        ):  # fmt: skip
+            arrow(axis, (left + start[0], start[1]), (left + end[0], end[1]), link)
+    axis.text(7.0, 0.15, "one set of weights; grey: not computed in this pass, and not exported",
+              ha="center", fontsize=9, style="italic")  # fmt: skip
+    return figure
 
 
 def free_part(reading: str, outputs: int, inputs: int) -> tuple[int, int]:

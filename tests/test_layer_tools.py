@@ -1,4 +1,4 @@
-"""README's table of tools: every cell is run, on every kind of layer that its column names."""
+"""The table of tools in docs/layers.md: every cell is run, on all kinds of layer of its column."""
 
 import copy
 import io
@@ -19,7 +19,8 @@ from saa_lite.errors import UsageError
 from saa_lite.nn import adaptive_lr, convert
 from saa_lite.quantize import quantize, to_integer
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "layers.md").read_text(encoding="utf-8")
 COLUMNS = {
     "adder": ("adder",),
     "shift, shift-ps": ("shift", "shift-ps"),
@@ -37,7 +38,7 @@ def _quiet_adder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows() -> dict[str, dict[str, str]]:
     """tool → column → what its cell says, without the mark of a footnote."""
-    lines = README[README.index("| tool | ") :].split("\n\n")[0].splitlines()
+    lines = PAGE[PAGE.index("| tool | ") :].split("\n\n")[0].splitlines()
     cells = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
     header = cells[0][1:]
     return {
