@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from saa_lite.errors import UsageError
-from saa_lite.items.claims import CLAIMS
-from saa_lite.items.claims.load import SOURCES
+from saa_lite.items.claims import CLAIMS, SOURCES
 from saa_lite.protocols import list_protocols
 from saa_lite.report.pages import scorecard_file, source_file
 from saa_lite.report.readme import BLOCKS, HEADLINES, marks, updated

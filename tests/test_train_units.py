@@ -147,7 +147,7 @@ def test_reestimated_statistics_are_plain_averages(as_triples: bool) -> None:
 def test_reestimation_says_that_one_value_has_no_variance() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12))
     before = model[1].running_mean.clone()
-    with pytest.raises(UsageError, match="one value per channel at a norm.*two or more images"):
+    with pytest.raises(UsageError, match=r"one value per channel at a norm.*two or more images"):
         reestimate(model, [torch.randn(1, 3, 2, 2)])
     assert torch.equal(model[1].running_mean, before)
     reestimate(nn.Sequential(nn.BatchNorm2d(3)), [torch.randn(1, 3, 2, 2)])  # four values
