@@ -15,8 +15,9 @@ from torch import nn
 
 from saa_lite.data import ImageSet
 from saa_lite.errors import Stopped
-from saa_lite.items.base import Context, Item, Unit, built
-from saa_lite.items.sharing import share_item
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import Item, built
+from saa_lite.items.runner import share_item
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record
 from saa_lite.train import DivergenceError, TrainConfig, train

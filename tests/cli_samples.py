@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 from matplotlib.figure import Figure
 
-from saa_lite.items.base import Context, built
+from saa_lite.items.base import Context
+from saa_lite.items.registry import built
 from saa_lite.published import PublishedNumber
 from saa_lite.records import PROFILES, Record
 

@@ -10,9 +10,10 @@ import pytest
 from history_samples import git, needs_history
 
 from saa_lite.files import PACKAGE
-from saa_lite.items.base import Claim, Samples
 from saa_lite.items.claims import CLAIMS as ALL
+from saa_lite.items.claims import Claim
 from saa_lite.items.interval import mcnemar, per_image
+from saa_lite.items.select import Samples
 from saa_lite.records import Record, config_hash, measured_records, pack_hits
 from saa_lite.report.protocols import NO_VERDICT, NONE, OPEN, OPPOSITE, SUPPORTED
 from saa_lite.report.verdict import NOT_MEASURED, ONE_NETWORK, judge

@@ -11,7 +11,7 @@ import pytest
 from cli_samples import ITEM, use_toy_item
 
 from saa_lite import cli
-from saa_lite.items.catalogue import CATALOGUE
+from saa_lite.items.registry import CATALOGUE
 from saa_lite.locks import RUNNING, locked
 from saa_lite.records import measured_records
 

@@ -20,7 +20,7 @@ from saa_lite.cluster.slurm import Worker, submit
 from saa_lite.errors import SaaLiteError, Stopped, UsageError
 from saa_lite.items.base import Context
 from saa_lite.items.progress import progress
-from saa_lite.items.sharing import share_item
+from saa_lite.items.runner import share_item
 from saa_lite.records import run_records
 from saa_lite.train.checkpoint import stop_politely
 

@@ -6,9 +6,9 @@ import pytest
 from test_items_augmented import claim
 
 from saa_lite.items.base import Context
-from saa_lite.items.fairness import FAIR, setback
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
+from saa_lite.items.select import FAIR, setback
 from saa_lite.items.shiftaddaug_supp.addconv_nas import METHODS, PROFILES, TIMED
 from saa_lite.records import Record
 from saa_lite.report.verdict import judge

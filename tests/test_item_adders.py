@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
-from saa_lite.items.fairness import FAIR
+from saa_lite.items.select import FAIR
 from saa_lite.items.shiftaddaug import adders
 from saa_lite.items.shiftaddaug.adders import eta_of
 from saa_lite.records import Record, config_hash

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from saa_lite.items.addernet_impacts import eq_gradients
-from saa_lite.items.addernet_impacts.eq_gradients import QUANTITIES, SLOPES, Settings
-from saa_lite.items.addernet_impacts.sign_direction import (
+from saa_lite.items.addernet_impacts.eq_gradients import (
+    QUANTITIES,
+    SLOPES,
+    Settings,
     layer_directions,
     part_directions,
     sign_cosine,

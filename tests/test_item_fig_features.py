@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from saa_lite.errors import UsageError
-from saa_lite.items.addernet_impacts.clouds import (
+from saa_lite.items.addernet_impacts.fig_features import (
+    DIFFERENCE,
+    METRICS,
+    Settings,
     angle_ratio,
     class_means,
     nearest_mean_accuracy,
     variance_ratio,
 )
-from saa_lite.items.addernet_impacts.fig_features import DIFFERENCE, METRICS, Settings
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item

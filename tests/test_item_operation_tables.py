@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from saa_lite.items.base import Context
-from saa_lite.items.printed_counts import TABLE_1, TABLE_2, Compared, compare, shown_beside
+from saa_lite.items.exact import TABLE_1, TABLE_2, Compared, compare, shown_beside
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.published import find_published, load_published

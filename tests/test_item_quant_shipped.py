@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trained_samples
 
-from saa_lite.items.adder_quant import tab1, tab3, tab5
+from saa_lite.items.adder_quant import operation_tables, tab3, tab5
 from saa_lite.items.adder_quant.networks import training_folder
 from saa_lite.items.base import Context
 from saa_lite.items.output import Table
@@ -82,7 +82,7 @@ def test_table_5_goes_on_where_it_was_stopped_and_pairs_all_arms(home: Path) -> 
 
 
 def test_table_1_tests_the_networks_that_there_are(home: Path) -> None:
-    settings = replace(tab1.PROFILES["shipped"], **SMALL)
+    settings = replace(operation_tables.PROFILES["shipped"], **SMALL)
     records = [r for r in run_item(get_item("adder-quant/tab1"), QUIET, settings=settings)
                if r.metric == "accuracy"]  # fmt: skip
     assert {(r.method, r.epochs) for r in records} == {("conv", 7), ("adder", 5)}
@@ -91,7 +91,7 @@ def test_table_1_tests_the_networks_that_there_are(home: Path) -> None:
 
 def test_settings_of_trainings_are_hashed_as_before() -> None:
     """Records of networks that were trained here say nothing of weights."""
-    for module in (tab1, tab3, tab5):
+    for module in (operation_tables, tab3, tab5):
         shared = module.PROFILES["laptop"].shared()
         assert "weights" not in shared
         assert "controls" not in shared

@@ -12,9 +12,9 @@ from saa_lite.errors import RecordError, UsageError
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
 from saa_lite.items.campaign import Settings
-from saa_lite.items.fairness import FAIR
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
+from saa_lite.items.select import FAIR
 from saa_lite.items.shiftaddaug import regimes
 from saa_lite.items.shiftaddaug.regimes import ITEM_ID
 from saa_lite.protocols import list_protocols, load_protocol

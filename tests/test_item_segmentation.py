@@ -51,7 +51,7 @@ def test_the_tiny_run_scores_every_method_once() -> None:
 def test_protocols_can_be_run(name: str) -> None:
     protocol = load_protocol(name)
     settings = campaign.Settings((name,), seeds=protocol.seeds[:1])
-    found = list(item.units(settings, Context("laptop", item=item.ITEM_ID)))
+    found = list(campaign.asked(settings, Context("laptop", item=item.ITEM_ID), ()))
     assert [unit.settings.get("arm", unit.method) for unit, _ in found] == list(protocol.arms)
     assert len({unit.key for unit, _ in found}) == len(found)
     for unit, training in found:
@@ -64,9 +64,9 @@ def test_protocols_can_be_run(name: str) -> None:
 def test_arms_and_seeds_that_no_protocol_has() -> None:
     context = Context("laptop", item=item.ITEM_ID)
     with pytest.raises(UsageError, match="arms must be one of"):
-        list(item.units(campaign.Settings(("segment-d",), arms=("binary",)), context))
+        list(campaign.asked(campaign.Settings(("segment-d",), arms=("binary",)), context, ()))
     with pytest.raises(UsageError, match=r"seeds must be among .*; got 99"):
-        list(item.units(campaign.Settings(("segment-d",), seeds=(99,)), context))
+        list(campaign.asked(campaign.Settings(("segment-d",), seeds=(99,)), context, ()))
 
 
 def test_the_network_of_a_method_is_a_segmenter() -> None:

@@ -15,13 +15,18 @@ from saa_lite.errors import UsageError
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
 from saa_lite.items.campaign import TRIED, Settings
-from saa_lite.items.fairness import FAIR, lags
 from saa_lite.items.recipes import DISTILLED, EXTERNAL, IN_PLACE, RECIPES
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
-from saa_lite.items.shiftaddaug_supp.tab1 import ITEM_ID, PROTOCOL, draw
-from saa_lite.items.targets import build, check_recipes, train_config, training_method
-from saa_lite.items.teachers import shared_errors, trained_teacher
+from saa_lite.items.select import FAIR, lags
+from saa_lite.items.shiftaddaug_supp.tab1 import ITEM_ID, PROTOCOL, draw, shared_errors
+from saa_lite.items.targets import (
+    build,
+    check_recipes,
+    train_config,
+    trained_teacher,
+    training_method,
+)
 from saa_lite.protocols import load_protocol
 from saa_lite.published import load_published
 from saa_lite.records import Record, config_hash

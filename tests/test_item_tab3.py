@@ -11,8 +11,8 @@ from saa_lite.items.output import Table
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug_supp import tab3
-from saa_lite.items.shiftaddaug_supp.step_cost import Stepper
-from saa_lite.items.shiftaddaug_supp.step_parts import PARTS, live_megabytes, part_seconds
+from saa_lite.items.shiftaddaug_supp.step_cost import PARTS, Stepper, part_seconds
+from saa_lite.items.shiftaddaug_supp.step_memory import live_megabytes
 from saa_lite.protocols import load_protocol
 from saa_lite.published import load_published
 from saa_lite.records import Record, config_hash

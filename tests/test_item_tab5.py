@@ -7,8 +7,8 @@ import torch
 
 from saa_lite.data import load_dataset
 from saa_lite.items.adder_quant import tab4, tab5
-from saa_lite.items.adder_quant.changes import change_metric, error_metric, metrics_of, rows_of
 from saa_lite.items.adder_quant.networks import Network
+from saa_lite.items.adder_quant.tab4 import change_metric, error_metric, metrics_of, rows_of
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.claims import CLAIMS as ALL
 from saa_lite.items.output import Table

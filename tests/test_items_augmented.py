@@ -12,12 +12,12 @@ from torch import nn
 from saa_lite.augment import AugmentedNet, AugmentedTraining
 from saa_lite.errors import UsageError
 from saa_lite.items import augmented
-from saa_lite.items.base import Context, Item, Unit
-from saa_lite.items.fairness import FAIR, fair, lags
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.output import Table
 from saa_lite.items.recipes import CALM, GRID, RECIPES, Start, mutation_for
-from saa_lite.items.registry import get_item
+from saa_lite.items.registry import Item, get_item
 from saa_lite.items.runner import run_item
+from saa_lite.items.select import FAIR, fair, lags
 from saa_lite.items.shiftaddaug import fig4
 from saa_lite.items.shiftaddaug_supp import tab2
 from saa_lite.items.targets import build, train_config, training_method
@@ -100,7 +100,7 @@ def test_another_item_takes_the_runs_over(
     home: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAA_HOME", str(home))
-    monkeypatch.setattr("saa_lite.items.shiftaddaug_supp.fig1.METHODS", ("aug-shift",))
+    monkeypatch.setattr("saa_lite.items.shiftaddaug.claim_cifar100.CURVES", ("aug-shift",))
     monkeypatch.setattr(augmented, "train", lambda *a, **k: pytest.fail("trained again"))
     found = run_item(get_item(CURVES), Context("smoke", progress=False), settings=TINY)
     assert {r.item for r in found} == {CURVES}

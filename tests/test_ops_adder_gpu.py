@@ -16,8 +16,8 @@ from torch import Tensor
 
 from saa_lite import ops
 from saa_lite.bench.gpu_cases import TILES
-from saa_lite.ops import adder_gpu
-from saa_lite.ops.adder_gpu import Tile, choose_tile
+from saa_lite.ops import adder_gpu, adder_tiles
+from saa_lite.ops.adder_tiles import Tile, choose_tile
 
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed here"
@@ -252,13 +252,13 @@ def test_tiles_cover_the_output(filters: int, task: str) -> None:
     for pixels in (1, 100, 8192, 1 << 20):
         tile = choose_tile(pixels, filters, 1, 132, task)
         tall, wide = tile.blocks(pixels, filters)
-        assert tile.PM * tile.PN == adder_gpu.THREADS
+        assert tile.PM * tile.PN == adder_tiles.THREADS
         assert tall * tile.TM * tile.PM >= pixels
         assert wide * tile.filters >= filters
 
 
 def forget_tiles() -> None:
-    adder_gpu._IN_USE.clear()
+    adder_tiles._IN_USE.clear()
     choose_tile.cache_clear()
 
 
@@ -304,14 +304,14 @@ def test_a_short_batch_compiles_next_to_nothing(multiprocessors: int) -> None:
 
 @pytest.mark.parametrize(("taps", "filters"), [(9, 96), (144, 16), (576, 64), (3, 5)])
 def test_weight_tiles_cover_the_weights(taps: int, filters: int) -> None:
-    tile = adder_gpu.weight_tile(taps, filters)
+    tile = adder_tiles.weight_tile(taps, filters)
     tall, wide = tile.blocks(taps, filters)
     assert tall * tile.TM * tile.PM >= taps
     assert wide * tile.filters >= filters
 
 
 def test_partial_sums_share_out_the_lines() -> None:
-    assert adder_gpu.choose_chunks(4096, 4, 132) == 132
-    assert adder_gpu.choose_chunks(4096, 528, 132) == 1
-    assert adder_gpu.choose_chunks(40, 4, 132) == 2
-    assert adder_gpu.choose_chunks(1, 1, 132) == 1
+    assert adder_tiles.choose_chunks(4096, 4, 132) == 132
+    assert adder_tiles.choose_chunks(4096, 528, 132) == 1
+    assert adder_tiles.choose_chunks(40, 4, 132) == 2
+    assert adder_tiles.choose_chunks(1, 1, 132) == 1

@@ -12,9 +12,9 @@ import pytest
 from history_samples import git, needs_history
 
 from saa_lite.errors import RecordError
-from saa_lite.items.catalogue import CATALOGUE
 from saa_lite.items.claims import CLAIMS
 from saa_lite.items.contrasts import arm_of
+from saa_lite.items.registry import CATALOGUE
 from saa_lite.protocols import Protocol, list_protocols, load_protocol
 from saa_lite.protocols.load import parse
 from saa_lite.records import Record, config_hash, measured_records

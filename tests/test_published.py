@@ -7,7 +7,7 @@ import pytest
 
 from saa_lite.errors import RecordError
 from saa_lite.files import PACKAGE
-from saa_lite.items.catalogue import CATALOGUE
+from saa_lite.items.registry import CATALOGUE
 from saa_lite.published import (
     COLUMNS,
     PublishedNumber,

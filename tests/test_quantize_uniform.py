@@ -11,7 +11,6 @@ from saa_lite.quantize.uniform import (
     replace_straight,
     round_straight,
     search_grid,
-    symmetric_grid,
 )
 
 
@@ -31,14 +30,6 @@ def test_min_max_grid_reaches_every_value(bits: int, per_filter: bool) -> None:
     assert codes.min() == 0
     assert codes.max() == 2**bits - 1
     assert torch.equal(grid.codes(grid.values(codes)), codes)
-
-
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_symmetric_grid(bits: int) -> None:
-    grid = symmetric_grid(torch.tensor(1.5), bits)
-    assert (grid.low, grid.high) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    assert grid.nearest(torch.tensor([1.5, 9.0, -1.5])).tolist() == [1.5, 1.5, -1.5]
-    assert grid.codes(torch.tensor(-9.0)) == grid.low
 
 
 def test_searched_range_errs_less() -> None:

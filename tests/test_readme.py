@@ -11,8 +11,7 @@ import pytest
 
 from saa_lite.cli.parser import build_parser
 from saa_lite.errors import UsageError
-from saa_lite.items.claims import CLAIMS
-from saa_lite.items.claims.load import SOURCES
+from saa_lite.items.claims import CLAIMS, SOURCES
 from saa_lite.protocols import list_protocols
 from saa_lite.report.course import COURSE
 from saa_lite.report.notebooks import notebook_paths

@@ -16,7 +16,7 @@ from saa_lite.models.trained import files
 from saa_lite.recipes import Recipe, check, list_recipes, load_recipe, ship
 from saa_lite.recipes.recipe import parse
 from saa_lite.train import TrainConfig, evaluate, save_checkpoint, train
-from saa_lite.train.run import settings_of
+from saa_lite.train.config import settings_of
 
 TEXT = """
 model = "resnet8"

@@ -6,8 +6,8 @@ import pytest
 from test_item_regimes import TINY
 
 from saa_lite.items.contrasts import TRAINED
-from saa_lite.items.fairness import FAIR
 from saa_lite.items.recipes import RECIPES
+from saa_lite.items.select import FAIR
 from saa_lite.protocols.load import Gate, parse
 from saa_lite.records import Record, config_hash
 from saa_lite.report import pages, verdict

@@ -13,7 +13,8 @@ from train_samples import CONFIG, assert_same_run, make_set, stop_after, train
 
 from saa_lite.augment import AugmentedTraining
 from saa_lite.data.seeds import generator_for
-from saa_lite.train import Method, method
+from saa_lite.train import Method
+from saa_lite.train import run as training_run
 from saa_lite.train import train as fit
 from saa_lite.train.task import draw_share, mixed
 
@@ -92,7 +93,7 @@ def test_it_mixes_in_training_and_nothing_else() -> None:
 
 def test_both_passes_of_a_step_have_the_same_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
-    original = method.backward_pass
+    original = training_run.backward_pass
 
     def spy(run, images, labels, weight=1.0, **options):
         seen.append((images, labels))

@@ -22,7 +22,8 @@ from saa_lite.train import (
     has_checkpoint,
     train,
 )
-from saa_lite.train.run import Run, settings_of
+from saa_lite.train.config import settings_of
+from saa_lite.train.run import Run
 
 NAMES = ("ground", "left", "right")
 

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Claim
+from saa_lite.items.claims import Claim
 from saa_lite.items.registry import find_item
 from saa_lite.records import measured_records
 from saa_lite.report import forest as made_forest

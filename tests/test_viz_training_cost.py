@@ -2,7 +2,7 @@
 
 import pytest
 
-from saa_lite.items.shiftaddaug_supp.step_parts import PARTS
+from saa_lite.items.shiftaddaug_supp.step_cost import PARTS
 from saa_lite.viz.training_cost import (
     PART_COLOURS,
     Line,

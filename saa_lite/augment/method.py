@@ -38,8 +38,7 @@ from saa_lite.train import (
     reestimate_batch_norm,
 )
 from saa_lite.train.distillation import Teacher, distilled_pass
-from saa_lite.train.method import backward_in_pieces, label_loss, outcome, weighted
-from saa_lite.train.run import Run
+from saa_lite.train.run import Run, backward_in_pieces, label_loss, outcome, weighted
 
 NAME = "AugmentedTraining"
 CONFIGURATION_STREAM = 2  # beside order, augmentation and dropout

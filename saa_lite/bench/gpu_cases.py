@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from saa_lite.ops import reference
 from saa_lite.ops._arguments import Pair
-from saa_lite.ops.adder_gpu import Tile
+from saa_lite.ops.adder_tiles import Tile
 
 ONE, NONE, SAME = (1, 1), (0, 0), (1, 1)
 GEOMETRIES: list[tuple[Pair, Pair, Pair]] = [

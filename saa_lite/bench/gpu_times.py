@@ -17,7 +17,7 @@ from saa_lite.bench.gpu_run import Place, Row, in_parallel
 from saa_lite.bench.shapes import SHAPES, Shape
 from saa_lite.nn import AdderConv2d
 from saa_lite.ops import adder_conv2d, adder_conv2d_u8
-from saa_lite.ops.adder_gpu import COST, Tile, choose_tile, tiles
+from saa_lite.ops.adder_tiles import COST, Tile, choose_tile, tiles
 
 BATCHES = (128, 32)
 STEPS = ((128, True), (128, True), (80, True), (128, True), (500, False), (500, False), (16, False))

@@ -15,10 +15,10 @@ from saa_lite.cluster.processes import companions
 from saa_lite.cluster.slurm import submit
 from saa_lite.cluster.ssh import send_item
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Context, Item
+from saa_lite.items.base import Context
 from saa_lite.items.progress import Progress, Running, progress
-from saa_lite.items.registry import get_item, list_items
-from saa_lite.items.sharing import OUTLIVE, check_shareable, share_item
+from saa_lite.items.registry import Item, get_item, list_items
+from saa_lite.items.runner import OUTLIVE, check_shareable, share_item
 from saa_lite.protocols import list_protocols
 from saa_lite.records import Record
 from saa_lite.train.checkpoint import stop_politely

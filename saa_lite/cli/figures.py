@@ -5,7 +5,7 @@ from argparse import Namespace
 
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.files import figures_dir, write_text
-from saa_lite.items.claims.load import SOURCES
+from saa_lite.items.claims import SOURCES
 from saa_lite.items.output import save_drawing
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import draw_measured

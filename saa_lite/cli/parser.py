@@ -19,21 +19,11 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"saa-lite {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _doctor(commands)
-    _items(commands)
-    _run(commands)
-    _campaign(commands)
-    _record(commands)
-    _train(commands)
-    _predict(commands)
-    _weights(commands)
-    _search(commands)
-    _scorecard(commands)
-    _figures(commands)
-    _notebooks(commands)
-    _reproduce(commands)
-    _bench(commands)
-    _count(commands)
+    for add_to in (
+        _doctor, _items, _run, _campaign, _record, _train, _predict, _weights, _search, _scorecard,
+        _figures, _notebooks, _reproduce, _bench, _count,
+    ):  # fmt: skip
+        add_to(commands)
     return parser
 
 
@@ -46,9 +36,16 @@ def _command(commands: "Commands[ArgumentParser]", name: str, text: str) -> Argu
 
 def _where(command: ArgumentParser) -> None:
     """Options that say where to compute and where the data lie."""
-    command.add_argument(
-        "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N"
-    )
+    _device(command)
+    _data(command)
+
+
+def _device(command: ArgumentParser) -> None:
+    text = "auto (a GPU if there is one), cpu, cuda or cuda:N"
+    command.add_argument("--device", default="auto", help=text)
+
+
+def _data(command: ArgumentParser) -> None:
     _data_root(command)
     command.add_argument("--download", action="store_true", help="fetch data sets that are missing")
     command.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -86,13 +83,18 @@ def _what(command: ArgumentParser, default: str = "") -> None:
     text = f"default: {default}" if default else None
     command.add_argument("items", nargs="*" if default else "+", metavar="ITEM", help=text)
     _add_profile(command, PROFILES)
+    _repeated(command, "--set", "change a setting of the profile, e.g. --set epochs=15", "changes")
+
+
+def _repeated(command: ArgumentParser, name: str, text: str, dest: str = "") -> None:
+    """An option NAME=VALUE that may be given several times."""
     command.add_argument(
-        "--set",
-        dest="changes",
+        name,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a setting of the profile, e.g. --set epochs=15; may be repeated",
+        help=f"{text}; may be repeated",
+        dest=dest or name.lstrip("-"),
     )
 
 
@@ -120,13 +122,7 @@ def _campaign(commands: "Commands[ArgumentParser]") -> None:
         help="where they run: as processes of this machine, as an array of SLURM jobs, or on "
         "--hosts that share no disk with this one",
     )
-    add(
-        "--slurm",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of submitit's, e.g. --slurm timeout_min=60 --slurm slurm_partition=gpu",
-    )
+    _repeated(run, "--slurm", "a parameter of submitit's, e.g. --slurm slurm_partition=gpu")
     add("--hosts", nargs="+", default=[], metavar="HOST", help="for ssh; twice for two at a time")
     add("--python", metavar="PATH", help="interpreter on the hosts (default: as here)")
     add("--only", metavar="NAME", help="one unit alone, by its name in campaign status --json")
@@ -155,12 +151,8 @@ def _count(commands: "Commands[ArgumentParser]") -> None:
     command = _command(commands, "count", "count a network's operations, memory and energy")
     add = command.add_argument
     add("model", metavar="MODEL", help="a registered name, or package.module:name of your own")
-    add(
-        "--resolution",
-        type=int,
-        metavar="R",
-        help="height and width (default: as published; your own: 224)",
-    )
+    add("--resolution", type=int, metavar="R",
+        help="height and width (default: as published; your own: 224)")  # fmt: skip
     add("--num-classes", type=int, metavar="C", help="default 10")
     add("--conv", metavar="K", help="conv (default), adder, shift, shift-ps, binary or shiftadd")
     add("--small-input", action="store_true", help="the form for 32 x 32 images")
@@ -227,6 +219,17 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
         help="a recipe that `saa-lite weights` lists, or your own .toml file, in place of all "
         "options down to --seed",
     )
+    _by_hand(command)
+    add("--seed", type=int, help="default 0")
+    add("--out", type=Path, metavar="DIR",
+        help="default: data/runs/train/RECIPE, or MODEL-CONV-DATASET")  # fmt: skip
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    _where(command)
+
+
+def _by_hand(command: ArgumentParser) -> None:
+    """What a recipe says, option by option."""
+    add = command.add_argument
     add("--task", help="classification (default), or segmentation of images with masks")
     add(
         "--model",
@@ -260,24 +263,12 @@ def _train(commands: "Commands[ArgumentParser]") -> None:
     add("--warmup-epochs", type=float, help="default 0")
     add("--label-smoothing", type=float, help="default 0")
     add("--crop-padding", type=int, help="pixels of shift in training (default 4)")
-    add(
-        "--smallest-crop",
-        type=float,
-        help="smallest share of the area that is scaled up (default 1)",
-    )
+    add("--smallest-crop", type=float,
+        help="smallest share of the area that is scaled up (default 1)")  # fmt: skip
     add("--flip", action=BooleanOptionalAction, help="mirror in training (default yes)")
     add("--accumulate", type=int, help="micro-batches per step (default 1)")
     add("--amp", action=BooleanOptionalAction, help="mixed precision (default no)")
     add("--optimizer", help="sgd (default) or radam")
-    add("--seed", type=int, help="default 0")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="default: data/runs/train/RECIPE, or MODEL-CONV-DATASET",
-    )
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    _where(command)
 
 
 def _search(commands: "Commands[ArgumentParser]") -> None:
@@ -291,14 +282,7 @@ def _search(commands: "Commands[ArgumentParser]") -> None:
     add = command.add_argument
     add("folder", type=Path, metavar="DIR", help="of the trials, and of the SuperNet")
     add("--setting", default="digits", help="data, space and SuperNet: digits (default), cifar10")
-    add(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a part of the setting, e.g. --set epochs=5; may be repeated",
-    )
+    _repeated(command, "--set", "change a part of the setting, e.g. --set epochs=5", "changes")
     add(
         "--budget",
         action="append",
@@ -312,15 +296,9 @@ def _search(commands: "Commands[ArgumentParser]") -> None:
     add("--population", type=int, default=16, metavar="N", help="networks a generation")
     add("--generations", type=int, default=16, metavar="N", help="default 16")
     add("--workers", type=int, default=1, metavar="N", help="processes of this machine (default 1)")
-    add(
-        "--within",
-        type=Path,
-        metavar="DIR",
-        help="second stage: inside the winner of the finished search in DIR, by its SuperNet",
-    )
-    _data_root(command)
-    add("--download", action="store_true", help="fetch data sets that are missing")
-    add("--quiet", action="store_true", help="no progress bars")
+    text = "second stage: inside the winner of the finished search in DIR, by its SuperNet"
+    add("--within", type=Path, metavar="DIR", help=text)
+    _data(command)
 
 
 def _predict(commands: "Commands[ArgumentParser]") -> None:
@@ -333,7 +311,7 @@ def _predict(commands: "Commands[ArgumentParser]") -> None:
     add("--run", type=Path, required=True, metavar="DIR", help="--out of saa-lite train")
     add("--out", type=Path, required=True, metavar="DIR", help="for overlays/ and masks/")
     add("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (default 0.5)")
-    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    _device(command)
     add("--quiet", action="store_true", help="no progress bar")
 
 

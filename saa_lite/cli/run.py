@@ -13,10 +13,9 @@ from saa_lite.cli.settings import change
 from saa_lite.data.load import data_root
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable
-from saa_lite.items.base import Context, Item
-from saa_lite.items.registry import get_item
-from saa_lite.items.runner import check_runnable, run_item
-from saa_lite.items.sharing import claimed
+from saa_lite.items.base import Context
+from saa_lite.items.registry import Item, get_item
+from saa_lite.items.runner import check_runnable, claimed, run_item
 from saa_lite.locks import RUNNING, locked
 from saa_lite.records import Record, measured_records, run_folder
 from saa_lite.train.checkpoint import stop_politely

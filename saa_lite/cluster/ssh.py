@@ -17,9 +17,10 @@ from typing import Any
 
 from saa_lite.cluster.extra import needed
 from saa_lite.errors import SaaLiteError
-from saa_lite.items.base import Context, Item
+from saa_lite.items.base import Context
 from saa_lite.items.progress import progress
-from saa_lite.items.sharing import share_item
+from saa_lite.items.registry import Item
+from saa_lite.items.runner import share_item
 from saa_lite.records import Record, append_unit_record
 from saa_lite.records.record import parse
 

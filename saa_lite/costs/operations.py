@@ -36,13 +36,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from saa_lite.costs.row_stationary import Loops
 
-Operator = Literal["multiply", "adder", "shift", "xnor", "sign", "square"]
 KINDS = ("multiply", "add", "shift", "xnor")
 PER_TAP: dict[str, tuple[int, int, int, int]] = {  # in the order of KINDS
     "multiply": (1, 1, 0, 0),

@@ -123,6 +123,23 @@ def as_image_set(
     """
     check_choice("split", split, SPLITS)
     kind = type(dataset).__name__
+    pictures, labels = _read_pairs(dataset, kind, size)
+    channels = max(len(picture) for picture in pictures)  # grey ones among coloured ones become RGB
+    images = torch.stack([picture.expand(channels, -1, -1) for picture in pictures])
+    names = class_names if class_names is not None else getattr(dataset, "classes", None)
+    return ImageSet(
+        kind.lower() if name is None else name,
+        split,
+        images,
+        torch.tensor(labels),
+        names_by_number(max(labels) + 1) if names is None else tuple(map(str, names)),
+    )
+
+
+def _read_pairs(
+    dataset: Iterable[tuple[Any, Any]], kind: str, size: int | None
+) -> tuple[list[Tensor], list[int]]:
+    """Pictures [C, H, W] of one height and width, and their labels; ``kind`` is for messages."""
     pictures: list[Tensor] = []
     labels: list[int] = []
     for index, item in enumerate(_items(dataset)):
@@ -142,16 +159,7 @@ def as_image_set(
         labels.append(label)
     if not pictures:
         raise UsageError(f"a data set must hold at least one picture; the {kind} is empty")
-    channels = max(len(picture) for picture in pictures)  # grey ones among coloured ones become RGB
-    images = torch.stack([picture.expand(channels, -1, -1) for picture in pictures])
-    names = class_names if class_names is not None else getattr(dataset, "classes", None)
-    return ImageSet(
-        kind.lower() if name is None else name,
-        split,
-        images,
-        torch.tensor(labels),
-        names_by_number(max(labels) + 1) if names is None else tuple(map(str, names)),
-    )
+    return pictures, labels
 
 
 def _items(dataset: Any) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from saa_lite.data.arrays import SPLITS, array_path, load_arrays
 from saa_lite.data.digits import SIDE, load_digit_scenes, load_digits
@@ -104,26 +105,41 @@ def load_dataset(
     if name == "digit-scenes":
         scenes = load_digit_scenes(split, size=size or SIDE, count=count, seed=seed)
         return _fit(scenes, None, num_classes, None, seed)
-    stored = data_root(root)
-    kind, _, path = name.partition(":")
-    # Sets of many files read only the ``count`` pictures asked for, scaled while they are read.
+    some: dict[str, Any] = {"size": size, "count": count, "seed": seed}
     if name == "digits":
         found = load_digits(split, size or 32)
-    elif kind == "folder" and path:
-        found = load_folder(Path(path).expanduser(), split, size=size, count=count, seed=seed)
-    elif kind == "masks" and path:
-        found = load_mask_folder(Path(path).expanduser(), split, size=size, count=count, seed=seed)
-    elif kind == "arrays" and path:
-        found = load_arrays(Path(path).expanduser(), split, num_classes)
-    elif _has_arrays(stored / name, split, name):
-        found = load_arrays(stored / name, split, num_classes)
-    elif name in PUBLIC:
-        found = load_public(
-            name, split, stored, download=download, size=size, count=count, seed=seed
-        )
     else:
-        raise _unknown(name, stored)
+        found = _stored(name, split, data_root(root), num_classes, download, some)
     return _fit(found, size, num_classes, count, seed)
+
+
+def _stored(
+    name: str,
+    split: str,
+    stored: Path,
+    num_classes: int | None,
+    download: bool,
+    some: dict[str, Any],
+) -> ImageSet:
+    """A set on disk.
+
+    Args:
+        stored: folder of the sets.
+        some: size, count and seed. Sets of many files read only the ``count`` pictures asked for,
+            scaled while they are read.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        return load_folder(Path(path).expanduser(), split, **some)
+    if kind == "masks" and path:
+        return load_mask_folder(Path(path).expanduser(), split, **some)
+    if kind == "arrays" and path:
+        return load_arrays(Path(path).expanduser(), split, num_classes)
+    if _has_arrays(stored / name, split, name):
+        return load_arrays(stored / name, split, num_classes)
+    if name in PUBLIC:
+        return load_public(name, split, stored, download=download, **some)
+    raise _unknown(name, stored)
 
 
 def _has_arrays(prefix: Path, split: str, name: str) -> bool:

@@ -8,6 +8,7 @@ weights, except that remapped weights start as a convolution's.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -15,24 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.augment import AugmentedNet, export
-from saa_lite.augment.method import whole_batches
 from saa_lite.data import ImageSet, normalization
 from saa_lite.errors import check_choice
 from saa_lite.items.base import Context, Unit, unit_key
-from saa_lite.items.fairness import FAIR, lags
-from saa_lite.items.targets import build, check_recipes, train_config, training_method
-from saa_lite.items.teachers import trained_teacher
+from saa_lite.items.select import FAIR, lags
+from saa_lite.items.targets import (
+    build,
+    check_recipes,
+    measure_anew,
+    train_config,
+    trained_teacher,
+    training_method,
+)
 from saa_lite.items.training import Settings, load_splits, recipe_settings
 from saa_lite.records import Record, measured_records, pack_hits, run_records
 from saa_lite.train import (
     DivergenceError,
     TrainConfig,
     per_image,
-    reestimate_batch_norm,
     train,
 )
 from saa_lite.train.config import survives_channels_last
-from saa_lite.train.run import make_batches
 from saa_lite.train.task import TASKS
 
 CHECKED_IMAGES = 100
@@ -105,17 +109,18 @@ def run(
     """
     yield from finish_each(
         ((unit, settings) for unit in units(context, settings, methods, known)),
-        shared_with,
-        further,
+        partial(finish, shared_with=shared_with, further=further),
     )
 
 
 def finish_each(
     asked: Iterable[tuple[Unit, Settings]],
-    shared_with: Sequence[str] = (),
-    further: "Further | None" = None,
+    finish: Callable[[Unit, Settings], Iterator[Record]],
 ) -> Iterator[Record]:
-    """:func:`finish` one unit after the other, past those that diverge.
+    """One unit after the other, past those that diverge, of which a record says so.
+
+    Args:
+        finish: trains and measures a unit, unless records hold it; see :func:`finish`.
 
     Raises:
         DivergenceError: some training of this run diverged; the others are done.
@@ -123,8 +128,9 @@ def finish_each(
     diverged: list[tuple[str, DivergenceError]] = []
     for unit, settings in asked:
         try:
-            yield from finish(unit, settings, shared_with, further)
+            yield from finish(unit, settings)
         except DivergenceError as error:
+            yield unit.record(DIVERGED, error.epoch, "epoch")
             diverged.append((f"{unit.method}, seed {unit.seed}: {error}", error))
     if diverged:
         texts, errors = zip(*diverged, strict=True)
@@ -137,18 +143,9 @@ def finish(
     shared_with: Sequence[str] = (),
     further: "Further | None" = None,
 ) -> Iterator[Record]:
-    """Train one unit unless records hold it; see :func:`run`.
-
-    Raises:
-        DivergenceError: after the record that says so.
-    """
-    if unit.done(*wanted(unit.method), instead=DIVERGED):
-        return
-    try:
+    """Train one unit unless records hold it; see :func:`run`."""
+    if not unit.done(*wanted(unit.method), instead=DIVERGED):
         yield from borrowed(unit, shared_with) or measure(unit, settings, further)
-    except DivergenceError as error:
-        yield unit.record(DIVERGED, error.epoch, "epoch")
-        raise
 
 
 def wanted(method: str) -> tuple[str, ...]:
@@ -279,16 +276,13 @@ def fair_hits(run: Trained, settings: Settings, *, anew: bool = True) -> Tensor:
     training: that alone would make augmentation look better.
     """
     if anew:
-        reestimate(run, settings)
+        reestimate(run, settings.batch_norm_images)
     return right_answers(run, run.test_set)
 
 
-def reestimate(run: Trained, settings: Settings) -> None:
-    """Measure the statistics of batch norm on training images, augmented as in the last epoch."""
-    device = next(run.model.parameters()).device
-    batches = make_batches(run.train_set, run.config, device, kept_format(run))
-    images = whole_batches(batches, run.config.epochs - 1, settings.batch_norm_images)
-    reestimate_batch_norm(run.model, images)
+def reestimate(run: Trained, images: int) -> None:
+    """Measure the statistics of batch norm on so many training images, in the training's format."""
+    measure_anew(run.model, run.train_set, run.config, images, channels_last=kept_format(run))
 
 
 def right_answers(run: Trained, image_set: ImageSet) -> Tensor:
@@ -309,9 +303,11 @@ def kept_format(run: Trained) -> bool:
 
 
 @torch.no_grad()
-def export_difference(model: AugmentedNet, test_set: ImageSet) -> float:
+def export_difference(
+    model: AugmentedNet, test_set: ImageSet, images: int = CHECKED_IMAGES
+) -> float:
     """Largest difference of a logit between exported network and target; 0 is the claim."""
     device = next(model.parameters()).device
-    images = test_set.images[:CHECKED_IMAGES].to(device).float() / 255
+    shown = test_set.images[:images].to(device).float() / 255
     alone = export(model).eval()
-    return float((alone(images) - model.eval()(images)).abs().max())
+    return float((alone(shown) - model.eval()(shown)).abs().max())

@@ -1,46 +1,18 @@
-"""What an item is: a figure, table, equation or claim of a paper that can be run and drawn.
-
-An item's module holds one frozen dataclass of settings and one function that measures::
-
-    @dataclass(frozen=True)
-    class Settings:
-        epochs: int
-        seeds: int
-
-    def run(settings: Settings, context: Context) -> Iterator[Record]:
-        for method in ("conv", "adder"):
-            for seed in range(settings.seeds):
-                unit = context.unit(
-                    method=method, model="resnet20", dataset="cifar10", seed=seed,
-                    epochs=settings.epochs, settings={"epochs": settings.epochs},
-                )
-                if unit.done("accuracy"):
-                    continue
-                history = train(..., checkpoint=unit.checkpoint)
-                yield unit.record("accuracy", 100 * history[-1]["test_accuracy"], "%", log=history)
-
-    ITEM = built(
-        "addernet-impacts/fig-loss-cifar10",
-        profiles={"smoke": Settings(1, 1), "laptop": Settings(5, 2), "full": Settings(400, 5)},
-        run=run,
-        draw=draw,
-    )
+"""What a run is made of: units of work, each with a name, a place for its checkpoints, and records.
 
 Each record is written as soon as it is yielded, so a killed run keeps what it has and the next
 one goes on from there. Where several processes share a campaign, ``done`` claims the unit, and says
 yes of one that another process has claimed; the claim ends when the item asks for the next unit.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
-from saa_lite.items.memory import peak_memory_mb
-from saa_lite.items.output import Table
 from saa_lite.locks import LEASE
-from saa_lite.published import PublishedNumber
 from saa_lite.records import (
     Record,
     config_hash,
@@ -51,111 +23,14 @@ from saa_lite.records import (
     unit_name,
 )
 
-if TYPE_CHECKING:  # matplotlib takes half a second, and `saa-lite items` answers without it
-    from matplotlib.figure import Figure
-
-Kind = Literal["figure", "table", "equation", "claim"]
-Draw = Callable[[list[Record], list[PublishedNumber]], "Figure | Table"]
-Run = Callable[[Any, "Context"], Iterator[Record]]
+STATUS = Path("/proc/self/status")
 
 
 class Sharing(Protocol):
-    """Who runs which unit of a campaign that many share, see :mod:`saa_lite.items.sharing`."""
+    """Who runs which unit of a campaign that many share, see :mod:`saa_lite.items.runner`."""
 
     def take(self, unit: "Unit") -> bool:
         """Whether this process runs the unit, now that it is known not to be finished."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One number per seed, and the records behind them.
-
-    For a comparison of two methods each value is the paired difference of one seed. ``reference``
-    is the number that the statement is about, mostly 0. Where networks are compared image by image
-    (:mod:`saa_lite.items.interval`) ``interval`` is over so many ``images``; ``p`` is McNemar's.
-    """
-
-    values: tuple[float, ...]
-    unit: str
-    records: tuple[Record, ...]
-    reference: float = 0.0
-    interval: tuple[float, float] | None = None
-    images: int = 0
-    p: float | None = None
-
-
-@dataclass(frozen=True)
-class Exact:
-    """A statement without chance in it: either it holds or it does not."""
-
-    holds: bool
-    measured: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A row of the scorecard: a statement of a source, an exact check, or a comparison of ours.
-
-    Read from ``published/claims/``, see :mod:`saa_lite.items.claims`; judged by
-    :mod:`saa_lite.report.verdict`.
-
-    Attributes:
-        table: ``"source"``, ``"check"`` or ``"exploration"``.
-        text: at most 60 characters; ``definition`` says what is computed.
-        published: what the source prints, ``size`` the same as one number, if it is one, and
-            ``setting`` where it says it holds; ``at`` is that setting, as far as it is known, in
-            fields and settings of a record: equal for names, at least as much for numbers.
-        untestable: why a source's statement has no verdict while no protocol bears on it;
-            ``because`` in a sentence.
-        key: whether short tables show an exploration.
-        matters: of a statement that one network tests, image by image: the smallest difference, in
-            points, that would matter. ``family``: so many such statements there are of its item.
-        samples: what records say of it; None where they do not bear on it.
-    """
-
-    id: str
-    table: Literal["source", "check", "exploration"]
-    text: str
-    definition: str
-    samples: Callable[[list[Record]], Samples | Exact | None]
-    published: str = ""
-    size: float | None = None
-    setting: str = ""
-    at: Mapping[str, Any] = field(default_factory=dict)
-    untestable: str = ""
-    because: str = ""
-    key: bool = False
-    matters: float | None = None
-    family: int = 1
-
-    @property
-    def item(self) -> str:
-        """Id of the item it belongs to."""
-        return self.id.partition(":")[0]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One figure, table, equation or claim of a source.
-
-    ``profiles`` maps smoke, laptop and full to a settings dataclass; ``run`` measures, ``draw``
-    pictures, both None until the item is built. ``matches`` tells which records stand beside a
-    published number in the scorecard. ``timed`` items measure times, which other work on the same
-    machine would spoil, so their campaigns are not shared.
-    """
-
-    id: str
-    title: str
-    source: str
-    kind: Kind
-    notebook: str
-    profiles: Mapping[str, Any] = field(default_factory=dict)
-    run: Run | None = None
-    draw: Draw | None = None
-    claims: tuple[Claim, ...] = ()
-    matches: Callable[[PublishedNumber, Record], bool] | None = None
-    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -331,26 +206,28 @@ def dataset_label(name: str) -> str:
     return f"{kind}:{Path(path).name}" if colon else name
 
 
-def built(
-    item_id: str,
-    *,
-    profiles: Mapping[str, Any],
-    run: Run,
-    draw: Draw,
-    matches: Callable[[PublishedNumber, Record], bool] | None = None,
-    timed: bool = False,
-) -> Item:
-    """The catalogue's item with its settings, measurement and drawing attached."""
-    from saa_lite.items.catalogue import CATALOGUE  # noqa: PLC0415  (catalogue imports Item)
+def peak_memory_mb(device: str = "cpu") -> float:
+    """Peak memory in MB (10^6 bytes) so far: allocated on the GPU, resident of the whole process.
 
-    return replace(
-        CATALOGUE[item_id],
-        profiles=dict(profiles),
-        run=run,
-        draw=draw,
-        matches=matches,
-        timed=timed,
-    )
+    The process figure includes the libraries and everything earlier in the same process; measure
+    in a fresh process where memory itself is the subject.
+    """
+    if str(device).startswith("cuda"):
+        import torch  # noqa: PLC0415  (a second to import, and not needed on a CPU)
+
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "win32":
+        import psutil  # noqa: PLC0415  (only Windows lacks `resource`)
+
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    if STATUS.exists():
+        (line,) = (x for x in STATUS.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource  # noqa: PLC0415  (absent on Windows)
+
+    # Not on Linux: there a new process begins with the peak of the one that started it.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _clock() -> float:

@@ -4,7 +4,7 @@ What is compared, with which seeds, by which gates and when it stops is fixed in
 :mod:`saa_lite.protocols`; an item of protocols runs what they say and draws it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -21,6 +21,8 @@ TRIED = Training(
     flip=False, width=(1.0, 1.5), expand=(1.0, 1.5), batch_norm_images=40, net_width=4, fan="wide",
     sort_every=1, decay_norms=False, channels_last=False, test_every=2, validation_images=100,
 )  # fmt: skip
+
+Finish = Callable[[Unit, Training], Iterator[Record]]
 
 
 @dataclass(frozen=True)
@@ -47,33 +49,38 @@ def run(
     settings: Settings,
     context: Context,
     tried: Sequence[str],
-    further: augmented.Further | None = None,
+    *,
+    training: Training = TRIED,
+    finish: Finish = augmented.finish,
 ) -> Iterator[Record]:
     """Units seed by seed, so that an unfinished campaign is balanced.
 
     Args:
-        tried: methods of the tiny training.
-        further: see :func:`saa_lite.items.augmented.run`.
+        tried: methods of the tiny ``training`` that stands in where no protocol is asked for.
+        finish: see :func:`saa_lite.items.augmented.finish_each`.
 
     Raises:
         UsageError: an arm or a seed that no protocol of the run has.
         DivergenceError: some training diverged and says so in its record; the others are done.
     """
+    yield from augmented.finish_each(asked(settings, context, tried, training), finish)
+
+
+def asked(
+    settings: Settings, context: Context, tried: Sequence[str], training: Training = TRIED
+) -> Iterator[tuple[Unit, Training]]:
+    """What :func:`run` runs: units of work and how each is trained."""
     if not settings.protocols:
-        yield from augmented.run(TRIED, context, tried, further=further)
+        yield from ((unit, training) for unit in augmented.units(context, training, tried))
         return
     chosen = [load_protocol(name) for name in settings.protocols]
     _check_chosen(settings, chosen)
-    yield from augmented.finish_each(
-        (
-            (unit_of(protocol, context, arm, seed, training), training)
-            for protocol in chosen
-            for seed, arm, training in trainings(protocol)
-            if arm in (settings.arms or protocol.arms)
-            and seed in (settings.seeds or protocol.seeds)
-        ),
-        further=further,
-    )
+    for protocol in chosen:
+        for seed, arm, each in trainings(protocol):
+            if arm in (settings.arms or protocol.arms) and seed in (
+                settings.seeds or protocol.seeds
+            ):
+                yield unit_of(protocol, context, arm, seed, each), each
 
 
 def trainings(protocol: Protocol) -> Iterator[tuple[int, str, Training]]:

@@ -1,7 +1,7 @@
 """What the records of a protocol say, in numbers: are its gates met, and what are its contrasts?
 
 Only records that carry the protocol's label count, only its seeds and arms, and only accuracies
-that may be compared, see :mod:`saa_lite.items.fairness`. A training that diverged counts as chance.
+that may be compared, see :mod:`saa_lite.items.select`. A training that diverged counts as chance.
 The verdict on the numbers is :mod:`saa_lite.report.verdict`'s.
 """
 
@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saa_lite.errors import RecordError
-from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.recipes import RECIPES
-from saa_lite.items.select import of_seeds
+from saa_lite.items.select import FAIR, fair, of_seeds
 from saa_lite.protocols import Contrast, Gate, Protocol
 from saa_lite.records import Record, unpack_hits
 

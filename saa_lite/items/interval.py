@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
-from saa_lite.items.base import Samples
-from saa_lite.items.select import Term, same_configuration
+from saa_lite.items.select import Samples, Term, same_configuration
 from saa_lite.records import Record, unpack_hits
 
 

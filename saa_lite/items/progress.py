@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from saa_lite.items.base import Context, Item, Unit, unit_key
-from saa_lite.items.runner import prepared
+from saa_lite.items.base import Context, Unit, unit_key
+from saa_lite.items.registry import Item
+from saa_lite.items.runner import check_shareable, prepared, who_holds
 from saa_lite.items.select import training_length
-from saa_lite.items.sharing import check_shareable, who_holds
 from saa_lite.locks import Lease
 from saa_lite.provenance import device_name
 from saa_lite.records import Record

@@ -1,15 +1,19 @@
-"""The network of a recipe, what surrounds it, and how both are trained."""
+"""The network of a recipe, what surrounds it, how both are trained, and the teacher before them."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from saa_lite.augment import AugmentConfig, AugmentedTraining, augment
+from saa_lite.augment.method import whole_batches
 from saa_lite.data import ImageSet
+from saa_lite.data.seeds import mix
 from saa_lite.errors import UsageError
+from saa_lite.items.base import Unit
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
 from saa_lite.items.training import Settings
 from saa_lite.models import (
@@ -22,7 +26,16 @@ from saa_lite.models import (
 from saa_lite.nn import ShiftConv2d, convert, normalise_weights
 from saa_lite.nn.adaptive_lr import check_eta
 from saa_lite.nn.adder import AdderLayer
-from saa_lite.train import Annealing, Distillation, DistilledTraining, Method, TrainConfig
+from saa_lite.train import (
+    Annealing,
+    Distillation,
+    DistilledTraining,
+    Method,
+    TrainConfig,
+    reestimate_batch_norm,
+    train,
+)
+from saa_lite.train.config import make_batches
 from saa_lite.train.task import TASKS
 
 
@@ -163,3 +176,54 @@ def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
     )  # fmt: skip
     options = {name: getattr(settings, name) for name in names}
     return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
+
+
+TEACHER_STREAM = 3  # keeps the seeds of a unit's teacher apart from its own
+TAUGHT_AS = "conv"
+
+
+def trained_teacher(
+    unit: Unit, settings: Settings, train_set: ImageSet, test_set: ImageSet
+) -> nn.Module | None:
+    """The unit's teacher, trained or taken from its checkpoint; None where it needs none.
+
+    It has seen the same images as its student, starts from another seed, and is trained as the
+    multiplicative target alone would be. Its statistics of batch norm are measured anew.
+    """
+    recipe = RECIPES[unit.method]
+    if not recipe.teacher:
+        return None
+    seed = mix(unit.seed, TEACHER_STREAM)
+    wider = replace(settings, net_width=recipe.teacher * settings.net_width)
+    teacher = build(TAUGHT_AS, wider, train_set, seed)
+    config = train_config(settings, TAUGHT_AS, seed)
+    train(
+        teacher,
+        train_set,
+        test_set,
+        config,
+        device=unit.context.device,
+        checkpoint=unit.checkpoint / "teacher",
+        progress=unit.context.progress,
+    )
+    measure_anew(teacher, train_set, config, settings.batch_norm_images)
+    return teacher
+
+
+def measure_anew(
+    model: nn.Module,
+    train_set: ImageSet,
+    config: TrainConfig,
+    images: int,
+    *,
+    channels_last: bool = False,
+) -> None:
+    """Statistics of batch norm of the finished weights, from whole batches of the last epoch.
+
+    Args:
+        images: so many at least, cropped and mirrored as that epoch's were.
+        channels_last: of these batches.
+    """
+    device = next(model.parameters()).device
+    batches = make_batches(train_set, config, device, channels_last)
+    reestimate_batch_norm(model, whole_batches(batches, config.epochs - 1, images))

@@ -104,16 +104,10 @@ def convert(
     keeps = Keeps(keep_first, keep_last, keep_depthwise, named, example)
     plan, guessed = plan_of(module, kind, keeps, weights)
     read, unproven = _find_reads(module, plan)
-    for name in read:
-        del plan[name]
+    plan = {name: change for name, change in plan.items() if name not in read}
     _check_plain(module, plan)
     _check_ties(module, plan)
-    converted = copy_of(module, "convert")
-    ties: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
-    for name, change in plan.items():
-        chosen = options if change.kind == kind else {}
-        _exchange(converted.get_submodule(name), change, chosen, ties)
-    leave_fused_paths(converted)
+    converted = _exchanged(module, plan, kind, options)
     # Those that belong to no layer show in a pass, here or in the first one.
     own = kind != "conv" and bool(own_parameters(module))
     _watch(converted, unproven, keeps if guessed else None, own and example is None)
@@ -123,6 +117,19 @@ def convert(
             said += own_products(module, example if isinstance(example, tuple) else (example,))
         _warn_of_multiplications(converted, read, said)
     _warn(converted, kind)
+    return converted
+
+
+def _exchanged(
+    module: nn.Module, plan: dict[str, Change], kind: str, options: dict[str, Any]
+) -> nn.Module:
+    """A copy with every layer of the plan changed; ``options`` are those of the ``kind``."""
+    converted = copy_of(module, "convert")
+    ties: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
+    for name, change in plan.items():
+        chosen = options if change.kind == kind else {}
+        _exchange(converted.get_submodule(name), change, chosen, ties)
+    leave_fused_paths(converted)
     return converted
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saa_lite.kernels.geometry import Pair, output_shape
-from saa_lite.ops.adder_gpu import THREADS, Tile, choose_chunks, choose_tile, weight_tile
+from saa_lite.ops.adder_tiles import THREADS, Tile, choose_chunks, choose_tile, weight_tile
 from saa_lite.ops.adder_triton_kernels import (
     forward_kernel,
     input_gradient_kernel,

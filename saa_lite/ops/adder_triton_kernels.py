@@ -1,5 +1,3 @@
-# mypy: disallow-untyped-defs=False
-# (Triton gives kernel arguments their types at launch.)
 """The adder convolution as Triton kernels; :mod:`saa_lite.ops.adder_triton` launches them.
 
 They are implicit matrix products, pixels × filters, with |x − w| in place of x·w. A block of 128

@@ -3,12 +3,21 @@
 Batch norm is folded first. Weights get codes of ``weight_bits`` bits on a grid for each filter,
 inputs of layers codes of ``activation_bits`` bits on one grid for each layer. The first and the
 last layer keep 8 bits in both, as in BRECQ's and QDrop's released code. What the methods then do
-is in :mod:`~saa_lite.quantize.recipe`, :mod:`~saa_lite.quantize.recipe` and
-:mod:`~saa_lite.quantize.recipe`; ``"nearest"`` does nothing more.
+is in :mod:`~saa_lite.quantize.recipe`; ``"nearest"`` does nothing more.
 
 Our reading: what is quantised is the input of every layer, as in AdderNet quantisation, so that
 adder and convolutional networks are treated alike; BRECQ's and QDrop's code quantises what leaves
 an activation or a block, and with that also what a shortcut carries.
+
+**What cannot be quantised** is refused: a network without such layers, with a layer that is used
+twice in a pass, parametrised or lazily built, or with layers of other operators; images, weights or
+outputs that are not finite; batch norms that cannot be folded; a network inside
+``nn.DataParallel``.
+
+**Layers that stay as they are** are named in a warning: those whose weight the network reads
+itself, instead of calling them, those that no image reaches, 1-D, 3-D and transposed convolutions,
+``nn.MultiheadAttention``, recurrent layers, subclasses, products with parameters that are no
+layer's.
 """
 
 import copy
@@ -24,7 +33,7 @@ from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
 from saa_lite.nn.structure import leave_fused_paths
 from saa_lite.quantize.calibrate import check_images, check_read
-from saa_lite.quantize.calls import find_blocks, inputs_seen, ordered_layers, trace_calls
+from saa_lite.quantize.calls import Call, find_blocks, inputs_seen, ordered_layers, trace_calls
 from saa_lite.quantize.choose import (
     check_runnable,
     layers_of,
@@ -35,7 +44,7 @@ from saa_lite.quantize.choose import (
 from saa_lite.quantize.fold import fold_batch_norm
 from saa_lite.quantize.layers import install, store_weights
 from saa_lite.quantize.quantizers import InputSample
-from saa_lite.quantize.recipe import ADAROUND, BRECQ, BRECQ_INPUTS, QDROP, Recipe
+from saa_lite.quantize.recipe import ADAROUND, BRECQ, BRECQ_INPUTS, QDROP, Phase, Recipe
 from saa_lite.quantize.reconstruction import CACHE_BATCH, Pair, UnitReport, run_phase
 
 RECIPES = {
@@ -75,24 +84,16 @@ def quantize_convolution(
         eight_bit_ends: keep the first and the last layer at 8 bits.
         iterations: per layer or block, 32 images each; the papers take 20,000. Learning rates
             rise as this falls, see :class:`~saa_lite.quantize.recipe.Phase`.
-        blocks: names of modules that BRECQ and QDrop take as blocks; default: see
-            :func:`~saa_lite.quantize.calls.find_blocks`.
+        blocks: names of modules that BRECQ and QDrop take as blocks; default: as they come.
         seed: of everything random; the same gives the same bits on one machine.
         progress: show a bar over all iterations.
-        on_unit: called with what :func:`~saa_lite.quantize.reconstruction.run_phase` says of each
-            finished layer or block.
+        on_unit: called with what ``run_phase`` says of each finished layer or block.
 
     Raises:
-        UsageError: an argument out of range; a network without such layers, with a layer that is
-            used twice in a pass, parametrised or lazily built, or with layers of other operators;
-            images, weights or outputs that are not finite; batch norms that cannot be folded; a
-            network inside ``nn.DataParallel``.
+        UsageError: an argument out of range, or a network or images that cannot be quantised.
 
     Warns:
-        UserWarning: when layers stay as they are: those whose weight the network reads itself,
-            instead of calling them, those that no image reaches, 1-D, 3-D and transposed
-            convolutions, ``nn.MultiheadAttention``, recurrent layers, subclasses, products with
-            parameters that are no layer's.
+        UserWarning: when layers stay as they are; the head of this module says which.
     """
     _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
     eager = torch.compiler.set_stance("force_eager")  # hooks are not for compiled passes
@@ -107,25 +108,12 @@ def quantize_convolution(
         idle = [name for name in names if name not in (*layers, *read)]
         others = other_layers(reference, QUANTIZED)
         warn_of_others("quantize_convolution", others, read, idle, own)
-        recipe = RECIPES[method]
-        units = (
-            layers
-            if recipe.granularity == "layer"
-            else find_blocks(reference, calls, layers, blocks)
-        )
-        quantized = _nearest(
-            reference,
-            layers,
-            images,
-            _bits(layers, weight_bits, eight_bit_ends),
-            _bits(layers, activation_bits, eight_bit_ends),
-        )
-        phases = [p for p in recipe.phases if p.learns_rounding or activation_bits is not None]
-        counts = [max(1, round(iterations * phase.share)) for phase in phases]
-        with tqdm(total=len(units) * sum(counts), disable=not progress or not phases) as bar:
-            for position, (phase, count) in enumerate(zip(phases, counts, strict=True)):
-                pair, stream = Pair(reference, quantized), mix(seed, position)
-                run_phase(pair, units, images, phase, count, stream, bar, on_unit)
+        bits = (weight_bits, activation_bits)
+        quantized = _nearest(reference, layers, images, bits, eight_bit_ends)
+        phases = [p for p in RECIPES[method].phases if p.learns_rounding or activation_bits]
+        units = _units(method, reference, calls, layers, blocks)
+        pair = Pair(reference, quantized)
+        _learn(pair, units, images, phases, iterations, seed, progress, on_unit)
         store_weights(quantized)
         return quantized
 
@@ -134,15 +122,50 @@ def _nearest(
     reference: nn.Module,
     layers: list[str],
     images: Tensor,
-    weight_bits: dict[str, int],
-    input_bits: dict[str, int],
+    bits: tuple[int, int | None],
+    eight_bit_ends: bool,
 ) -> nn.Module:
-    """The network rounded to nearest, on grids found in full precision."""
+    """The network rounded to nearest, on grids found in full precision.
+
+    Args:
+        bits: of weights and of activations.
+    """
+    weight_bits, input_bits = (_bits(layers, number, eight_bit_ends) for number in bits)
     quantized = copy.deepcopy(reference)
     samples = _sample_inputs(reference, list(input_bits), images)
     install(quantized, weight_bits, samples, input_bits)
     leave_fused_paths(quantized)
     return quantized
+
+
+def _units(
+    method: str,
+    reference: nn.Module,
+    calls: list[Call],
+    layers: list[str],
+    blocks: Sequence[str] | None,
+) -> list[str]:
+    """Names of what the method reconstructs; see :func:`~saa_lite.quantize.calls.find_blocks`."""
+    if RECIPES[method].granularity == "layer":
+        return layers
+    return find_blocks(reference, calls, layers, blocks)
+
+
+def _learn(
+    pair: Pair,
+    units: list[str],
+    images: Tensor,
+    phases: list[Phase],
+    iterations: int,
+    seed: int,
+    progress: bool,
+    on_unit: Callable[[UnitReport], None] | None,
+) -> None:
+    """All phases of a method, over all units, under one bar."""
+    counts = [max(1, round(iterations * phase.share)) for phase in phases]
+    with tqdm(total=len(units) * sum(counts), disable=not progress or not phases) as bar:
+        for position, (phase, count) in enumerate(zip(phases, counts, strict=True)):
+            run_phase(pair, units, images, phase, count, mix(seed, position), bar, on_unit)
 
 
 def _fastest_layout(model: nn.Module, images: Tensor) -> torch.memory_format:

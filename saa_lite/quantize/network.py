@@ -1,4 +1,19 @@
-"""``quantize()``: a trained network and a few batches of images in, a quantised copy out."""
+"""``quantize()``: a trained network and a few batches of images in, a quantised copy out.
+
+Stem, classifier and norms stay in full precision, as in the released code; shift and binary layers
+have a quantisation of their own and stay as they are. Layer objects keep names, hooks and shared
+use; their class changes. The state of the copy fits another network quantised with the same
+``method``, ``bits`` and ``groups``.
+
+**Layers that stay as they are** are named in a warning: those whose weight the network reads
+itself, instead of calling them, subclasses of the layers that are quantised, and with
+``layers="all"`` 1-D, 3-D and transposed convolutions, ``nn.MultiheadAttention``, recurrent layers,
+products with parameters that are no layer's.
+
+**What cannot be quantised** is refused: no batch, no layer to quantise, a layer that no batch
+reaches or that is parametrised (``weight_norm``, pruning) or lazily built, images, inputs or
+weights that are not finite, a network inside ``nn.DataParallel``.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,7 +53,24 @@ EDGES = ("8-bit", "float")
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of :func:`quantize`, checked."""
+    """The arguments of :func:`quantize`, checked.
+
+    Attributes:
+        method: ``"nearest"`` (:mod:`~saa_lite.quantize.layers`); ``"qssf-weights"``,
+            ``"qssf-activations"``, ``"qssf-both"``; ``"redistribution"``; ``"non-negative"``
+            (:mod:`~saa_lite.quantize.schemes`).
+        bits: 2 to 8, of inputs and weights.
+        groups: of filters with a scale of their own; a layer with fewer filters has fewer.
+            Only for ``"redistribution"`` and ``"non-negative"``.
+        alpha: quantile of |x| that the codes of the inputs reach; 1 is the maximum.
+        quantile: which reading of it, ``"supplement"`` or ``"code"``
+            (:mod:`~saa_lite.quantize.calibrate`).
+        qssf_inputs: ``"signed"`` or ``"unsigned"``, see :func:`~saa_lite.quantize.schemes.qssf`.
+        compensate: add the constants that make the weight clamp lossless.
+        layers: ``"adder"``, or ``"all"``, which rounds ``nn.Conv2d`` and ``nn.Linear``, too.
+        edges: the layers that multiply at either end of the network (:mod:`saa_lite.nn.ends`),
+            where ``layers="all"``: ``"8-bit"`` (AdaRound, BRECQ, QDrop) or ``"float"``.
+    """
 
     method: str
     bits: int
@@ -88,45 +120,25 @@ def quantize(
 
     Post-training quantisation ends here. For quantisation-aware training hand the copy to
     :func:`saa_lite.train.train`: in training mode its layers pass gradients straight through.
-    The state of the copy fits another network quantised with the same ``method``, ``bits`` and
-    ``groups``. Stem, classifier and norms stay in full precision, as in the released code; shift
-    and binary layers have a quantisation of their own and stay as they are. Layer objects keep
-    names, hooks and shared use; their class changes.
 
     Args:
         model: any network, with layers of :mod:`saa_lite.nn` and the plain ones of ``torch.nn``.
         calibration_batches: normalised images [B, C, H, W], or tuples that hold them, such as
             those of a ``DataLoader`` or of ``Batches.epoch``. They are kept in memory.
-        method: ``"nearest"`` (:mod:`~saa_lite.quantize.layers`); ``"qssf-weights"``,
-            ``"qssf-activations"``, ``"qssf-both"``; ``"redistribution"``; ``"non-negative"``
-            (:mod:`~saa_lite.quantize.schemes`).
-        bits: 2 to 8, of inputs and weights.
-        groups: of filters with a scale of their own; a layer with fewer filters has fewer.
-            Only for ``"redistribution"`` and ``"non-negative"``.
-        alpha: quantile of |x| that the codes of the inputs reach; 1 is the maximum.
-        quantile: which reading of it, ``"supplement"`` or ``"code"``
-            (:mod:`~saa_lite.quantize.calibrate`).
-        qssf_inputs: ``"signed"`` or ``"unsigned"``, see :func:`~saa_lite.quantize.schemes.qssf`.
-        compensate: add the constants that make the weight clamp lossless.
+        method: of :data:`METHODS`.
+        bits: 2 to 8, of inputs and weights; ``groups``: of filters with a scale of their own.
+        alpha, quantile, qssf_inputs, compensate, layers, edges: see :class:`Options`.
         reestimate: afterwards, take the statistics of batch norm anew from the same batches, as
             the released code does. This absorbs any constant per channel, so it hides whether
             ``compensate`` was on.
-        layers: ``"all"`` also rounds ``nn.Conv2d`` and ``nn.Linear`` to nearest.
-        edges: the layers that multiply at either end of the network (:mod:`saa_lite.nn.ends`),
-            where ``layers="all"``: ``"8-bit"`` (AdaRound, BRECQ, QDrop) or ``"float"``.
         progress: show a bar per pass over the batches.
 
     Raises:
         TypeError: ``model`` is no module, or a batch holds no tensor.
-        UsageError: an option out of range, no batch, no layer to quantise, a layer that no batch
-            reaches or that is parametrised (``weight_norm``, pruning) or lazily built, images,
-            inputs or weights that are not finite, or a network inside ``nn.DataParallel``.
+        UsageError: an option out of range, or a network or images that cannot be quantised.
 
     Warns:
-        UserWarning: when layers stay as they are: those whose weight the network reads itself,
-            instead of calling them, subclasses of the layers that are quantised, and with
-            ``layers="all"`` 1-D, 3-D and transposed convolutions, ``nn.MultiheadAttention``,
-            recurrent layers, products with parameters that are no layer's.
+        UserWarning: when layers stay as they are; the head of this module says which.
     """
     options = Options(
         method, bits, groups, alpha, quantile, qssf_inputs, compensate, reestimate, layers, edges
@@ -134,28 +146,39 @@ def quantize(
     quantized = copy_of(model, "quantize")
     batches = _checked(calibration_batches, quantized)
     with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
-        candidates = _candidates(quantized, options.layers)
-        read, own = _read_past(quantized, candidates, batches[0])
-        chosen = [name for name in candidates if name not in read]
-        if not chosen:
-            raise UsageError(
-                f"no layer is left to quantise: {READ.format(listed(candidates, None))}"
-            )
+        chosen, read, own = _chosen(quantized, options.layers, batches[0])
         others = _others(quantized, options.layers)
         warn_of_others("quantize", others, read, said=own if options.layers == "all" else ())
-        ranges = calibrate(quantized, chosen, batches, alpha, quantile, progress)
-        edge_names = _edges(quantized, chosen, batches[0])
-        for name, found in ranges.items():
-            layer = quantized.get_submodule(name)
-            if type(layer) in shared.TWINS and method != "nearest":
-                _share_scale(layer, found, options)
-            elif name not in edge_names or edges == "8-bit":
-                _round(layer, found, MOST_BITS if name in edge_names else bits)
-        leave_fused_paths(quantized)
+        _install(quantized, chosen, batches, options, progress)
         if reestimate:
             bar = tqdm(batches, disable=not progress, desc="batch norm", unit="batch")
             reestimate_statistics(quantized, bar)
     return quantized.eval()
+
+
+def _chosen(model: nn.Module, which: str, images: Tensor) -> tuple[list[str], set[str], list[str]]:
+    """Names of the layers to quantise, those that are read past, and sentences on what else is."""
+    candidates = _candidates(model, which)
+    read, own = _read_past(model, candidates, images)
+    chosen = [name for name in candidates if name not in read]
+    if not chosen:
+        raise UsageError(f"no layer is left to quantise: {READ.format(listed(candidates, None))}")
+    return chosen, read, own
+
+
+def _install(
+    model: nn.Module, chosen: list[str], batches: list[Tensor], options: Options, progress: bool
+) -> None:
+    """Give the chosen layers their codes, in place."""
+    ranges = calibrate(model, chosen, batches, options.alpha, options.quantile, progress)
+    edges = _edges(model, chosen, batches[0])
+    for name, found in ranges.items():
+        layer = model.get_submodule(name)
+        if type(layer) in shared.TWINS and options.method != "nearest":
+            _share_scale(layer, found, options)
+        elif name not in edges or options.edges == "8-bit":
+            _round(layer, found, MOST_BITS if name in edges else options.bits)
+    leave_fused_paths(model)
 
 
 def _checked(given: Iterable[Any], model: nn.Module) -> list[Tensor]:

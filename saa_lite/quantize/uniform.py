@@ -116,13 +116,6 @@ def unsigned_codes(bits: int) -> tuple[int, int]:
     return 0, 2**bits - 1
 
 
-def symmetric_grid(bound: Tensor, bits: int) -> Grid:
-    """Signed codes around 0 that reach ±``bound``; the code −2^(b−1) lies one step further."""
-    low, high = signed_codes(bits)
-    step = (bound / high).clamp_min(SMALLEST_STEP)
-    return Grid(step, torch.zeros_like(step), low, high)
-
-
 def range_grid(least: Tensor, greatest: Tensor, bits: int) -> Grid:
     """Unsigned codes over [``least``, ``greatest``], widened to hold 0."""
     low, high = unsigned_codes(bits)

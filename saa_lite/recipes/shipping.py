@@ -25,7 +25,7 @@ from saa_lite.models.trained import probe_pixels, stored, write_trained
 from saa_lite.provenance import provenance
 from saa_lite.recipes.recipe import Recipe
 from saa_lite.train import load_checkpoint, per_image
-from saa_lite.train.run import settings_of
+from saa_lite.train.config import settings_of
 
 PROBED = 8  # noise images whose logits a file states
 MOVED = 0.001  # share of test images that another processor's rounding may decide otherwise

@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from saa_lite.items.base import Item
-from saa_lite.items.claims.load import SOURCES
+from saa_lite.items.claims import SOURCES
 from saa_lite.items.interval import t_interval
 from saa_lite.items.recipes import RECIPES, Recipe
-from saa_lite.items.registry import get_item, list_items
+from saa_lite.items.registry import Item, get_item, list_items
 from saa_lite.items.select import training_length
 from saa_lite.published import PublishedNumber, load_published
 from saa_lite.records import Record, measured_records

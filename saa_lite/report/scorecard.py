@@ -10,10 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from saa_lite.items.base import Item
-from saa_lite.items.claims import CLAIMS
-from saa_lite.items.claims.load import SOURCES
-from saa_lite.items.registry import find_item, item_rows, list_items
+from saa_lite.items.claims import CLAIMS, SOURCES
+from saa_lite.items.registry import Item, find_item, item_rows, list_items
 from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.records import Record, measured_records
 from saa_lite.report.protocols import NOT_YET, YES, Judged, judge_item

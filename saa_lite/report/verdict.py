@@ -21,10 +21,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from saa_lite.items.base import Claim, Exact, Samples
+from saa_lite.items.claims import Claim
 from saa_lite.items.contrasts import GateResult, Trainings
 from saa_lite.items.interval import t_interval
-from saa_lite.items.select import ENOUGH, budget
+from saa_lite.items.select import ENOUGH, Exact, Samples, budget
 from saa_lite.protocols import Protocol, list_protocols, load_protocol
 from saa_lite.records import Record
 from saa_lite.report.protocols import NO_VERDICT, NOT_YET, OPEN, YES, Judged, decide, judge_item

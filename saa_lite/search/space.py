@@ -165,9 +165,7 @@ class Space:
         for stage in range(1, len(self.widths) + 1):
             blocks = 0
             for depth in self.choices[f"{stage}.depth"]:
-                places = [
-                    f"{stage}.{i}.{what}" for i in range(1, depth + 1) for what in Block._fields
-                ]
+                places = (f"{stage}.{i}.{k}" for i in range(1, depth + 1) for k in Block._fields)
                 blocks += math.prod(choices[place] for place in places)
             total *= choices[f"{stage}.width"] * blocks
         return total
@@ -192,10 +190,8 @@ class Space:
 
     def _named(self, candidate: Candidate) -> Genes:
         """Every choice that a network has made."""
-        named: Genes = {
-            "stem": self.multiple(candidate.stem, self.stem),
-            "first": candidate.first,
-        }
+        stem = self.multiple(candidate.stem, self.stem)
+        named: Genes = {"stem": stem, "first": candidate.first}
         for stage, (chosen, base) in enumerate(zip(candidate.stages, self.widths, strict=True), 1):
             named[f"{stage}.width"] = self.multiple(chosen.width, base)
             named[f"{stage}.depth"] = len(chosen.blocks)

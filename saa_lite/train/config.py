@@ -1,6 +1,7 @@
 """The hyper-parameters of a training run, and what is checked before its first step."""
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from saa_lite.data import Batches, ImageSet
+from saa_lite.data import Augment, Batches, ImageSet, normalization
+from saa_lite.data.batches import Targets
 from saa_lite.data.image_set import check_image_set
 from saa_lite.errors import SaaLiteError, UsageError, check_choice
 from saa_lite.nn.plumbing import OperatorConv2d
 from saa_lite.ops.convolution import overruns
 from saa_lite.train.evaluate import evaluation_mode
-from saa_lite.train.task import Task
+from saa_lite.train.task import CLASSIFICATION, Task
 
 OPTIMIZERS = ("sgd", "radam")
 LATER: dict[str, Any] = {
@@ -237,3 +239,52 @@ def check_finite(loss: float, epoch: int, config: TrainConfig) -> None:
             "or warm up longer",
             epoch,
         )
+
+
+def make_batches(
+    train_set: ImageSet,
+    config: TrainConfig,
+    device: torch.device,
+    channels_last: bool,
+    targets: Targets = "labels",
+) -> Batches:
+    """Shuffled, augmented batches; a single image left over sits out the epoch.
+
+    Batch norm over logits or pooled features cannot normalise one image.
+    """
+    mean, std = normalization(train_set)
+    resized = (config.smallest_crop, 1.0) if config.smallest_crop < 1 else None
+    return Batches(
+        train_set,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        augment=Augment(config.crop_padding, config.flip, resized_crop=resized),
+        mean=mean,
+        std=std,
+        device=device,
+        drop_last=len(train_set) % config.batch_size == 1,
+        channels_last=channels_last,
+        targets=targets,
+    )
+
+
+def settings_of(
+    config: TrainConfig, train_set: ImageSet, test_set: ImageSet, task: Task = CLASSIFICATION
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was saved."""
+    settings = config.as_settings() | {
+        f"{role}_set": f"{chosen.name} {chosen.split}, {len(chosen)} images, "
+        f"CRC {checksum(chosen, task)}"
+        for role, chosen in (("train", train_set), ("test", test_set))
+    }
+    # Classification came first: its checkpoints say nothing of a task.
+    return settings if task is CLASSIFICATION else settings | {"task": task.name}
+
+
+def checksum(image_set: ImageSet, task: Task = CLASSIFICATION) -> str:
+    """CRC-32 of pixels and targets: the same name may stand for other images."""
+    targets = image_set.masks if task.targets == "masks" else image_set.labels
+    assert targets is not None
+    pixels = zlib.crc32(image_set.images.contiguous().numpy().data)
+    return f"{zlib.crc32(targets.contiguous().numpy().data, pixels):08x}"

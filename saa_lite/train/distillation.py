@@ -17,24 +17,22 @@ The teacher is a network that does not learn any more, or the augmented pass of 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saa_lite.errors import UsageError, check_choice
-from saa_lite.train.method import (
+from saa_lite.train.run import (
     Method,
+    Run,
     backward_in_pieces,
     backward_pass,
     label_loss,
     outcome,
     weighted,
 )
-
-if TYPE_CHECKING:
-    from saa_lite.train.run import Run
 
 CRITERIA = ("kl", "ce")
 REDUCTIONS = ("batchmean", "mean")
@@ -116,7 +114,7 @@ class Distillation:
         from_labels = weighted(labelled, 1 - self.weight, answers)
         return from_labels + weighted(self.divergence(logits, teacher), self.weight, answers)
 
-    def make_ready(self, run: "Run") -> None:
+    def make_ready(self, run: Run) -> None:
         """Bring the teacher, if it is a network, to where its student is."""
         if self.teacher is not None:
             self.teacher.to(run.device).eval()
@@ -149,7 +147,7 @@ def checksum(network: nn.Module) -> str:
 
 
 def distilled_pass(
-    run: "Run", images: Tensor, labels: Tensor, distillation: Distillation, teacher: Teacher
+    run: Run, images: Tensor, labels: Tensor, distillation: Distillation, teacher: Teacher
 ) -> Tensor:
     """:func:`backward_pass` of a student.
 
@@ -189,11 +187,11 @@ class DistilledTraining(Method):
     def settings(self, model: nn.Module) -> dict[str, Any]:
         return {"distillation": self.distillation.as_settings()}
 
-    def begin_epoch(self, run: "Run") -> None:
+    def begin_epoch(self, run: Run) -> None:
         super().begin_epoch(run)
         self.distillation.make_ready(run)
 
-    def backward(self, run: "Run", images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         if not self.distillation.weight:
             return backward_pass(run, images, labels)
         return distilled_pass(run, images, labels, self.distillation, self.distillation.answer)

@@ -24,9 +24,8 @@ from saa_lite.locks import TRAINING, locked
 from saa_lite.train import parallel
 from saa_lite.train.checkpoint import stop_on_interrupt
 from saa_lite.train.config import TrainConfig
-from saa_lite.train.method import Method
 from saa_lite.train.optimizer import set_learning_rate
-from saa_lite.train.run import Run, seed_step
+from saa_lite.train.run import Method, Run, seed_step
 from saa_lite.train.task import CLASSIFICATION, Task, mixed
 
 Epoch = dict[str, Any]

@@ -1,16 +1,21 @@
-"""Everything a run carries: model, optimiser, batches, how far it got, and its checkpoint."""
+"""Everything a run carries: model, optimiser, batches, how far it got, its checkpoint, its method.
+
+A method says what a training adds to the loop: other losses, work between epochs, before tests.
+The loop in :mod:`saa_lite.train.loop` keeps data, rates, records and checkpoints; a method only
+fills in these four places. Whatever a method draws at random it draws from generators made of
+(seed, epoch, step), so that a resumed run repeats it.
+"""
 
 import math
 import time
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from saa_lite.data import Augment, Batches, ImageSet, normalization
-from saa_lite.data.batches import Targets
+from saa_lite.data import ImageSet
 from saa_lite.data.seeds import mix
 from saa_lite.errors import UsageError
 from saa_lite.files import check_writable
@@ -23,15 +28,59 @@ from saa_lite.train.config import (
     check_finite,
     check_fits,
     check_training,
+    make_batches,
     resolve_device,
+    settings_of,
     survives_channels_last,
 )
 from saa_lite.train.evaluate import evaluate
-from saa_lite.train.method import Method
 from saa_lite.train.optimizer import learning_rate, make_optimizer
 from saa_lite.train.task import CLASSIFICATION, Task
 
 DROPOUT_STREAM = 1  # keeps these seeds apart from those of order and augmentation
+
+
+Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Images and labels of a micro-batch → what its gradient is taken of, and what is counted."""
+
+
+class Method:
+    """Plain training: one pass over each batch.
+
+    Attributes:
+        passes: name of each pass whose loss and accuracy the history keeps, as ``NAME_loss`` and
+            ``NAME_accuracy``; the first is that of the network that is tested.
+    """
+
+    passes: tuple[str, ...] = ("train",)
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        """Plain JSON beside the configuration: what a resumed run must have in common."""
+        return {}
+
+    def begin_epoch(self, run: "Run") -> None:
+        """Before the first step of an epoch, and again where a run resumes inside one.
+
+        Raises:
+            UsageError: the model names a method of its own, as an augmented one does, and this is
+                plain training.
+        """
+        if wanted := getattr(run.model, "trained_by", None):
+            raise UsageError(
+                f"{type(run.model).__name__} is trained by method={wanted}; plain training would "
+                "leave out what is around its target"
+            )
+
+    def backward(self, run: "Run", images: Tensor, labels: Tensor) -> Tensor:
+        """Fill the gradients of one step; float64 [3 · passes]: loss, right answers, images.
+
+        ``images`` and ``labels`` are mixtures where the configuration mixes them, see
+        :func:`saa_lite.train.task.mixed`; every pass of a step has the same.
+        """
+        return backward_pass(run, images, labels)
+
+    def before_test(self, run: "Run") -> None:
+        """After the last step of an epoch, before the model is tested."""
 
 
 class Run:
@@ -177,55 +226,6 @@ class Run:
         return {f"test_{k}": v if math.isfinite(v) else None for k, v in tested.items()}
 
 
-def make_batches(
-    train_set: ImageSet,
-    config: TrainConfig,
-    device: torch.device,
-    channels_last: bool,
-    targets: Targets = "labels",
-) -> Batches:
-    """Shuffled, augmented batches; a single image left over sits out the epoch.
-
-    Batch norm over logits or pooled features cannot normalise one image.
-    """
-    mean, std = normalization(train_set)
-    resized = (config.smallest_crop, 1.0) if config.smallest_crop < 1 else None
-    return Batches(
-        train_set,
-        config.batch_size,
-        shuffle=True,
-        seed=config.seed,
-        augment=Augment(config.crop_padding, config.flip, resized_crop=resized),
-        mean=mean,
-        std=std,
-        device=device,
-        drop_last=len(train_set) % config.batch_size == 1,
-        channels_last=channels_last,
-        targets=targets,
-    )
-
-
-def settings_of(
-    config: TrainConfig, train_set: ImageSet, test_set: ImageSet, task: Task = CLASSIFICATION
-) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was saved."""
-    settings = config.as_settings() | {
-        f"{role}_set": f"{chosen.name} {chosen.split}, {len(chosen)} images, "
-        f"CRC {checksum(chosen, task)}"
-        for role, chosen in (("train", train_set), ("test", test_set))
-    }
-    # Classification came first: its checkpoints say nothing of a task.
-    return settings if task is CLASSIFICATION else settings | {"task": task.name}
-
-
-def checksum(image_set: ImageSet, task: Task = CLASSIFICATION) -> str:
-    """CRC-32 of pixels and targets: the same name may stand for other images."""
-    targets = image_set.masks if task.targets == "masks" else image_set.labels
-    assert targets is not None
-    pixels = zlib.crc32(image_set.images.contiguous().numpy().data)
-    return f"{zlib.crc32(targets.contiguous().numpy().data, pixels):08x}"
-
-
 def seed_step(seed: int, epoch: int, step: int) -> None:
     """Seed torch's generators for one step, so that nothing random is carried between steps."""
     mixed = mix(seed, epoch, step, DROPOUT_STREAM)
@@ -233,3 +233,81 @@ def seed_step(seed: int, epoch: int, step: int) -> None:
         torch.manual_seed(mixed)
     else:  # it would note the call stack for three kinds of device: half a millisecond
         torch.default_generator.manual_seed(mixed)
+
+
+def backward_pass(
+    run: Run,
+    images: Tensor,
+    labels: Tensor,
+    weight: float = 1.0,
+    *,
+    kept: list[Tensor] | None = None,
+) -> Tensor:
+    """Add the gradient of ``weight`` times the batch's mean loss to every parameter.
+
+    Of several processes each adds that of its own micro-batches: :mod:`saa_lite.train.parallel`.
+
+    Args:
+        labels: int64 [B], or of mixtures the share of each class, [B,classes]. A mixture counts as
+            right where the class that has most of it comes first. Of masks, int64 [B,H,W].
+        kept: takes the logits of every micro-batch, detached, in order.
+
+    Returns:
+        float64 [3]: summed loss (not weighted), right answers, answers; here, if on several.
+    """
+    answers = run.task.answers(labels)
+
+    def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = run.model(x)
+        if kept is not None:
+            kept.append(logits.detach())
+        loss = label_loss(run, logits, y)
+        return weighted(loss, weight, answers), outcome(run, logits, loss, y)
+
+    return backward_in_pieces(run, images, labels, compute)
+
+
+def backward_in_pieces(
+    run: Run, images: Tensor, labels: Tensor, compute: Compute, passes: int = 1
+) -> Tensor:
+    """Add the gradient of what ``compute`` returns for each micro-batch.
+
+    The pieces are the same for every call with the same batch.
+
+    Returns:
+        float64 [3 · passes]: the sum of what ``compute`` counts.
+    """
+    config, device = run.config, images.device.type
+    totals = torch.zeros(3 * passes, dtype=torch.float64, device=images.device)
+    half = torch.float16 if device == "cuda" else torch.bfloat16
+    largest = math.ceil(config.batch_size / (config.accumulate * parallel.count()))
+    # Never a micro-batch of one image, which batch norm could not normalise.
+    pieces = min(math.ceil(len(labels) / largest), len(labels) // 2)
+    cut = list(zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True))
+    with parallel.statistics_in_turn(run.model):
+        for x, y in parallel.share(cut):
+            with torch.autocast(device, half, enabled=config.amp):
+                loss, counted = compute(x, y)
+            run.scaler.scale(loss).backward()
+            totals += counted
+    return totals
+
+
+def label_loss(run: Run, logits: Tensor, labels: Tensor) -> Tensor:
+    """The task's loss, summed over all answers, with the configuration's label smoothing."""
+    return run.task.loss(logits, labels, run.config.label_smoothing)
+
+
+def weighted(loss: Tensor, weight: float, answers: int | Tensor) -> Tensor:
+    """``weight`` times the part of a summed loss in the mean over all ``answers`` of the batch.
+
+    Divided by the whole batch: the micro-batches' gradients add up to the batch's mean.
+    """
+    return loss / answers if weight == 1.0 else loss * (weight / answers)
+
+
+def outcome(run: Run, logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
+    """float64 [3]: summed loss, right answers, answers."""
+    right = run.task.right(logits, labels)
+    answers = torch.as_tensor(run.task.answers(labels), device=right.device)
+    return torch.stack([loss.detach().double(), right.double(), answers.double()])

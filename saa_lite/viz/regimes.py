@@ -166,7 +166,7 @@ def grid_figure(
     """Gains of all cells, the chosen one framed; on the right the accuracies it comes from.
 
     Args:
-        records: accuracies that may be compared (:func:`saa_lite.items.fairness.fair`), of one
+        records: accuracies that may be compared (:func:`saa_lite.items.select.fair`), of one
             configuration.
         cells: method of each multiple and α.
         base: method without augmentation.

@@ -21,7 +21,8 @@ from saa_lite.costs.row_stationary import (
     overhead_of_four,
     overhead_without_weights,
 )
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

@@ -27,7 +27,8 @@ from saa_lite.items.adder_quant.networks import (
     logit_error,
     trained_network,
 )
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize

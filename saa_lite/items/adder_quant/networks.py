@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from saa_lite.container import read_container, write_container
+from saa_lite.container import read_container
 from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.errors import CheckpointError
 from saa_lite.files import measured_dir
@@ -223,26 +223,6 @@ def training_folder(name: str, test_images: int) -> Path:
 def tracked_path(name: str) -> Path:
     """Where a network is tracked."""
     return measured_dir() / PLACE / f"{name}.safetensors"
-
-
-def keep_network(network: Network, settings: Training, kind: str, seed: int) -> Path:
-    """Track a network: about half a megabyte for ResNet-20; returns the file."""
-    tensors = {
-        name: value.half() if value.dim() > 1 else value
-        for name, value in network.model.state_dict().items()
-    }
-    path = tracked_path(network_name(settings, kind, seed))
-    document = {
-        "recipe": settings.recipe(),
-        "layers": layers_of(network.model),
-        "create_model": [
-            settings.model, network.train_set.num_classes, kind, False,
-            network.train_set.in_channels,
-        ],
-    }  # fmt: skip
-    path.unlink(missing_ok=True)  # else it would be kept beside the new one
-    write_container(path, tensors, document)
-    return path
 
 
 def tracked_network(name: str) -> nn.Module:

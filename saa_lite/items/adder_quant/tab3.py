@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from saa_lite.items.adder_quant.changes import setting_of
 from saa_lite.items.adder_quant.networks import (
     SHIPPED,
     Network,
@@ -32,9 +31,11 @@ from saa_lite.items.adder_quant.networks import (
     logit_error,
     trained_network,
 )
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.adder_quant.tab4 import setting_of
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.interval import per_image, signed, signed_mean
 from saa_lite.items.output import Table
+from saa_lite.items.registry import built
 from saa_lite.items.select import configurations
 from saa_lite.items.training import train_unit
 from saa_lite.published import PublishedNumber, find_published

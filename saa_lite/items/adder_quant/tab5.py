@@ -1,7 +1,7 @@
 """A quantised adder network beside a convolutional one quantised by AdaRound, BRECQ and QDrop.
 
 Both networks are trained with the same recipe, images and seed, and all methods read the same
-calibration images. What is measured: :mod:`saa_lite.items.adder_quant.changes`.
+calibration images. What is measured: :mod:`saa_lite.items.adder_quant.tab4`.
 
 The adder network keeps stem, classifier and norms in full precision. The convolutional methods fold
 batch norm and have first and last layer in 8 bits, as in theirs. The floor, ``CNN nearest``, is
@@ -32,7 +32,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from saa_lite.items.adder_quant.changes import (
+from saa_lite.items.adder_quant.networks import SHIPPED, Network, Training, trained_network
+from saa_lite.items.adder_quant.tab4 import (
     REESTIMATED,
     Full,
     change_metric,
@@ -44,9 +45,9 @@ from saa_lite.items.adder_quant.changes import (
     setting_of,
     unit_of,
 )
-from saa_lite.items.adder_quant.networks import SHIPPED, Network, Training, trained_network
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.output import Table
+from saa_lite.items.registry import built
 from saa_lite.items.select import configurations
 from saa_lite.published import PublishedNumber
 from saa_lite.quantize import quantize, quantize_convolution, unfold_batch_norm

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from saa_lite.bench.rounds import interleaved
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber

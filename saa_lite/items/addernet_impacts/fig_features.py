@@ -4,6 +4,10 @@ Everything is measured in the two-dimensional bottleneck itself. Class means com
 images, accuracies and ratios from the test images. Batch-norm statistics are estimated afresh after
 training: an adder network's running means lag far behind (notebook 01), and the clouds would be
 drawn in the wrong place.
+
+The source shows the clouds and prints no number. So there are measures of ours, of features of any
+dimension, for their shape: told apart by angle, as rays, or by place, as blobs. Angles are taken
+about the origin, because that is what a bias-free linear classifier, a scalar product, responds to.
 """
 
 from collections.abc import Iterator
@@ -12,15 +16,12 @@ from dataclasses import dataclass
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from saa_lite.data import Batches, ImageSet
-from saa_lite.items.addernet_impacts.clouds import (
-    angle_ratio,
-    class_means,
-    nearest_mean_accuracy,
-    variance_ratio,
-)
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.errors import check_choice
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.training import (
     digits_config,
@@ -34,6 +35,44 @@ from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import evaluate, evaluation_mode, reestimate_batch_norm
 from saa_lite.viz.features import clouds_figure
+
+DISTANCES = ("cosine", "l1")
+
+
+def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of [N, F] features per class, [classes, F]; NaN for a class without an image."""
+    return torch.stack([features[labels == c].mean(0) for c in range(classes)])
+
+
+def nearest_mean_accuracy(features: Tensor, labels: Tensor, means: Tensor, distance: str) -> float:
+    """Share of features [N, F] whose nearest class mean is that of their label.
+
+    Args:
+        means: [classes, F], best from other images than ``features``.
+        distance: ``"cosine"`` (angle about the origin alone) or ``"l1"`` (place).
+    """
+    check_choice("distance", distance, DISTANCES)
+    if distance == "l1":
+        nearest = torch.cdist(features, means, p=1).argmin(1)
+    else:
+        nearest = (F.normalize(features) @ F.normalize(means).T).argmax(1)
+    return float((nearest == labels).double().mean())
+
+
+def variance_ratio(features: Tensor, labels: Tensor) -> float:
+    """Variance of the class means over the mean variance within classes, both summed over axes."""
+    means = torch.stack([features[labels == c].mean(0) for c in labels.unique()])
+    sizes = torch.stack([(labels == c).sum() for c in labels.unique()])
+    own = means[torch.searchsorted(labels.unique(), labels)]
+    within = (features - own).square().sum(1).mean()
+    offsets = (means - features.mean(0)).square().sum(1)
+    return float((sizes * offsets).sum() / sizes.sum() / within)
+
+
+def angle_ratio(features: Tensor, labels: Tensor) -> float:
+    """:func:`variance_ratio` of the directions f/‖f‖: the length of a feature plays no part."""
+    return variance_ratio(F.normalize(features), labels)
+
 
 METHODS = ("conv", "adder")
 DIFFERENCE = "cosine_minus_l1_accuracy"

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.distributions import excess_kurtosis, laplace_advantage, standard_histogram
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.training import (
     digits_config,

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError
 from saa_lite.items import campaign
-from saa_lite.items.base import Context, built
-from saa_lite.items.fairness import FAIR, fair
+from saa_lite.items.base import Context
 from saa_lite.items.interval import t_interval
-from saa_lite.items.select import ENOUGH, of_seeds
+from saa_lite.items.registry import built
+from saa_lite.items.select import ENOUGH, FAIR, fair, of_seeds
 from saa_lite.items.training import Settings
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber

@@ -21,14 +21,13 @@ from torch import Tensor
 from saa_lite.augment import AugmentedNet, export
 from saa_lite.costs import ACCOUNTINGS, count
 from saa_lite.data import Batches, ImageSet, normalization
-from saa_lite.errors import UsageError, check_choice
 from saa_lite.items import augmented, campaign
 from saa_lite.items.augmented import DIVERGED, Settings, Trained
-from saa_lite.items.base import Context, Unit, built
-from saa_lite.protocols import load_protocol
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import SEGMENTATION, DivergenceError, Scores, confusion_matrix, evaluation_mode
+from saa_lite.train import SEGMENTATION, Scores, confusion_matrix, evaluation_mode
 from saa_lite.train.evaluate import answers
 from saa_lite.viz.segmentation import scores_figure
 
@@ -43,40 +42,14 @@ SHOWN_TRAINING_IMAGES = 500
 
 
 def run(settings: campaign.Settings, context: Context) -> Iterator[Record]:
-    """The protocols' trainings, seed by seed; without protocols a tiny one of two methods.
-
-    Raises:
-        UsageError: an arm or a seed that no protocol of the run has.
-        DivergenceError: some training diverged and says so in its record; the others are done.
-    """
-    lost: list[DivergenceError] = []
-    for unit, training in units(settings, context):
-        if unit.done(MIOU, instead=DIVERGED):
-            continue
-        try:
-            yield from measure(unit, training)
-        except DivergenceError as error:
-            yield unit.record(DIVERGED, error.epoch, "epoch")
-            lost.append(error)
-    if lost:
-        raise DivergenceError("; ".join(map(str, lost)), lost[0].epoch)
+    """The protocols' trainings; see :func:`saa_lite.items.campaign.run`."""
+    yield from campaign.run(settings, context, TRIED_METHODS, training=TRIED, finish=finish)
 
 
-def units(settings: campaign.Settings, context: Context) -> Iterator[tuple[Unit, Settings]]:
-    """What is asked for: units of work and how each is trained."""
-    if not settings.protocols:
-        yield from ((unit, TRIED) for unit in augmented.units(context, TRIED, TRIED_METHODS))
-        return
-    chosen = [load_protocol(name) for name in settings.protocols]
-    for arm in settings.arms:
-        check_choice("arms", arm, sorted({arm for protocol in chosen for arm in protocol.arms}))
-    known = {seed for protocol in chosen for seed in protocol.seeds}
-    if strange := set(settings.seeds) - known:
-        raise UsageError(f"seeds must be among {sorted(known)}; got {min(strange)}")
-    for protocol in chosen:
-        for seed, arm, training in campaign.trainings(protocol):
-            if arm in (settings.arms or protocol.arms) and seed in (settings.seeds or known):
-                yield campaign.unit_of(protocol, context, arm, seed, training), training
+def finish(unit: Unit, settings: Settings) -> Iterator[Record]:
+    """Train one unit unless records hold it."""
+    if not unit.done(MIOU, instead=DIVERGED):
+        yield from measure(unit, settings)
 
 
 def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
@@ -84,7 +57,7 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     run = augmented.trained(unit, settings)
     seconds, last = sum(row["seconds"] for row in run.history), run.history[-1]
     yield unit.record("miou", 100 * last["test_miou"], "%", log=run.history, seconds=seconds)
-    augmented.reestimate(run, settings)
+    augmented.reestimate(run, settings.batch_norm_images)
     scores = scores_of(run, run.test_set)
     yield unit.record("pixel_accuracy_reestimated", 100 * scores.accuracy, "%")
     for name, share in scores.iou.items():
@@ -93,7 +66,8 @@ def measure(unit: Unit, settings: Settings) -> Iterator[Record]:
     yield unit.record(TRAINED_MIOU, 100 * shown.miou, "%")
     target = run.model
     if isinstance(target, AugmentedNet):
-        yield unit.record("export_difference", export_difference(target, run.test_set), "")
+        difference = augmented.export_difference(target, run.test_set, images=8)
+        yield unit.record("export_difference", difference, "")
         target = export(target)
     costs = count(target, (1, *run.test_set.images.shape[1:]))
     for accounting in ACCOUNTINGS:
@@ -122,14 +96,6 @@ def scores_of(run: Trained, image_set: ImageSet) -> Scores:
 def said(logits: Tensor, classes: int) -> Tensor:
     """The class of every pixel, [B,H,W]."""
     return logits[:, :classes].argmax(1)
-
-
-@torch.no_grad()
-def export_difference(model: AugmentedNet, test_set: ImageSet) -> float:
-    """Largest difference of a logit between exported network and target; 0 is the claim."""
-    device = next(model.parameters()).device
-    images = test_set.images[:8].to(device).float() / 255
-    return float((export(model).eval()(images) - model.eval()(images)).abs().max())
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:

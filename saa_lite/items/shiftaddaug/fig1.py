@@ -23,8 +23,9 @@ from saa_lite.augment.unit import WideConv
 from saa_lite.data import ImageSet
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.recipes import RECIPES
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.distributions import (
     FAMILIES,
     cdf_distance,
@@ -33,6 +33,7 @@ from saa_lite.items.distributions import (
     standard_histogram,
     within_filters,
 )
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug.starts import STARTS, layer_weights, restart, with_share
 from saa_lite.items.training import load_splits, seeded_model, train_unit

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from saa_lite.augment.remap import SCALE, make_remap
 from saa_lite.data import ImageSet
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.distributions import excess_kurtosis, laplace_advantage, standard_histogram
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.training import (
     digits_config,

@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.items import augmented
-from saa_lite.items.base import Context, built
-from saa_lite.items.fairness import FAIR, fair
+from saa_lite.items.base import Context
 from saa_lite.items.interval import t_interval
 from saa_lite.items.recipes import GRID
-from saa_lite.items.select import Group, best_group, train_images
+from saa_lite.items.registry import built
+from saa_lite.items.select import FAIR, Group, best_group, fair, train_images
 from saa_lite.items.shiftaddaug import two_stage
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber

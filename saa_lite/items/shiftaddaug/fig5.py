@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from saa_lite.costs import ACCOUNTINGS, Costs, count
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.models import create_model
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

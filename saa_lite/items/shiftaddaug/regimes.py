@@ -17,10 +17,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from saa_lite.items import augmented, campaign
-from saa_lite.items.base import Context, built
-from saa_lite.items.fairness import FAIR, fair
+from saa_lite.items.base import Context
 from saa_lite.items.interval import slope_bootstrap, t_interval
-from saa_lite.items.select import of_seeds
+from saa_lite.items.registry import built
+from saa_lite.items.select import FAIR, fair, of_seeds
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber, find_published
 from saa_lite.records import Record

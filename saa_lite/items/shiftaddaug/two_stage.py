@@ -18,10 +18,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from saa_lite.augment import AugmentedNet, AugmentedTraining, export
-from saa_lite.augment.method import whole_batches
-from saa_lite.data import ImageSet, normalization
+from saa_lite.augment import AugmentedNet, AugmentedTraining
+from saa_lite.data import ImageSet
 from saa_lite.errors import UsageError
+from saa_lite.items import augmented
 from saa_lite.items.base import Context, Unit, checkpoint_folder
 from saa_lite.items.interval import t_interval
 from saa_lite.items.recipes import mutation_for
@@ -44,9 +44,7 @@ from saa_lite.search import (
 )
 from saa_lite.search.evolution import hypervolume
 from saa_lite.search.setting import inherited_accuracy
-from saa_lite.train import TrainConfig, evaluate, reestimate_batch_norm, train
-from saa_lite.train.config import survives_channels_last
-from saa_lite.train.run import make_batches
+from saa_lite.train import train
 from saa_lite.viz.search import Difference, difference_figure, kendall
 
 SEARCHES = ("evolution", "random", "nsga2")
@@ -246,10 +244,8 @@ def trained_records(made: Experiment, method: str, seed: int) -> Iterator[Record
     yield unit.record(TEST, trained_accuracy(made, model, seed, unit.checkpoint, 2), "%")
     yield unit.record(made.metric, predict(made.space, candidate)[made.metric], "mJ")
     if isinstance(model, AugmentedNet):
-        images = made.sets[2].images[:100].float() / 255
-        with torch.no_grad():
-            difference = (export(model).eval()(images) - model.eval()(images)).abs().max()
-        yield unit.record("export_difference", float(difference), "")
+        difference = augmented.export_difference(model, made.sets[2])
+        yield unit.record("export_difference", difference, "")
 
 
 def alone(space: Space, candidate: Candidate, seed: int) -> nn.Module:
@@ -293,24 +289,11 @@ def trained_accuracy(
     """Accuracy in % after training, statistics measured anew; ``tested`` 1 is validation."""
     config = made.about.training()
     config = replace(config, epochs=made.epochs, test_every=made.epochs, seed=seed)
-    augmented = isinstance(model, AugmentedNet)
-    method = AugmentedTraining(width_epochs=0.5) if augmented else None
+    inside = isinstance(model, AugmentedNet)
+    method = AugmentedTraining(width_epochs=0.5) if inside else None
     context = made.context
     options: dict[str, Any] = {"device": context.device, "progress": context.progress}
     train(model, *made.sets[:2], config, method=method, checkpoint=folder, **options)
-    return fresh_accuracy(made, model, config, made.sets[tested])
-
-
-def fresh_accuracy(
-    made: Experiment, model: nn.Module, config: TrainConfig, tested: ImageSet
-) -> float:
-    """Accuracy in %, batch norm measured anew from training images."""
-    train_set, device = made.sets[0], next(model.parameters()).device
-    kept = config.channels_last and survives_channels_last(model, device)
-    batches = make_batches(train_set, config, device, kept)
-    reestimate_batch_norm(
-        model, whole_batches(batches, config.epochs - 1, made.about.batch_norm_images)
-    )
-    mean, std = normalization(train_set)
-    options: dict[str, Any] = {"mean": mean, "std": std, "channels_last": kept, "device": device}
-    return 100 * evaluate(model, tested, **options)["accuracy"]
+    run = augmented.Trained(model, [], made.sets[0], made.sets[tested], config)
+    augmented.reestimate(run, made.about.batch_norm_images)
+    return 100 * augmented.right_answers(run, run.test_set).double().mean().item()

@@ -9,8 +9,8 @@ Adder networks of this depth hardly learn from AdderNet's own start, so the plac
 from a calm one (:mod:`saa_lite.models.calm`). Both starts stand beside each other, and so do the
 two halves of the calm one: wider weights alone, silent branches alone.
 
-Stability is measured as :func:`saa_lite.items.fairness.setback`, accuracy as in
-:mod:`saa_lite.items.fairness`; ``slowdown`` is the time of a training step over that of the adder
+Stability is measured as :func:`saa_lite.items.select.setback`, accuracy as in
+:mod:`saa_lite.items.select`; ``slowdown`` is the time of a training step over that of the adder
 network without adders in depthwise positions, its seeds are repeats of the timing. Of a training
 that ends in NaN there is only ``diverged_epoch``.
 """
@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings
-from saa_lite.items.base import Context, built
-from saa_lite.items.fairness import FAIR, fair, setback
-from saa_lite.items.select import one_configuration, train_images
+from saa_lite.items.base import Context
+from saa_lite.items.registry import built
+from saa_lite.items.select import FAIR, fair, one_configuration, setback, train_images
 from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, step_seconds
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

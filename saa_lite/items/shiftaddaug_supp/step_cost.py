@@ -1,14 +1,20 @@
-"""What one training step of every method costs in time, taken in turns.
+"""What one training step of every method costs in time, taken in turns, and where the time goes.
 
 A step is complete: passes forwards and backwards, weight generation, optimiser. Images are random
 and already in memory. The configurations of the augmented passes are one fixed list, the same for
 every method, because they are drawn from (seed, epoch, step) alone.
+
+**Its parts** (:func:`part_seconds`): marks are set where the passes of a step begin and end, so
+the parts add up to the whole. A pass backwards counts as over when the first layer's gradients are
+there. What is left before, between and behind the passes is making R(W) from the stored weights,
+handing its gradient on, and bookkeeping: ``"weights"``.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice, pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +30,13 @@ from saa_lite.data.batches import Batch
 from saa_lite.items.augmented import Settings, build, train_config, training_method
 from saa_lite.train.loop import train_step
 from saa_lite.train.run import Run
+
+PARTS = (
+    "data", "target forwards", "target backwards", "wide forwards", "wide backwards", "weights",
+    "optimiser",
+)  # fmt: skip
+EARLIEST = 4  # parameters at the input; which of them gets the last gradient depends on the pass
+Mark = Callable[[str], Callable[..., None]]
 
 CLASSES = 100
 SETS = {"train": 4, "test": 1}  # batches; only the first one of the training set is used
@@ -153,3 +166,52 @@ def step_seconds(
     calls = {name: lambda name=name: steppers[name].step(next(waiting[name])) for name in steppers}
     with tqdm(total=len(order), unit="round", disable=not progress) as bar:
         return interleaved(calls, len(steps), warm_up, clock=clock, after_round=bar.update)
+
+
+def part_seconds(stepper: Stepper, index: int) -> dict[str, float]:
+    """Seconds of each of :data:`PARTS` in one step, its batch fetched as in training.
+
+    A network by itself has no wide passes, and 0 there. On a GPU every mark waits for it, so the
+    parts add up to more than a step that runs unobserved.
+    """
+    run, marks = stepper.run, list[tuple[str, float]]()
+    clock = clock_of(stepper.device)
+
+    def mark(part: str) -> Callable[..., None]:
+        def set_mark(*_: object) -> None:
+            stepper.wait()
+            marks.append((part, clock()))
+
+        return set_mark
+
+    handles = _hooks(run.model, run.optimizer, mark)
+    mark("start")()
+    stepper.fetch()
+    mark("data")()
+    try:
+        stepper.step(index)
+    finally:
+        for handle in handles:
+            handle.remove()
+    mark("weights")()
+    found = dict.fromkeys(PARTS, 0.0)
+    passes = iter(("target", "wide"))
+    now = ""
+    for (_, before), (part, after) in pairwise(marks):
+        if part == "weights before":
+            now = next(passes, now)
+        name = f"{now} {part}" if part in ("forwards", "backwards") else part
+        found["weights" if part.startswith("weights") else name] += after - before
+    return found
+
+
+def _hooks(model: nn.Module, optimizer: torch.optim.Optimizer, mark: Mark) -> list[Any]:
+    """Marks at the ends of the parts of a step; of a plain and of an augmented network alike."""
+    earliest = islice(model.parameters(), EARLIEST)
+    return [
+        *(p.register_post_accumulate_grad_hook(mark("backwards")) for p in earliest),
+        model.register_forward_pre_hook(mark("weights before")),
+        model.register_forward_hook(mark("forwards")),
+        optimizer.register_step_pre_hook(mark("weights")),
+        optimizer.register_step_post_hook(mark("optimiser")),
+    ]

@@ -4,15 +4,22 @@
 multiplicative network (:func:`saa_lite.augment.plain_network`) with the same recipe. The other,
 stricter since our layers save memory that torch's do not, is our own augmented pass without the
 target's: the peak over those of several steps, the largest of them.
+
+:class:`LiveBytes` says where the memory goes: bytes of all tensors that are alive after each
+operator, whatever the allocator makes of them. They are counted, not measured: the same on every
+machine.
 """
 
 import multiprocessing
+import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from saa_lite.allocator import HAND_BACK, allocator
 from saa_lite.augment import AugmentedNet, plain_network
@@ -20,7 +27,7 @@ from saa_lite.augment.config import Configuration
 from saa_lite.augment.depthwise import WideDepthwise
 from saa_lite.augment.unit import WideConv
 from saa_lite.items.augmented import Settings
-from saa_lite.items.memory import peak_memory_mb
+from saa_lite.items.base import peak_memory_mb
 from saa_lite.items.shiftaddaug_supp.step_cost import Stepper, run_once
 from saa_lite.train import backward_pass
 
@@ -121,3 +128,47 @@ def cuda_memory_mb(
     torch.cuda.reset_peak_memory_stats(device)
     _train(trained, steps, part)
     return peak_memory_mb(device)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Inside, after every operator: the bytes of tensors made inside that are still alive.
+
+    Attributes:
+        curve: one number per operator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curve: list[int] = []
+        self._now = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves(args) if isinstance(x, Tensor)}
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self._count(tensor, given)
+        self.curve.append(self._now)
+        return out
+
+    def _count(self, tensor: Tensor, given: set[int]) -> None:
+        """What an operator wrote into, or has a view of, is not made by it."""
+        storage = tensor.untyped_storage()
+        address, size = storage.data_ptr(), storage.nbytes()
+        if not size or address in self._known or address in given:
+            return
+        self._known.add(address)
+        self._now += size
+        weakref.finalize(storage, self._drop, address, size)
+
+    def _drop(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self._now -= size
+
+
+def live_megabytes(stepper: Stepper, index: int) -> list[float]:
+    """MB (10^6 bytes) that one step holds beyond what there is before it, operator by operator."""
+    with LiveBytes() as counted:
+        stepper.step(index)
+    return [value / 1e6 for value in counted.curve]

@@ -7,24 +7,37 @@ it is, its two criteria have the same gradient and one seed gives one training, 
 and a teacher trained by itself, which tells whether distillation hurts or this teacher does. Two
 seeds of cross-entropy are enough to show that it is the same.
 
+The supplement explains why it hurts: the target learns the augmented network's mistakes. So beside
+accuracies stands the share of the target's errors on test images on which the teacher gives the
+very same wrong answer.
+
 What is compared is fixed in :mod:`saa_lite.protocols`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from functools import partial
 from statistics import fmean, stdev
 
-from saa_lite.items import campaign
-from saa_lite.items.base import Context, built
+import torch
+from torch import Tensor, nn
+
+from saa_lite.augment import AugmentedNet
+from saa_lite.data import Batches, ImageSet, normalization
+from saa_lite.items import augmented, campaign
+from saa_lite.items.augmented import Settings, Trained
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.contrasts import arm_of
-from saa_lite.items.fairness import FAIR, fair
 from saa_lite.items.interval import t_interval
 from saa_lite.items.output import Table
 from saa_lite.items.recipes import DISTILLED
-from saa_lite.items.select import ENOUGH
-from saa_lite.items.teachers import likeness
+from saa_lite.items.registry import built
+from saa_lite.items.select import ENOUGH, FAIR, fair
+from saa_lite.items.targets import measure_anew
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
+from saa_lite.train import evaluation_mode
 from saa_lite.viz.augmented import name_of
 
 ITEM_ID = "shiftaddaug-supp/tab1"
@@ -45,7 +58,54 @@ NOTHING = "—"
 
 def run(settings: campaign.Settings, context: Context) -> Iterator[Record]:
     """The protocols' trainings; see :func:`saa_lite.items.campaign.run`."""
-    yield from campaign.run(settings, context, tried=TRIED, further=likeness)
+    yield from campaign.run(
+        settings, context, tried=TRIED, finish=partial(augmented.finish, further=likeness)
+    )
+
+
+def likeness(unit: Unit, settings: Settings, run: Trained) -> Iterator[Record]:
+    """Accuracy of each teacher that there is or might be, and the errors that its student shares.
+
+    ``wide_…`` is of the largest configuration around the target, whether it has taught it or not;
+    ``teacher_…`` of the network trained before it.
+    """
+    others: dict[str, nn.Module] = {}
+    if isinstance(run.model, AugmentedNet):
+        wide = deepcopy(run.model)
+        wide.activate(wide.largest)
+        measure_anew(wide, run.train_set, run.config, settings.batch_norm_images)
+        others["wide"] = wide
+    if run.teacher is not None:
+        others["teacher"] = run.teacher
+    labels = run.test_set.labels
+    student = answers(run.model, run.train_set, run.test_set)
+    for name, model in others.items():
+        found = answers(model, run.train_set, run.test_set)
+        right = 100 * (found == labels).double().mean().item()
+        yield unit.record(f"{name}_accuracy", right, "%")
+        if (shared := shared_errors(student, found, labels)) is not None:
+            yield unit.record(f"{name}_shared_errors", shared, "%")
+
+
+def shared_errors(student: Tensor, teacher: Tensor, labels: Tensor) -> float | None:
+    """Of the images [N] that the student gets wrong, those (in %) with the teacher's answer.
+
+    None where the student gets nothing wrong.
+    """
+    wrong = student != labels
+    if not wrong.any():
+        return None
+    return 100 * (student == teacher)[wrong].double().mean().item()
+
+
+@torch.no_grad()
+def answers(model: nn.Module, train_set: ImageSet, test_set: ImageSet) -> Tensor:
+    """Class of each test image, int64 [N], as a network in evaluation mode says."""
+    mean, std = normalization(train_set)
+    device = next(model.parameters()).device
+    batches = Batches(test_set, 500, mean=mean, std=std, device=device)
+    with evaluation_mode(model):
+        return torch.cat([model(images).argmax(1).cpu() for _, images, _ in batches.epoch(0)])
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:

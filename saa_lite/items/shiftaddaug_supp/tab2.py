@@ -15,10 +15,10 @@ from statistics import fmean, stdev
 
 from saa_lite.items import augmented
 from saa_lite.items.augmented import Settings as Training
-from saa_lite.items.base import Context, built
-from saa_lite.items.fairness import FAIR, fair, lags
+from saa_lite.items.base import Context
 from saa_lite.items.output import Table
-from saa_lite.items.select import best_group, train_images
+from saa_lite.items.registry import built
+from saa_lite.items.select import FAIR, best_group, fair, lags, train_images
 from saa_lite.items.shiftaddaug import claim_cifar100
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

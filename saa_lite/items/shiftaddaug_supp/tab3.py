@@ -12,7 +12,7 @@ repeat, ``predicted_slowdown`` that of the multiply-accumulates; the table shows
 repeats, of the slowdown quartiles too. Its batch is a resident tensor; ``loader_ms`` is what a
 batch takes that is made as in training (shuffled, cropped, mirrored, normalised), before the step
 and by the same thread or on the same GPU, so that the two add. ``parted_ms`` is a step under
-observation, with its parts in the log, see :mod:`saa_lite.items.shiftaddaug_supp.step_parts`.
+observation, with its parts in the log, see :mod:`saa_lite.items.shiftaddaug_supp.step_cost`.
 
 ``memory_mb`` is the peak of the ten steps with the largest maps, beyond the set-up, where freed
 memory goes back to the system at once: what the tensors need. So is what the largest of their
@@ -35,12 +35,15 @@ from tqdm.auto import tqdm
 from saa_lite.allocator import in_force
 from saa_lite.bench.rounds import spread
 from saa_lite.items.augmented import Settings as Training
-from saa_lite.items.base import Context, Unit, built
+from saa_lite.items.base import Context, Unit
 from saa_lite.items.output import Table
+from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug_supp.step_cost import (
+    PARTS,
     Stepper,
     fetch_seconds,
+    part_seconds,
     predicted_slowdowns,
     step_seconds,
 )
@@ -51,7 +54,6 @@ from saa_lite.items.shiftaddaug_supp.step_memory import (
     largest,
     step_memory_mb,
 )
-from saa_lite.items.shiftaddaug_supp.step_parts import PARTS, part_seconds
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record

@@ -1,22 +1,111 @@
-"""Reading and checking the rows; what they may hold stands in the package's docstring."""
+"""The rows of the scorecard, read from ``saa_lite/published/claims/``, one file per source.
+
+A row says what is printed, what is computed from records, and why it cannot be tested here if it
+cannot. It holds no verdict: :mod:`saa_lite.report.verdict` computes it.
+
+=========== =====================================================================================
+id          ``item:name``
+table       ``source``: a statement of the source; ``check``: one without chance in it, an
+            equation, a count, an export; ``exploration``: a comparison of ours, or one that no
+            protocol fixed before its run
+text        at most 60 characters; ``definition``: what is computed, in full
+published   what the source prints, in words; ``cells``: the numbers of
+            ``published/*.csv`` behind it, as ``item | row | column``; of two, the difference of the
+            first and the second is what is claimed
+setting     of the source; ``at``: the same in terms of a record
+untestable  of a source's row, why there is no verdict while no protocol names it:
+            ``control failed``, ``premise not met``, ``not converged``, ``power``,
+            ``no protocol``, ``one network``; ``because``: in a sentence
+matters     instead, of a source's row that one network tests, image by image: the smallest
+            difference in points that would matter; with ``images`` of two terms alone
+key         whether short tables show an exploration
+where       records that bear on it: fields of a record, else its settings
+reference   what the number is held against, if not 0
+=========== =====================================================================================
+
+and at most one predicate (without one, nothing has been run):
+
+============= ===================================================================================
+value         ``[metric, method]``
+difference    ``[metric, first, second]``, paired by seed
+sum           ``[[factor, metric, method], …]``
+ratio         ``[[metric, method], [metric, method]]``
+ahead_of_best ``[metric, first, [others]]``: the best other per seed
+images        ``[[factor, metric, method], …]`` of records that say which test images are right:
+              the same for each image, with an interval over the images
+at_most       ``[metric, bound]``: holds if no record exceeds the bound
+exact         ``[name, arguments…]`` of :data:`saa_lite.items.exact.EXACT`
+============= ===================================================================================
+"""
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from saa_lite.errors import RecordError
 from saa_lite.files import PACKAGE
-from saa_lite.items.base import Claim, Exact, Samples
-from saa_lite.items.claims.exact import EXACT, at_most
-from saa_lite.items.fairness import FAIR, fair, setback
+from saa_lite.items.exact import EXACT, at_most
 from saa_lite.items.interval import per_image
-from saa_lite.items.select import Term, ahead_of_best, combined, ratio
+from saa_lite.items.select import (
+    FAIR,
+    Exact,
+    Samples,
+    Term,
+    ahead_of_best,
+    combined,
+    fair,
+    ratio,
+    setback,
+)
 from saa_lite.published import find_published
 from saa_lite.records import Record
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row of the scorecard: a statement of a source, an exact check, or a comparison of ours.
+
+    Read from ``published/claims/``, see :mod:`saa_lite.items.claims`; judged by
+    :mod:`saa_lite.report.verdict`.
+
+    Attributes:
+        table: ``"source"``, ``"check"`` or ``"exploration"``.
+        text: at most 60 characters; ``definition`` says what is computed.
+        published: what the source prints, ``size`` the same as one number, if it is one, and
+            ``setting`` where it says it holds; ``at`` is that setting, as far as it is known, in
+            fields and settings of a record: equal for names, at least as much for numbers.
+        untestable: why a source's statement has no verdict while no protocol bears on it;
+            ``because`` in a sentence.
+        key: whether short tables show an exploration.
+        matters: of a statement that one network tests, image by image: the smallest difference, in
+            points, that would matter. ``family``: so many such statements there are of its item.
+        samples: what records say of it; None where they do not bear on it.
+    """
+
+    id: str
+    table: Literal["source", "check", "exploration"]
+    text: str
+    definition: str
+    samples: Callable[[list[Record]], Samples | Exact | None]
+    published: str = ""
+    size: float | None = None
+    setting: str = ""
+    at: Mapping[str, Any] = field(default_factory=dict)
+    untestable: str = ""
+    because: str = ""
+    key: bool = False
+    matters: float | None = None
+    family: int = 1
+
+    @property
+    def item(self) -> str:
+        """Id of the item it belongs to."""
+        return self.id.partition(":")[0]
+
 
 Measured = Callable[[list[Record]], Samples | Exact | None]
 SOURCES = ("shiftaddaug", "shiftaddaug-supp", "addernet-impacts", "adder-quant")

@@ -8,6 +8,7 @@ topology, start and order of images per seed; only the operator differs.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saa_lite.errors import UsageError
-from saa_lite.items.base import Context, Item, Unit, built
+from saa_lite.items.base import Context, Unit
+from saa_lite.items.registry import built
 from saa_lite.items.select import best_group, train_images, training_length
 from saa_lite.items.training import load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
@@ -161,11 +163,12 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Figure:
     return loss_curves(shown, title, chance=100 / classes)
 
 
-def item(classes: int) -> Item:
-    """The item of CIFAR-10 or CIFAR-100."""
-    return built(
-        f"addernet-impacts/fig-loss-cifar{classes}",
+ITEMS = tuple(
+    built(
+        f"addernet-impacts/fig-loss-{dataset}",
         profiles=PROFILES,
-        run=lambda settings, context: run_on(f"cifar{classes}", settings, context),
+        run=partial(run_on, dataset),
         draw=draw,
     )
+    for dataset in ("cifar10", "cifar100")
+)
