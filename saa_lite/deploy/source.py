@@ -16,7 +16,7 @@ Ints = np.ndarray
 HELPERS = """\
 /* How many thresholds a rise above the first of them has passed: a division of so many digits, by
    shifts and subtractions. */
-static inline __attribute__((always_inline)) uint32_t net_steps32(
+static inline NET_INLINE uint32_t net_steps32(
     int32_t rise, uint32_t slope, uint32_t phase,
     uint32_t fraction, uint32_t digits, uint32_t steps)
 {
@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) uint32_t net_steps32(
 }
 
 /* The same in 64 bits; it shifts by literals only, for processors of 32. */
-static inline __attribute__((always_inline)) uint32_t net_steps64(
+static inline NET_INLINE uint32_t net_steps64(
     int64_t rise, uint64_t slope, uint64_t phase,
     uint32_t fraction, uint32_t digits, uint32_t steps)
 {
@@ -58,7 +58,7 @@ static inline __attribute__((always_inline)) uint32_t net_steps64(
 """
 
 DISTANCE = """\
-static inline __attribute__((always_inline)) uint32_t net_distance(uint32_t x, uint32_t w)
+static inline NET_INLINE uint32_t net_distance(uint32_t x, uint32_t w)
 {
     return x > w ? x - w : w - x;
 }
@@ -74,7 +74,7 @@ DISTANCES = """\
 #include <arm_acle.h>
 #define net_distances(x, w, sum) __usada8((x), (w), (sum))
 #else
-static inline __attribute__((always_inline)) uint32_t net_distances(
+static inline NET_INLINE uint32_t net_distances(
     uint32_t x, uint32_t w, uint32_t sum)
 {
     sum += net_distance(x & 255u, w & 255u);
@@ -89,7 +89,7 @@ PRODUCTS = """\
 /* Four products of bytes added to a sum: two instructions where the processor has them. */
 #if defined(__ARM_FEATURE_DSP)
 #include <arm_acle.h>
-static inline __attribute__((always_inline)) int32_t net_products(
+static inline NET_INLINE int32_t net_products(
     uint32_t x, uint32_t w, int32_t sum, int is_signed)
 {
     const uint32_t y = (x >> 8) | (x << 24), v = (w >> 8) | (w << 24);
@@ -97,7 +97,7 @@ static inline __attribute__((always_inline)) int32_t net_products(
     return __smlad(is_signed ? __sxtb16(y) : (int32_t)__uxtb16(y), __sxtb16(v), sum);
 }
 #else
-static inline __attribute__((always_inline)) int32_t net_products(
+static inline NET_INLINE int32_t net_products(
     uint32_t x, uint32_t w, int32_t sum, int is_signed)
 {
     uint32_t n;
@@ -223,7 +223,8 @@ def _code(arena: Arena, functions: Sequence[Function], lanes: bool) -> str:
     c("")
     with c.block("void net_run(void)"):
         c(*(f"{function.symbol}();" for function in functions))
-    start = ['#include "net.h"', "", "union net_arena net_arena;", ""]
+    inline = "#define NET_INLINE __attribute__((always_inline, unused))"
+    start = ['#include "net.h"', "", inline, "", "union net_arena net_arena;", ""]
     return "\n".join([*start, *helpers, body, str(c)])
 
 
