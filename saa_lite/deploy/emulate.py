@@ -1,7 +1,7 @@
 """A linked network run in an emulator, layer by layer: its bits, and the instructions it took.
 
-Instructions, not cycles: an emulator knows nothing of memories, caches and pipelines. What it counts
-is what a disassembly of the run would list, branches taken.
+Instructions, not cycles: an emulator knows nothing of memories, caches and pipelines. What it
+counts is what a disassembly of the run would list, branches taken.
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ class Emulator:
 
 
 def _thumb_instructions(code: bytes) -> int:
-    """How many there are: a halfword that begins with 0b11101, 0b11110 or 0b11111 is half of one."""
+    """How many there are: a halfword that begins with 0b11101 or more is the first of two."""
     count = at = 0
     while at < len(code):
         first = code[at + 1] >> 3
