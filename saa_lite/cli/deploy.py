@@ -12,7 +12,7 @@ from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.data import ImageSet, load_dataset, normalization
 from saa_lite.data.batches import normalize
 from saa_lite.deploy.export import Report, export
-from saa_lite.errors import CheckpointError, UsageError
+from saa_lite.errors import UsageError
 from saa_lite.files import runs_dir
 from saa_lite.models import create_model, list_weights, weights_info
 from saa_lite.recipes import Recipe
@@ -80,9 +80,7 @@ def _shipped(arguments: Namespace) -> Trained:
     info = weights_info(*name[:2], weights=name.weights)
     network = create_model(name.model, conv=name.conv, weights=name.weights)
     sets = [
-        load_dataset(
-            name.weights, split, root=arguments.data_root, download=arguments.download
-        )
+        load_dataset(name.weights, split, root=arguments.data_root, download=arguments.download)
         for split in ("train", "test")
     ]
     return _trained(network, sets, info.mean, info.std)
@@ -108,10 +106,7 @@ def _own(arguments: Namespace) -> Trained:
         for split in ("train", "test")
     ]
     network = recipe.network(sets[0])
-    try:
-        load_checkpoint(folder, network)
-    except CheckpointError as error:
-        raise UsageError(f"{folder} cannot be read: {error}") from error
+    load_checkpoint(folder, network)
     return _trained(network.eval(), sets, *normalization(sets[0]))
 
 

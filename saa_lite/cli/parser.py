@@ -346,9 +346,9 @@ def _deploy(commands: "Commands[ArgumentParser]") -> None:
     command = _command(
         commands,
         "deploy",
-        "write a trained network as C without a multiplication, which computes the same bits; flash, "
-        "RAM and instructions per layer. The extra deploy (pip install 'saa_lite[deploy]') links it "
-        "for a processor and runs it in an emulator",
+        "write a trained network as C without a multiplication, which computes the same bits; "
+        "flash, RAM and instructions per layer. The extra deploy (pip install 'saa_lite[deploy]') "
+        "links it for a processor and runs it in an emulator",
     )
     add = command.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="--out of saa-lite train, or a shipped network")

@@ -77,9 +77,7 @@ def _last_reads(steps: Sequence[Step]) -> dict[int, int]:
     return touched
 
 
-def _free_place(
-    step: Step, output: Buffer, index: int, place_of: dict[int, Place]
-) -> Place | None:
+def _free_place(step: Step, output: Buffer, index: int, place_of: dict[int, Place]) -> Place | None:
     """The place of an input as large as the output that is read here for the last time."""
     if step.category not in IN_PLACE:
         return None

@@ -254,8 +254,8 @@ def _readme(source: Source, report: Report) -> str:
     lines = [
         "# An exported network",
         "",
-        f"`net.c` and `net.h` are C99 for any processor, here for {report.target}: freestanding, no "
-        "heap, no library",
+        f"`net.c` and `net.h` are C99 for any processor, here for {report.target}: freestanding, "
+        "no heap, no library",
         "(beside `memset` and `memcpy`, which compilers may call on their own).",
         "",
         f"Put {given.rows} x {given.columns} x {given.channels} codes (channels last) into "

@@ -16,7 +16,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from saa_lite.deploy.source import Source
 from saa_lite.errors import UsageError, check_choice
@@ -190,12 +192,10 @@ def _refusal(target: str, stderr: str) -> UsageError:
 
 
 def _read(target: str, elf: bytes) -> Image:
-    from io import BytesIO  # noqa: PLC0415
-
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415  (an extra)
 
     file = ELFFile(BytesIO(elf))
-    table = file.get_section_by_name(".symtab")
+    table: Any = file.get_section_by_name(".symtab")
     symbols = {
         symbol.name: (symbol["st_value"], symbol["st_size"])
         for symbol in table.iter_symbols()
