@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+ASKED_FOR = ("cluster", "deploy")  # extras that nobody gets unasked
 
 
 def normal(name: str) -> str:
@@ -44,8 +45,8 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
 
 
 def test_conda_has_exactly_the_direct_dependencies_at_the_same_pins() -> None:
-    """All but those of a cluster, which `make` does not install either."""
-    assert {name: CONSTRAINTS[name] for name in direct("cluster")} == CONDA
+    """All but those of a cluster and of deployment, which `make` does not install either."""
+    assert {name: CONSTRAINTS[name] for name in direct(*ASKED_FOR)} == CONDA
 
 
 def test_conda_python_is_supported() -> None:
@@ -55,7 +56,7 @@ def test_conda_python_is_supported() -> None:
     assert Requirement(f"x{pyproject()['requires-python']}").specifier.contains(version[1] + ".0")
 
 
-@pytest.mark.parametrize("name", sorted(direct("cluster")))
+@pytest.mark.parametrize("name", sorted(direct(*ASKED_FOR)))
 def test_what_is_installed_is_what_is_pinned(name: str) -> None:
     """A local label such as +cu132 names a build of the same version."""
     assert metadata.version(name).partition("+")[0] == CONSTRAINTS[name]

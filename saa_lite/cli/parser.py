@@ -20,7 +20,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"saa-lite {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_to in (
-        _doctor, _items, _run, _campaign, _record, _train, _predict, _weights, _search, _scorecard,
+        _doctor, _items, _run, _campaign, _record, _train, _predict, _weights, _deploy, _search, _scorecard,
         _figures, _notebooks, _reproduce, _bench, _count,
     ):  # fmt: skip
         add_to(commands)
@@ -331,3 +331,29 @@ def _weights(commands: "Commands[ArgumentParser]") -> None:
     )
     command.add_argument("--recipe", metavar="NAME", help="what the training was made by")
     _where(command)
+
+
+def _deploy(commands: "Commands[ArgumentParser]") -> None:
+    command = _command(
+        commands,
+        "deploy",
+        "write a trained network as C without a multiplication, which computes the same bits; "
+        "flash, RAM and instructions per layer. The extra deploy (pip install 'saa_lite[deploy]') "
+        "links it for a processor and runs it in an emulator",
+    )
+    add = command.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="--out of saa-lite train, or a shipped network")
+    add("--bits", type=int, default=4, help="of codes between layers, 2 to 8 (default 4)")
+    add(
+        "--target",
+        default="host",
+        help="host (default), rv32i, cortex-m0, cortex-m4 or cortex-m7",
+    )
+    add(
+        "--multiply",
+        action="store_true",
+        help="leave layers that multiply their multiplications, as a baseline",
+    )
+    add("--out", type=Path, metavar="DIR", help="default: data/runs/deploy/NAME")
+    _data_root(command)
+    add("--download", action="store_true", help="fetch data sets that are missing")

@@ -22,9 +22,14 @@ class Peak:
     layer: str
 
 
-@dataclass
-class _Place:
-    """Memory that one or several buffers use after each other."""
+@dataclass(eq=False)
+class Place:
+    """Memory that one or several buffers use after each other.
+
+    Attributes:
+        born, read: indices of the first and the last step that need it.
+        bits: the largest of the buffers.
+    """
 
     born: int
     read: int
@@ -33,9 +38,8 @@ class _Place:
 
 def peak_activation(steps: Sequence[Step]) -> Peak:
     """The peak of a traced pass; its first step brings the inputs, its last reads the results."""
-    places = _places(steps)
     change = [0] * (len(steps) + 1)
-    for place in places:
+    for place in set(places(steps).values()):
         change[place.born] += place.bits
         change[place.read + 1] -= place.bits
     held, worst, moment = 0, 0, 0
@@ -46,10 +50,10 @@ def peak_activation(steps: Sequence[Step]) -> Peak:
     return Peak(worst / 8, steps[moment].layer if steps else "")
 
 
-def _places(steps: Sequence[Step]) -> list[_Place]:
+def places(steps: Sequence[Step]) -> dict[int, Place]:
+    """The place of each storage; those that share one are never needed at once."""
     last = _last_reads(steps)
-    place_of: dict[int, _Place] = {}
-    places: list[_Place] = []
+    place_of: dict[int, Place] = {}
     for index, step in enumerate(steps):
         for position, buffer in enumerate(step.writes):
             if buffer.storage in place_of:  # a view, or the result of an in-place operator
@@ -58,11 +62,10 @@ def _places(steps: Sequence[Step]) -> list[_Place]:
                 continue
             place = _free_place(step, buffer, index, place_of)
             if place is None:
-                place = _Place(index, index, buffer.elements * buffer.bits)
-                places.append(place)
+                place = Place(index, index, buffer.elements * buffer.bits)
             place.read = max(place.read, last[buffer.storage])
             place_of[buffer.storage] = place
-    return places
+    return place_of
 
 
 def _last_reads(steps: Sequence[Step]) -> dict[int, int]:
@@ -74,9 +77,7 @@ def _last_reads(steps: Sequence[Step]) -> dict[int, int]:
     return touched
 
 
-def _free_place(
-    step: Step, output: Buffer, index: int, place_of: dict[int, _Place]
-) -> _Place | None:
+def _free_place(step: Step, output: Buffer, index: int, place_of: dict[int, Place]) -> Place | None:
     """The place of an input as large as the output that is read here for the last time."""
     if step.category not in IN_PLACE:
         return None
