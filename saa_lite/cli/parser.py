@@ -20,8 +20,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"saa-lite {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_to in (
-        _doctor, _items, _run, _campaign, _record, _train, _predict, _weights, _deploy, _search, _scorecard,
-        _figures, _notebooks, _reproduce, _bench, _count,
+        _doctor, _items, _run, _campaign, _record, _train, _predict, _weights, _deploy, _search,
+        _scorecard, _figures, _notebooks, _reproduce, _bench, _count,
     ):  # fmt: skip
         add_to(commands)
     return parser
