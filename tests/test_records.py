@@ -19,6 +19,7 @@ from saa_lite.records import (
     config_hash,
     promote,
     read_records,
+    record_table,
 )
 
 ITEM = "addernet-impacts/fig-loss-cifar10"
@@ -396,3 +397,15 @@ def test_provenance_names_versions_and_hardware_but_no_host_and_no_path(
     assert "cores" in origin["device"]
     assert origin["commit"] == "unknown" or len(origin["commit"]) == 40
     replace(make(), device=origin["device"], versions=origin["versions"])
+
+
+def test_records_as_a_table() -> None:
+    """Fields and settings are columns; a field goes before a setting of its name."""
+    narrow = {**SETTINGS, "epochs": 9, "eta": 0.2}
+    found = record_table([make(), make(seed=1, value=43.5, settings=narrow)])
+    assert found["value"].tolist() == [41.5, 43.5]
+    assert found["epochs"].tolist() == [2, 2]
+    assert found["eta"].isna().tolist() == [True, False]
+    assert found.groupby("method")["value"].mean().to_dict() == {"adder": 42.5}
+    assert not {"log", "hits", "settings"} & set(found.columns)
+    assert record_table([]).groupby(["method", "metric"])["value"].apply(list).to_dict() == {}

@@ -191,6 +191,11 @@ def arm_of(record: Record) -> str:
     return str(record.settings.get("arm", record.method))
 
 
+def protocol_of(record: Record) -> str:
+    """Name of the record's protocol, or ""."""
+    return str(record.settings.get("protocol", "")).partition(" ")[0]
+
+
 def _belonging(protocol: Protocol, records: Iterable[Record]) -> list[Record]:
     return [
         record

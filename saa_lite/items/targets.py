@@ -15,7 +15,7 @@ from saa_lite.data.seeds import mix
 from saa_lite.errors import UsageError
 from saa_lite.items.base import Unit
 from saa_lite.items.recipes import RECIPES, Recipe, mutation_for
-from saa_lite.items.training import Settings
+from saa_lite.items.training import Settings, configured
 from saa_lite.models import (
     calm_start,
     create_model,
@@ -37,6 +37,9 @@ from saa_lite.train import (
 )
 from saa_lite.train.config import make_batches
 from saa_lite.train.task import TASKS
+
+TEACHER_STREAM = 3  # keeps the seeds of a unit's teacher apart from its own
+TAUGHT_AS = "conv"
 
 
 def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn.Module:
@@ -95,17 +98,12 @@ def augmentation(recipe: Recipe, settings: Settings) -> AugmentConfig | None:
     """What is wrapped around the recipe's target, if anything is."""
     if recipe.augmentation is None:
         return None
-    options: dict[str, Any] = {
-        "width": settings.width,
-        "expand": settings.expand,
-        "fan": settings.fan,
-    }
-    options |= recipe.augmentation
+    options = dict(recipe.augmentation)
     if recipe.start and "remap" in recipe.augmentation:
         options["remap_spread"] = recipe.start.spread
     if recipe.mutates:
         options["mutation"] = mutation_for(settings.epochs)
-    return AugmentConfig(**options)
+    return configured(AugmentConfig, settings, **options)
 
 
 def check_recipes(settings: Settings, methods: Sequence[str]) -> None:
@@ -159,10 +157,8 @@ def training_method(method: str, settings: Settings, teacher: nn.Module | None =
         distillation = Distillation(**recipe.distillation, teacher=taught_by)
     inner = Method()
     if recipe.augmentation is not None:
-        names = ("alpha", "width_epochs", "sort", "sort_every", "batch_norm_images")
-        options = {name: getattr(settings, name) for name in names}
-        options["distillation"] = distillation
-        inner = AugmentedTraining(**{**options, **recipe.training})
+        options = {"distillation": distillation, **recipe.training}
+        inner = configured(AugmentedTraining, settings, **options)
     elif distillation:
         inner = DistilledTraining(distillation)
     return Annealing(inner, recipe.annealed) if recipe.annealed else inner
@@ -170,16 +166,8 @@ def training_method(method: str, settings: Settings, teacher: nn.Module | None =
 
 def train_config(settings: Settings, method: str, seed: int) -> TrainConfig:
     """The recipe that all methods share, but for a rate of their own where one was chosen."""
-    names = (
-        "epochs", "batch_size", "weight_decay", "label_smoothing", "warmup_epochs", "crop_padding",
-        "flip", "decay_norms", "channels_last", "test_every", "mixup", "smallest_crop",
-    )  # fmt: skip
-    options = {name: getattr(settings, name) for name in names}
-    return TrainConfig(**options, lr=dict(settings.rates).get(method, settings.lr), seed=seed)
-
-
-TEACHER_STREAM = 3  # keeps the seeds of a unit's teacher apart from its own
-TAUGHT_AS = "conv"
+    rate = dict(settings.rates).get(method, settings.lr)
+    return configured(TrainConfig, settings, lr=rate, seed=seed)
 
 
 def trained_teacher(

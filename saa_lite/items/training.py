@@ -4,10 +4,11 @@ Budget and recipe of a target's training come with what of them tells two traini
 what every item that trains does: load both splits, start a seeded model, train it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from inspect import signature
 from itertools import dropwhile
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from saa_lite.models import create_model
 from saa_lite.train import TrainConfig, train
 from saa_lite.train.config import without_defaults
 
+Made = TypeVar("Made")
 OUTSIDE = {"dataset", "network", "seeds", "methods"}
 """Settings that say which trainings there are, not what one of them is."""
 
@@ -31,7 +33,9 @@ class Settings:
 
     The defaults are NetAug's official code where it says something: label smoothing, Nesterov,
     multiples, α = 1, sorting and drawn widths in the first half. Rate and decay are what the
-    ShiftAddAug authors are said to use.
+    ShiftAddAug authors are said to use. (``AugmentedTraining()`` and ``TrainConfig()`` by
+    themselves have the plainest defaults: no order of channels, widths drawn to the end, AdderNet's
+    rate. Records and checkpoints hold the values of both, so neither can follow the other.)
 
     Attributes:
         net_width: of the target, where ``create_model`` lets one choose it.
@@ -154,15 +158,21 @@ def seeded_model(unit: Unit, train_set: ImageSet) -> nn.Module:
     )
 
 
-def digits_config(unit: Unit, batch_size: int, crop_padding: int) -> TrainConfig:
-    """The default recipe without mirroring: a mirrored digit is another sign."""
-    return TrainConfig(
-        epochs=unit.epochs,
-        batch_size=batch_size,
-        crop_padding=crop_padding,
-        flip=False,
-        seed=unit.seed,
-    )
+def configured(kind: Callable[..., Made], settings: Any, **others: Any) -> Made:
+    """What ``settings`` say of a configuration, by the names of its arguments, and ``others``.
+
+    So a field that both have, such as the learning rate, is written down in no third place.
+
+    Args:
+        kind: a class such as :class:`saa_lite.train.TrainConfig`.
+    """
+    names = [name for name in signature(kind).parameters if hasattr(settings, name)]
+    return kind(**{name: getattr(settings, name) for name in names} | others)
+
+
+def digits_config(unit: Unit, settings: Any, **others: Any) -> TrainConfig:
+    """The settings' recipe without mirroring: a mirrored digit is another sign."""
+    return configured(TrainConfig, settings, seed=unit.seed, flip=False, **others)
 
 
 def full_batches(unit: Unit, train_set: ImageSet, batch_size: int) -> Batches:

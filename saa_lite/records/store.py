@@ -6,7 +6,9 @@ instead, so that none waits for another.
 
 import re
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from saa_lite.errors import RecordError, UsageError
 from saa_lite.files import measured_dir, runs_dir, write_text
@@ -14,6 +16,9 @@ from saa_lite.locks import locked
 from saa_lite.records import compact
 from saa_lite.records.metrics import check_metric
 from saa_lite.records.record import Record
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def read_records(path: Path, **expected: str) -> list[Record]:
@@ -188,3 +193,19 @@ def promote(item_id: str) -> list[Record]:
     with locked(run_folder(item_id)):
         write_measured(item_id, merge([*measured_records(item_id), *worthy]))
     return merge(worthy)
+
+
+def record_table(records: Iterable[Record]) -> "DataFrame":
+    """Records as a table, one row each in their order: fields and settings are its columns.
+
+    A setting that is called as a field is (``epochs``, ``device``) has no column of its own; one
+    that a record does not have is missing there. Logs and hits are left out.
+    """
+    from pandas import DataFrame  # noqa: PLC0415  (half a second; `saa-lite items` needs none)
+
+    apart = ("settings", "versions", "log", "hits")
+    rows = [
+        record.settings | {k: v for k, v in vars(record).items() if k not in apart}
+        for record in records
+    ]
+    return DataFrame(rows, columns=None if rows else [f.name for f in fields(Record)])

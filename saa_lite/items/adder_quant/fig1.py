@@ -27,6 +27,7 @@ from saa_lite.items.adder_quant.networks import (
     logit_error,
     trained_network,
 )
+from saa_lite.items.adder_quant.tab4 import unit_of
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
@@ -150,7 +151,7 @@ PROFILES = {
 def run(settings: Settings, context: Context) -> Iterator[Record]:
     """Per seed: train, then quantise the same network in every way."""
     for seed in range(settings.seeds):
-        units = {method: _unit(context, settings, method, seed) for method in (FULL, *MEASURED)}
+        units = {method: unit_of(context, settings, method, seed) for method in (FULL, *MEASURED)}
         if all(unit.done("accuracy", LAST[unit.method]) for unit in units.values()):
             continue
         network = trained_network(settings, context, "adder", seed)
@@ -158,24 +159,12 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         fresh = deepcopy(network.model)
         reestimate_statistics(fresh, images)
         exact = network.logits(fresh)
-        full = _unit(context, settings, FULL, seed)
+        full = unit_of(context, settings, FULL, seed)
         yield _tested(full, "accuracy", network, exact)
         yield from _before(full, settings, network, images)
         for method in MEASURED:
-            unit = _unit(context, settings, method, seed)
+            unit = unit_of(context, settings, method, seed)
             yield from _after(unit, settings, network, images, exact)
-
-
-def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
-    return context.unit(
-        method=method,
-        model=settings.model,
-        dataset=settings.dataset,
-        seed=seed,
-        epochs=settings.epochs_of("adder"),
-        settings=settings.shared(),
-        together="adder",  # all of a seed quantise one trained network
-    )
 
 
 def _before(

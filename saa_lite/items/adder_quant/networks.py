@@ -19,7 +19,7 @@ from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.errors import CheckpointError
 from saa_lite.files import measured_dir
 from saa_lite.items.base import Context, dataset_label
-from saa_lite.items.training import load_splits
+from saa_lite.items.training import configured, load_splits
 from saa_lite.locks import LEASE, Lease
 from saa_lite.models import create_model, list_weights, weights_info
 from saa_lite.quantize import to_integer
@@ -96,17 +96,7 @@ class Training:
 
     def config(self, seed: int) -> TrainConfig:
         """Otherwise the default recipe, which is that of the recorded loss curves."""
-        return TrainConfig(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            nesterov=self.nesterov,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            warmup_epochs=self.warmup_epochs,
-            seed=seed,
-        )
+        return configured(TrainConfig, self, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from saa_lite.items.adder_quant.networks import (
     logit_error,
     trained_network,
 )
-from saa_lite.items.adder_quant.tab4 import setting_of
+from saa_lite.items.adder_quant.tab4 import setting_of, unit_of
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.interval import per_image, signed, signed_mean
 from saa_lite.items.output import Table
@@ -105,7 +105,7 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
     methods: dict[str, float | None] = {FULL: None}
     methods |= {method_of(alpha): alpha for alpha in settings.alphas}
     for seed in range(settings.seeds):
-        units = {name: _unit(context, settings, name, seed) for name in methods}
+        units = {name: unit_of(context, settings, name, seed) for name in methods}
         left = [name for name, unit in units.items() if not unit.done(*settings.metrics)]
         if not left:
             continue
@@ -113,20 +113,8 @@ def run(settings: Settings, context: Context) -> Iterator[Record]:
         images = network.calibration(settings)
         exact = network.logits(_copies(network.model, images, settings, None)[1])
         for name in left:
-            unit = _unit(context, settings, name, seed)  # its clock starts now
+            unit = unit_of(context, settings, name, seed)  # its clock starts now
             yield from _measure(unit, settings, network, images, exact, methods[name])
-
-
-def _unit(context: Context, settings: Settings, method: str, seed: int) -> Unit:
-    return context.unit(
-        method=method,
-        model=settings.model,
-        dataset=settings.dataset,
-        seed=seed,
-        epochs=settings.epochs_of("adder"),
-        settings=settings.shared(),
-        together="adder",  # all of a seed quantise one trained network
-    )
 
 
 def _measure(

@@ -146,7 +146,7 @@ def trained(
     unit: Unit, settings: Settings, train_set: ImageSet, test_set: ImageSet
 ) -> tuple[nn.Module, PerChannel, PerChannel]:
     """A trained LeNet++ with fresh batch-norm statistics, and mean and std of its images."""
-    config = digits_config(unit, settings.batch_size, settings.crop_padding)
+    config = digits_config(unit, settings)
     model = seeded_model(unit, train_set)
     train_unit(unit, model, train_set, test_set, config)
     batches = full_batches(unit, train_set, settings.batch_size)

@@ -166,7 +166,7 @@ def trained(unit: Unit, settings: Settings) -> tuple[nn.Module, tuple[Tensor, Te
     train_set, test_set = load_splits(
         unit.context, settings.dataset, settings.train_images, settings.test_images, size=32
     )
-    config = digits_config(unit, settings.batch_size, settings.crop_padding)
+    config = digits_config(unit, settings)
     model = seeded_model(unit, train_set)
     before = weights(model)
     history = train_unit(unit, model, train_set, test_set, config)

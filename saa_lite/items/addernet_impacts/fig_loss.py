@@ -19,7 +19,7 @@ from saa_lite.errors import UsageError
 from saa_lite.items.base import Context, Unit
 from saa_lite.items.registry import built
 from saa_lite.items.select import best_group, train_images, training_length
-from saa_lite.items.training import load_splits, seeded_model, train_unit
+from saa_lite.items.training import configured, load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import TrainConfig
@@ -109,12 +109,7 @@ def run_on(dataset: str, settings: Settings, context: Context) -> Iterator[Recor
     """Train both networks, seed by seed, so that an unfinished campaign is balanced."""
     for seed in range(settings.seeds):
         for method in METHODS:
-            config = TrainConfig(
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                nesterov=settings.nesterov,
-                seed=seed,
-            )
+            config = configured(TrainConfig, settings, seed=seed)
             recipe = {k: v for k, v in config.as_settings().items() if k not in ("seed", "epochs")}
             images = {k: v for k, v in asdict(settings).items() if k.endswith("_images")}
             unit = context.unit(

@@ -9,7 +9,7 @@ much of its accuracy they earned. What is compared is fixed in :mod:`saa_lite.pr
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from saa_lite.errors import UsageError
 from saa_lite.items import campaign
 from saa_lite.items.base import Context
+from saa_lite.items.contrasts import protocol_of
 from saa_lite.items.interval import t_interval
 from saa_lite.items.registry import built
 from saa_lite.items.select import ENOUGH, FAIR, fair, of_seeds
 from saa_lite.items.training import Settings
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
-from saa_lite.records import Record
+from saa_lite.records import Record, record_table
 from saa_lite.viz.augmented import name_of
 from saa_lite.viz.starts import Sweep, steps_figure
 from saa_lite.viz.style import counted
@@ -132,9 +133,8 @@ def worth_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     rows = []
     for epochs in sorted({record.epochs for record in chosen}):
         found = [record for record in chosen if record.epochs == epochs]
-        runs: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
-        for record in found:
-            runs[record.method, eta_of(record)][record.seed] = record.value
+        steps = record_table(found).groupby(["method", [eta_of(r) for r in found]])
+        runs = {step: dict(zip(g["seed"], g["value"], strict=True)) for step, g in steps}
         best = {
             arm: runs[arm, max(means, key=lambda eta: means[eta])]
             for arm in SWEPT
@@ -203,27 +203,20 @@ def means_of(records: Sequence[Record], arms: Sequence[str]) -> dict[str, float]
 
 def sweeps_of(records: Sequence[Record], arms: Sequence[str]) -> list[Sweep]:
     """One per arm that has records, its seeds pooled at each step."""
-    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if record.metric == FAIR:
-            found[record.method][eta_of(record)].append(record.value)
+    known = [record for record in records if record.metric == FAIR]
+    steps = record_table(known).groupby(["method", [eta_of(r) for r in known]])
+    found = steps["value"].apply(tuple)
     sweeps = []
-    for arm in (arm for arm in arms if arm in found):
-        etas = tuple(sorted(found[arm]))
-        values = tuple(tuple(found[arm][eta]) for eta in etas)
+    for arm in (arm for arm in arms if arm in found.index):
+        values = found[arm]
         intervals = tuple(t_interval(v) if len(v) > 1 else None for v in values)
-        sweeps.append(Sweep(arm, etas, values, intervals))
+        sweeps.append(Sweep(arm, tuple(values.index), tuple(values), intervals))
     return sweeps
 
 
 def eta_of(record: Record) -> float:
     """The step that the record's training took."""
     return float(record.settings.get("eta", OWN))
-
-
-def protocol_of(record: Record) -> str:
-    """Name of the record's protocol, or ""."""
-    return str(record.settings.get("protocol", "")).partition(" ")[0]
 
 
 ITEM = built(ITEM_ID, profiles=campaign.profiles_of(ITEM_ID), run=run, draw=draw)

@@ -36,7 +36,7 @@ from saa_lite.items.distributions import (
 from saa_lite.items.registry import built
 from saa_lite.items.select import one_configuration
 from saa_lite.items.shiftaddaug.starts import STARTS, layer_weights, restart, with_share
-from saa_lite.items.training import load_splits, seeded_model, train_unit
+from saa_lite.items.training import configured, load_splits, seeded_model, train_unit
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import TrainConfig
@@ -142,13 +142,7 @@ def trained(
         settings.test_images,
         settings.image_size,
     )
-    config = TrainConfig(
-        epochs=unit.epochs,
-        batch_size=settings.batch_size,
-        crop_padding=settings.crop_padding,
-        flip=settings.flip,
-        seed=unit.seed,
-    )
+    config = configured(TrainConfig, settings, seed=unit.seed)
     model = seeded_model(unit, train_set)
     restart(model, unit.model, start, unit.seed)
     before = layer_weights(model, unit.model)

@@ -40,7 +40,7 @@ from saa_lite.models import create_model
 from saa_lite.nn import AdderConv2d
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
-from saa_lite.train import TrainConfig, evaluate, reestimate_batch_norm, train
+from saa_lite.train import evaluate, reestimate_batch_norm, train
 from saa_lite.viz.remap_figures import MAPS, METHODS, remapping_figure
 
 ADVANTAGE = "laplace_advantage"
@@ -134,7 +134,7 @@ def lending_network(unit: Unit, sets: tuple[ImageSet, ImageSet], settings: Setti
     """The seed's trained convolution network; trained once, then read from its checkpoint."""
     conv = replace(unit, method="conv")
     model = seeded_model(conv, sets[0])
-    config = digits_config(conv, settings.batch_size, settings.crop_padding)
+    config = digits_config(conv, settings)
     train_unit(conv, model, *sets, config)
     return model
 
@@ -172,13 +172,7 @@ def borrowed_accuracy(
     unit: Unit, borrower: nn.Module, sets: tuple[ImageSet, ImageSet], settings: Settings
 ) -> float:
     """Test accuracy in 0..1 after training what is not frozen, batch statistics taken afresh."""
-    config = TrainConfig(
-        epochs=settings.adder_epochs,
-        batch_size=settings.batch_size,
-        crop_padding=settings.crop_padding,
-        flip=False,
-        seed=unit.seed,
-    )
+    config = digits_config(unit, settings, epochs=settings.adder_epochs)
     device = unit.context.device
     train(borrower, *sets, config, device=device, progress=unit.context.progress)
     batches = full_batches(unit, sets[0], settings.batch_size)

@@ -15,14 +15,12 @@ and seeds. The source's network and set are ``full``.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.items import augmented
 from saa_lite.items.base import Context
-from saa_lite.items.interval import t_interval
 from saa_lite.items.recipes import GRID
 from saa_lite.items.registry import built
 from saa_lite.items.select import FAIR, Group, best_group, fair, train_images
@@ -168,16 +166,16 @@ def draw(
 
 def differences(group: Group, pairs: Iterable[Pair]) -> list[Difference]:
     """One row per pair, in percentage points, over the seeds that both arms have run."""
-    rows = []
-    for first, second in pairs:
-        seeds = group.seeds((first, second))
-        runs = group.by_method
-        values = tuple(runs[first][s].value - runs[second][s].value for s in seeds)
-        interval = t_interval(values) if len(values) > 1 else None
-        mean = fmean(values) if values else None
-        label = f"{name_of(first)} − {name_of(second)}"
-        rows.append(Difference(label, values, mean, interval))
-    return rows
+    values = {
+        method: {seed: record.value for seed, record in runs.items()}
+        for method, runs in group.by_method.items()
+    }
+    return [
+        two_stage.paired(
+            f"{name_of(first)} − {name_of(second)}", values.get(first, {}), values.get(second, {})
+        )
+        for first, second in pairs
+    ]
 
 
 ITEM = built("shiftaddaug/fig4", profiles=PROFILES, run=run, draw=draw)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
+from saa_lite.items.contrasts import protocol_of
 from saa_lite.items.interval import slope_bootstrap, t_interval
 from saa_lite.items.registry import built
 from saa_lite.items.select import FAIR, fair, of_seeds
@@ -90,7 +91,7 @@ def slope_said(responses: Sequence[Response]) -> str:
 
 def regime_of(record: Record) -> str:
     """The regime's protocol, or "" for records of another one and of variants."""
-    name = str(record.settings.get("protocol", "")).partition(" ")[0]
+    name = protocol_of(record)
     return name if name in REGIMES and "arm" not in record.settings else ""
 
 

@@ -6,7 +6,7 @@ loose budget, the TargetNet the winner of a search inside it under the tight one
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -159,15 +159,18 @@ def draw(records: list[Record]) -> Figure:
     for metric, first, second in PAIRS:
         found = {m: {r.seed: r.value for r in mine if (r.metric, r.method) == (metric, m)}
                  for m in (first, second)}  # fmt: skip
-        seeds = sorted(set(found[first]) & set(found[second]))
-        values = tuple(found[first][s] - found[second][s] for s in seeds)
-        interval = t_interval(values) if len(values) > 1 else None
-        mean = fmean(values) if values else None
-        rows.append(Difference(f"{first} − {second}", values, mean, interval))
+        rows.append(paired(f"{first} − {second}", found[first], found[second]))
     groups = {"Best inherited accuracy": rows[:2], "Accuracy of the target": rows[2:]}
     dataset = mine[0].dataset
     title = f"Two-stage search on {dataset}, {name}: mean difference, 95 % interval over seeds"
     return difference_figure(groups, title)
+
+
+def paired(label: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+    """First minus second over the seeds that both have, with mean and interval where there are."""
+    values = tuple(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
+    interval = t_interval(values) if len(values) > 1 else None
+    return Difference(label, values, fmean(values) if values else None, interval)
 
 
 def supernet_records(made: Experiment) -> Iterator[Record]:

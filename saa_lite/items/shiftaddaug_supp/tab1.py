@@ -28,7 +28,7 @@ from saa_lite.data import Batches, ImageSet, normalization
 from saa_lite.items import augmented, campaign
 from saa_lite.items.augmented import Settings, Trained
 from saa_lite.items.base import Context, Unit
-from saa_lite.items.contrasts import arm_of
+from saa_lite.items.contrasts import arm_of, protocol_of
 from saa_lite.items.interval import t_interval
 from saa_lite.items.output import Table
 from saa_lite.items.recipes import DISTILLED
@@ -111,7 +111,7 @@ def answers(model: nn.Module, train_set: ImageSet, test_set: ImageSet) -> Tensor
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
     """One row per method: published, ours, against the same without distillation, its teacher."""
     printed = {number.row: number.printed for number in published if not number.related}
-    chosen = [record for record in records if _protocol(record) == PROTOCOL] or records
+    chosen = [record for record in records if protocol_of(record) == PROTOCOL] or records
     chosen = [record for record in chosen if arm_of(record) == record.method]  # none is longer
     values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for record in [*fair(chosen), *(r for r in chosen if r.metric not in ("accuracy", FAIR))]:
@@ -161,10 +161,6 @@ def _mean(values: Iterable[float]) -> str:
     if not found:
         return NOTHING
     return f"{fmean(found):.2f}" + (f" ± {stdev(found):.2f}" if len(found) > 1 else "")
-
-
-def _protocol(record: Record) -> str:
-    return str(record.settings.get("protocol", "")).partition(" ")[0]
 
 
 ITEM = built(ITEM_ID, profiles=campaign.profiles_of(ITEM_ID), run=run, draw=draw)

@@ -56,7 +56,7 @@ from saa_lite.items.shiftaddaug_supp.step_memory import (
 )
 from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
-from saa_lite.records import Record
+from saa_lite.records import Record, record_table
 
 ROWS = {
     "conv": "Base", "shift": "Shift", "adder": "Add", "shiftadd": "ShiftAddNet",
@@ -225,11 +225,8 @@ Values = dict[tuple[str, str], list[float]]
 def _values(records: list[Record], kind: str) -> Values:
     """Repeats by method and metric, of one configuration on a processor or on a GPU."""
     here = [r for r in records if r.settings.get("device", "cpu").partition(":")[0] == kind]
-    found = one_configuration(here, "slowdown", tuple(ROWS)) if here else []
-    values: Values = {}
-    for r in found:
-        values.setdefault((r.method, r.metric), []).append(r.value)
-    return values
+    found = record_table(one_configuration(here, "slowdown", tuple(ROWS)) if here else [])
+    return dict(found.groupby(["method", "metric"])["value"].apply(list))
 
 
 def _on_gpu(method: str, values: Values) -> tuple[str, ...]:
