@@ -24,7 +24,7 @@ from typing import Any
 
 import nbformat
 
-from saa_lite.cli.checks import BROWSERS
+from saa_lite.cli.doctor import BROWSERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import textwrap
 
-from saa_lite.cli.checks import kernel
+from saa_lite.cli.doctor import kernel
 
 SCRIPT = """
 import warnings
 import torch
 from saa_lite.bench.measure import measure
-from saa_lite.cli.checks import kernel
+from saa_lite.cli.doctor import kernel
 from saa_lite.errors import UsageError
 from saa_lite.ops import adder_conv2d, adder_conv2d_u8, reference, shift_conv2d
 

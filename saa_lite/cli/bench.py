@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from saa_lite.cli import bench_gpu
-from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.options import resolve_device
 from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, check_writable, write_text

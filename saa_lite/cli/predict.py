@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.options import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.data.pictures import read_pictures
 from saa_lite.errors import CheckpointError, UsageError

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.options import change, resolve_device
 from saa_lite.cli.output import show, show_json, stdout_for_json
-from saa_lite.cli.settings import change
 from saa_lite.data.load import data_root
 from saa_lite.errors import SaaLiteError, UsageError
 from saa_lite.files import check_writable

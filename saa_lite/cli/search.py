@@ -10,8 +10,8 @@ import torch
 from tqdm.auto import tqdm
 
 from saa_lite.augment import AugmentedNet
+from saa_lite.cli.options import change
 from saa_lite.cli.output import show, show_json, stdout_for_json
-from saa_lite.cli.settings import change
 from saa_lite.cluster.processes import companions
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.files import check_writable, read_json, write_json

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.options import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.data import ImageSet
 from saa_lite.data.load import dataset_in

@@ -14,7 +14,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from saa_lite.cli.devices import resolve_device
+from saa_lite.cli.options import resolve_device
 from saa_lite.cli.output import show, stdout_for_json
 from saa_lite.cli.steps import FAILED
 from saa_lite.cli.train import load_splits
