@@ -7,13 +7,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup reproduce test lab clean
+.PHONY: help setup reproduce test lab site clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make reproduce   set up, execute all notebooks (laptop profile), rebuild figures/, print the scorecard"
 	@echo "make test        set up, run every test, the notebooks in the smoke profile included"
 	@echo "make lab         set up, open JupyterLab on the notebooks"
+	@echo "make site        set up, build the web site in build/site: README, docs, notebooks, API"
 	@echo "make clean       remove the virtual environment and generated files (not data sets)"
 
 setup: $(READY)
@@ -48,5 +49,9 @@ LAB := import saa_lite; from jupyterlab.labapp import main; main()
 lab: $(READY)
 	$(BIN)/python -c '$(LAB)' $(AS_ROOT) notebooks/00_start_here.ipynb
 
+site: $(READY)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[site]"
+	$(BIN)/python site/build.py
+
 clean:
-	rm -rf $(VENV) data/runs data/cache test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build data/runs data/cache test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

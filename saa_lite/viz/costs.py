@@ -4,7 +4,6 @@ Operations counted, and what groups of scales add to them.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,8 +38,11 @@ def layers_figure(costs: Costs, title: str, accounting: str = "B") -> Figure:
         bottom = parts["arithmetic"] if name == "memory" else 0
         below.bar(range(len(layers)), values, bottom=bottom, color=colour, label=name)
     below.set_ylabel(f"energy, {accounting} (mJ)")
-    look: dict[str, Any] = {"rotation": 90, "fontsize": 6} if len(layers) > FEW else {"fontsize": 9}
-    below.set_xticks(range(len(layers)), [x.name or "(network)" for x in layers], **look)
+    if len(layers) > FEW:  # names would be too small to read
+        below.set_xticks(range(0, len(layers), 5), [str(i + 1) for i in range(0, len(layers), 5)])
+        below.set_xlabel(f"layer: 1 is {layers[0].name}, {len(layers)} is {layers[-1].name}")
+    else:
+        below.set_xticks(range(len(layers)), [x.name or "(network)" for x in layers], fontsize=9)
     for axis in (above, below):
         axis.legend(fontsize=8)
         axis.grid(visible=False, axis="x")

@@ -151,7 +151,7 @@ def outputs_figure(samples: Mapping[str, Tensor]) -> Figure:
     figure, axes = panels(1, len(samples), height=2.8)
     for axis, (kind, values) in zip(axes, samples.items(), strict=True):
         flat = values.detach().flatten()
-        axis.hist(flat.numpy(), bins=60, color=COLOURS[kind], alpha=0.85)
+        axis.hist(flat.numpy(), bins=60, color=COLOURS[kind], alpha=0.85, histtype="stepfilled")
         axis.axvline(0, color="k", linewidth=1)
         axis.axvline(float(flat.mean()), color="#555555", linestyle="--")
         axis.set(xlabel="output", yticks=[])

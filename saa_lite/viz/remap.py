@@ -246,7 +246,7 @@ def quantiles(axis: Axes, weights: Tensor, scale: float, limit: float) -> None:
     high = min(max(limit, 1.1 * float(np.abs(values).max())), 2 * limit)
     axis.plot([-limit, limit], [-limit, limit], color="#999999", linewidth=1)
     axis.plot(expected, values[chosen], ".", color=TARGET, ms=4)
-    axis.set(xlim=(-limit, limit), ylim=(-high, high), title="on the line: Laplace")
+    axis.set(xlim=(-limit, limit), ylim=(-high, high), title="Q–Q against Laplace")
     axis.set(xlabel="Laplace weight, same rank", ylabel=USED)
 
 
