@@ -9,8 +9,8 @@ import numpy as np
 
 from saa_lite.deploy.source import Source
 
-# Bytes of code of a layer's function at -O2 with ziglang 0.17, means over ResNet-8 with every operator
-# at 4 and 8 bits; "" is what belongs to no layer.
+# Bytes of code of a layer's function at -O2 with ziglang 0.17, means over ResNet-8 with every
+# operator at 4 and 8 bits; "" is what belongs to no layer.
 CODE = {
     "rv32i": {
         "": 400,
