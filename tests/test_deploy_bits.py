@@ -73,11 +73,10 @@ def test_a_planted_fault_is_named(layer: int) -> None:
     """In an adder layer, an addition, the mean and the classifier."""
     graph = exported("resnet8", "adder")
     source = write_source(graph)
-    head, body = source.code.split(f"void net_layer_{layer:02d}(void)\n", 1)
-    wrong = body.replace(
-        "const uint32_t count = net_steps", "const uint32_t count = 1u + net_steps", 1
-    )
-    faulty = replace(source, code=f"{head}void net_layer_{layer:02d}(void)\n{wrong}")
+    start = f"void net_layer_{layer:02d}(void) {{"
+    head, body = source.code.split(start)
+    wrong = body.replace("count = net_steps", "count = 1u + net_steps", 1)
+    faulty = replace(source, code=f"{head}{start}{wrong}")
     assert faulty.code != source.code
     expected = graph.expected(images(3, seed=5))
     assert HostNetwork(source).first_difference(expected) is None

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def planted(source: Source) -> Source:
-    """The stem's sums, times a number of the input instead of the sums themselves."""
+    """In the classifier: a sum times a number of the input, not twice the sum."""
     wrong = source.code.replace("total <<= 1;", "total *= (uint32_t)net_arena.u8[e];", 1)
     assert wrong != source.code
     return replace(source, code=wrong)

@@ -24,7 +24,8 @@ class Function:
         text: its tables and its function.
         symbol: name of the function.
         weights, thresholds: bytes of the tables.
-        weight_bits: that one weight takes.
+        weight_bits: that one weight takes in a table.
+        terms: digits of weights that stand in the code instead.
         multiplications: of one image, in the inner loops.
     """
 
@@ -33,6 +34,7 @@ class Function:
     weights: int
     thresholds: int
     weight_bits: float
+    terms: int
     multiplications: int
 
 
@@ -64,6 +66,7 @@ def write_layer(index: int, layer: Layer, arena: Arena, *, lanes: bool, multiply
         kernel.bytes if kernel else 0,
         writer.bytes,
         kernel.bits if kernel else 0.0,
+        kernel.terms if kernel else 0,
         pixels * kernel.multiplications if kernel else 0,
     )
 
@@ -206,6 +209,14 @@ class _Writer:
         layer = self.layer
         assert layer.weight is not None
         filters = len(layer.weight)
+        if kernel.at_once:
+            c(f"const uint32_t base = {self.window}u;", f"int32_t all[{filters}];")
+            with c.block():
+                kernel.write(c)
+            with c.block(f"for (t = 0; t < {filters}; t++)"):
+                c("const int32_t sum = all[t];")
+                use(c)
+            return
         c(f"uint32_t {', '.join(f'{n} = 0' for n in kernel.counters)}, base = {self.window}u;")
         if layer.groups == 1:
             with c.block(f"for (t = 0; t < {filters}; t++)"):

@@ -40,9 +40,9 @@ class HostNetwork:
 
     def __init__(self, source: Source, flags: Sequence[str] = ()) -> None:
         self.source = source
-        self._folder = tempfile.TemporaryDirectory()
-        library = build_library(source, Path(self._folder.name), flags)
-        self._library = ctypes.CDLL(str(library))
+        # A loaded library needs its file no longer, but on Windows, where it is left behind.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            self._library = ctypes.CDLL(str(build_library(source, Path(folder), flags)))
         size = source.arena.bytes
         arena = (ctypes.c_uint8 * size).in_dll(self._library, "net_arena")
         self._arena = np.ctypeslib.as_array(arena)

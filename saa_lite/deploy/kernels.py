@@ -11,10 +11,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from saa_lite.deploy.graph import Layer
-from saa_lite.deploy.pack import bits_for, dense, digit_lists, flat, lanes, on_a_line, sign_bytes
+from saa_lite.deploy.pack import (
+    bits_for,
+    dense,
+    digit_lists,
+    flat,
+    lanes,
+    on_a_line,
+    sign_bytes,
+    signed_digits,
+)
 from saa_lite.deploy.text import SIZES, Lines, table
 
 Ints = np.ndarray
+WRITTEN_OUT = 1024  # weights of a stem, at most, that become statements
 NARROW_SUM = 1 << 30  # sums up to here are added and compared in int32_t
 
 
@@ -30,6 +40,8 @@ class Kernel:
         counters: variables that walk through the tables, 0 at each pixel.
         window: taps to which a window is filled up with zeros; 0 for those that it has.
         multiplications: in the inner loop, for one window of one filter.
+        at_once: ``write`` leaves the sums of all filters, in an array ``all``.
+        terms: digits of weights that are written out.
     """
 
     write: Callable[[Lines], None]
@@ -39,6 +51,8 @@ class Kernel:
     counters: Sequence[str] = ("i",)
     window: int = 0
     multiplications: int = 0
+    at_once: bool = False
+    terms: int = 0
 
     def add(self, type: str, name: str, values: Ints) -> None:
         """One more table."""
@@ -159,8 +173,16 @@ def binary(layer: Layer, name: str) -> Kernel:
 
 
 def constants(layer: Layer, name: str) -> Kernel:
-    """Multiplications by constants as additions: taps of each digit are summed, the sum doubled."""
+    """Multiplications by constants as shifts and additions, digit by digit.
+
+    A stem, whose few weights meet every pixel, is written out: one statement a filter, such as
+    ``x0 - (x1 << 3) + ...``. Elsewhere lists of taps say what to add: the taps of each digit are
+    summed, and the sum doubled.
+    """
     assert layer.weight is not None
+    many_pixels = layer.size != (1, 1) and layer.groups == 1
+    if many_pixels and layer.weight.size <= WRITTEN_OUT and sum_type(layer) == "int32_t":
+        return _written_out(layer)
     lists = digit_lists(flat(layer.weight))
     view, wide = _view(layer), sum_type(layer) == "int64_t"
     number = "uint64_t" if wide else "uint32_t"
@@ -180,6 +202,29 @@ def constants(layer: Layer, name: str) -> Kernel:
     kernel.add(_unsigned(int(lists.counts.max())), f"c_{name}", lists.counts)
     kernel.bits = 8 * kernel.bytes / layer.weight.size
     return kernel
+
+
+def _written_out(layer: Layer) -> Kernel:
+    """Every digit of every weight is a term; there is no table."""
+    assert layer.weight is not None
+    weight, view = flat(layer.weight), _view(layer)
+
+    def write(c: Lines) -> None:
+        for tap in range(layer.taps):
+            c(f"const uint32_t x{tap} = (uint32_t)net_arena.{view}[base + {tap}];")
+        for t, row in enumerate(weight.tolist()):
+            terms = [
+                f" {'-' if sign < 0 else '+'} "
+                + (f"(x{tap} << {exponent})" if exponent else f"x{tap}")
+                for tap, value in enumerate(row)
+                for exponent, sign in signed_digits(value)
+            ]
+            lines = ["".join(terms[at : at + 6]).lstrip() for at in range(0, len(terms), 6)]
+            c(f"all[{t}] = (int32_t)(0u", *(f"    {line}" for line in lines))
+            c.lines[-1] += ");"
+
+    terms = sum(len(signed_digits(value)) for value in weight.ravel().tolist())
+    return Kernel(write, counters=(), at_once=True, terms=terms)
 
 
 def multiply(layer: Layer, name: str, *, by_lanes: bool) -> Kernel:

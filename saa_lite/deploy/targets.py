@@ -176,7 +176,7 @@ def _command(target: Target, flags: Sequence[str]) -> list[str]:
     return [
         *(sys.executable, "-m", "ziglang", "cc", "-std=c99", "-Wall", "-Wextra", "-Werror"),
         *("-target", target.triple, f"-mcpu={target.cpu}", "-ffreestanding", "-nostdlib"),
-        *("-static", "-fno-sanitize=all", "-fno-builtin", *flags, "-Wl,-T,net.ld"),
+        *("-static", "-g", "-fno-sanitize=all", "-fno-builtin", *flags, "-Wl,-T,net.ld"),
         *("-Wl,--no-gc-sections", "net.c", "runtime.c", "-o", "net.elf"),
     ]
 
