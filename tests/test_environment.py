@@ -45,7 +45,7 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
 
 
 def test_conda_has_exactly_the_direct_dependencies_at_the_same_pins() -> None:
-    """All but those of a cluster, of deployment and of the site, which `make` does not install either."""
+    """All but those of a cluster, of deployment and of the site: `make` does not either."""
     assert {name: CONSTRAINTS[name] for name in direct(*ASKED_FOR)} == CONDA
 
 
