@@ -1,12 +1,14 @@
 """What every notebook must have beside its subject: a drawing, five lines, questions."""
 
+import importlib
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 DRAWINGS = {  # of an idea, made by code and without data
@@ -57,3 +59,16 @@ def test_an_exercise_says_how_hard_and_how_long(path: Path) -> None:
     assert [int(number) for number, _ in numbered] == [*range(1, len(numbered) + 1)]
     assert len(numbered) >= 3
     assert [line for _, line in numbered if not re.match(STARS, line)] == []
+
+
+@each
+def test_files_and_modules_that_the_text_names_exist(path: Path) -> None:
+    text = "\n".join(sections(path).values())
+    files = re.findall(r"`(saa_lite(?:/[\w.-]+)+)`", text)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    for name in re.findall(r"`(saa_lite(?:\.\w+)+)", text):
+        found = importlib.import_module("saa_lite")
+        for part in name.split(".")[1:]:
+            if not hasattr(found, part):
+                importlib.import_module(f"{found.__name__}.{part}")
+            found = getattr(found, part)
