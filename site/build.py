@@ -16,7 +16,7 @@ from saa_lite.report.course import COURSE
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, TARGET = ROOT / "build" / "site-source", ROOT / "build" / "site"
-API = ("nn", "ops", "models", "train", "augment", "quantize", "costs", "search", "data")
+API = ("nn", "ops", "models", "train", "augment", "quantize", "costs", "search", "deploy", "data")
 MADE = {".ipynb_checkpoints"}
 
 

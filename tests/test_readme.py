@@ -45,7 +45,10 @@ def test_tables_are_those_of_the_tracked_records(name: str) -> None:
     assert block.strip("\n") == BLOCKS[name]().strip("\n"), f"saa-lite scorecard --readme {place}"
 
 
-def test_only_the_blocks_between_the_marks_change() -> None:
+def test_only_the_blocks_between_the_marks_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(BLOCKS):  # quick ones: the true ones are compared above
+        monkeypatch.setitem(BLOCKS, name, f"| block | {number} |".format)
+
     def text(inside: dict[str, str]) -> str:
         lines = [line for name in inside for line in (marks(name)[0], inside[name], marks(name)[1])]
         return "\n".join(["before", *lines, "after"])

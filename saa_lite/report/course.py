@@ -85,6 +85,9 @@ COURSE = (
     Chapter("13_segmentation", "Segmentation: a class for every pixel",
             "What does it take to label every pixel without products?", 20, ("01", "06a"),
             "compute mean IoU by hand, and find a network's confusions"),
+    Chapter("14_deployment", "Deployment: C without a multiplication, and who proves it",
+            "Can a network do entirely without, and how is that proved?", 15, ("11",),
+            "write a network as C, and let a linker prove that it multiplies nothing"),
 )  # fmt: skip
 
 
