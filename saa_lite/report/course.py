@@ -85,6 +85,9 @@ COURSE = (
     Chapter("13_segmentation", "Segmentation: a class for every pixel",
             "What does it take to label every pixel without products?", 20, ("01", "06a"),
             "compute mean IoU by hand, and find a network's confusions"),
+    Chapter("14_deployment", "Deployment: C without a multiplication, and who proves it",
+            "Can a trained network run where nothing multiplies?", 15, ("11",),
+            "turn a network into C, and prove that it does not multiply"),
 )  # fmt: skip
 
 
