@@ -4,7 +4,8 @@
 :func:`write_source` the C.
 """
 
-from saa_lite.deploy.graph import Graph, lower
+from saa_lite.deploy.graph import Graph
+from saa_lite.deploy.lower import lower
 from saa_lite.deploy.network import integer_network
 from saa_lite.deploy.source import Source, write_source
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from saa_lite.deploy.emulate import Emulator
-from saa_lite.deploy.graph import lower
 from saa_lite.deploy.host import HostNetwork, compiler
+from saa_lite.deploy.lower import lower
 from saa_lite.deploy.network import integer_network
 from saa_lite.deploy.predict import predict_flash
 from saa_lite.deploy.source import Source, golden, write_source

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saa_lite.deploy import kernels
 from saa_lite.deploy.arena import Arena
 from saa_lite.deploy.graph import Layer, Map, Output
-from saa_lite.deploy.kernels import Kernel, sum_type
+from saa_lite.deploy.kernels import Kernel, kernel_for, sum_type
 from saa_lite.deploy.text import SIZES, Lines, literal, table
 from saa_lite.errors import UsageError
 
@@ -52,7 +51,7 @@ def write_layer(index: int, layer: Layer, arena: Arena, *, lanes: bool, multiply
     kernel = None
     with c.block(f"void {symbol}(void)"):
         if layer.weight is not None:
-            kernel = _kernel(layer, writer.name, lanes, multiply)
+            kernel = kernel_for(layer, writer.name, lanes=lanes, multiply=multiply)
             writer.filters(c, kernel)
         elif layer.kind == "add":
             writer.addition(c)
@@ -69,18 +68,6 @@ def write_layer(index: int, layer: Layer, arena: Arena, *, lanes: bool, multiply
         kernel.terms if kernel else 0,
         pixels * kernel.multiplications if kernel else 0,
     )
-
-
-def _kernel(layer: Layer, name: str, lanes: bool, multiply: bool) -> Kernel:
-    if layer.kind == "adder":
-        return kernels.adder(layer, name, by_lanes=lanes)
-    if layer.kind == "shift":
-        return kernels.shift(layer, name)
-    if layer.kind == "binary":
-        return kernels.binary(layer, name)
-    if multiply:
-        return kernels.multiply(layer, name, by_lanes=lanes)
-    return kernels.constants(layer, name)
 
 
 def _described(layer: Layer) -> str:
@@ -113,12 +100,10 @@ class _Writer:
         self.tables.append(table(type, name, values))
         self.bytes += len(values) * SIZES[type]
 
-    # -- layers of filters -------------------------------------------------------------------
-
     def filters(self, c: Lines, kernel: Kernel) -> None:
         """Over the pixels of the output, over the windows that are pooled, over the filters."""
         layer, given, made = self.layer, self.layer.inputs[0], self.layer.outputs[0].map
-        channels = _stored_channels(given)
+        channels = given.per_pixel
         (down, right), (pool_down, pool_right) = layer.stride, layer.pool
         row_step, column_step = down * pool_down, right * pool_right
         start = -(layer.padding[0] * given.columns + layer.padding[1]) * channels
@@ -165,7 +150,7 @@ class _Writer:
         layer, given = self.layer, self.layer.inputs[0]
         assert layer.weight is not None
         rows, columns = layer.weight.shape[2:]
-        channels, bits = _stored_channels(given), given.type == "bits"
+        channels, bits = given.per_pixel, given.type == "bits"
         per_group, padded = channels // layer.groups, layer.padding != (0, 0)
         inside = f"(uint32_t)({row} + (int32_t)ky) < {given.rows}u && "
         inside += f"(uint32_t)({column} + (int32_t)kx) < {given.columns}u"
@@ -233,8 +218,6 @@ class _Writer:
             kernel.write(c)
         use(c)
 
-    # -- additions and means -----------------------------------------------------------------
-
     def addition(self, c: Lines) -> None:
         """Two maps, number by number."""
         first, second = (self._read(m) for m in self.layer.inputs)
@@ -261,8 +244,6 @@ class _Writer:
     def _read(self, found: Map) -> str:
         return f"net_arena.{VIEWS[found.type]}[{self.arena.maps[found.index]}u + k]"
 
-    # -- what becomes of a sum ---------------------------------------------------------------
-
     def _positions(self, c: Lines) -> None:
         """Where the next pixel of each output goes."""
         for o, output in enumerate(self.layer.outputs):
@@ -273,7 +254,7 @@ class _Writer:
 
     def _advance(self, c: Lines) -> None:
         for o, output in enumerate(self.layer.outputs):
-            c(f"to_{o} += {_stored_channels(output.map)};")
+            c(f"to_{o} += {output.map.per_pixel};")
 
     def _store(self, c: Lines) -> None:
         for o, output in enumerate(self.layer.outputs):
@@ -324,8 +305,3 @@ class _Writer:
             return
         value = f"(int32_t)count + ({first})" if first else "count"
         c(f"net_arena.{VIEWS[made.type]}[to_{o} + t] = ({made.type})({value});")
-
-
-def _stored_channels(found: Map) -> int:
-    """Bytes (or numbers) of one pixel."""
-    return -(-found.channels // 8) if found.type == "bits" else found.channels

@@ -67,6 +67,17 @@ def sum_type(layer: Layer) -> str:
     return "int64_t" if wide else "int32_t"
 
 
+def kernel_for(layer: Layer, name: str, *, lanes: bool, multiply: bool) -> Kernel:
+    """The writer of a layer of filters; arguments as those of ``write_layer``."""
+    if layer.kind == "adder":
+        return adder(layer, name, by_lanes=lanes)
+    if layer.kind == "shift":
+        return shift(layer, name)
+    if layer.kind == "binary":
+        return binary(layer, name)
+    return multiplied(layer, name, by_lanes=lanes) if multiply else constants(layer, name)
+
+
 def adder(layer: Layer, name: str, *, by_lanes: bool) -> Kernel:
     """Distances of bytes, added up. By lanes: four at once, where the processor has USADA8."""
     assert layer.weight is not None
@@ -227,7 +238,7 @@ def _written_out(layer: Layer) -> Kernel:
     return Kernel(write, counters=(), at_once=True, terms=terms)
 
 
-def multiply(layer: Layer, name: str, *, by_lanes: bool) -> Kernel:
+def multiplied(layer: Layer, name: str, *, by_lanes: bool) -> Kernel:
     """Products of bytes, for the multiplicative twin. By lanes: two at once, with SMLAD."""
     assert layer.weight is not None
     view, taps = _view(layer), layer.taps

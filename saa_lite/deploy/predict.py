@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from saa_lite.deploy.functions import Function
 from saa_lite.deploy.source import Source
 
 # Bytes of code of a layer's function at -O2 with ziglang 0.17, means over ResNet-8 with every
@@ -36,14 +37,18 @@ class FlashPrediction:
 def predict_flash(source: Source, target: str) -> FlashPrediction:
     """Weights at the bits that they take, thresholds, and code."""
     sizes = CODE[target if target in CODE else OF_THE_HOST]
+    rows = zip(source.graph.layers, source.functions, strict=True)
     layers = tuple(
         round(
-            _weights(layer.weight, function.weight_bits) + function.thresholds + sizes[layer.kind]
+            _weights(layer.weight, function)
+            + function.thresholds
+            + sizes[layer.kind]
+            + function.terms * sizes["term"]
         )
-        for layer, function in zip(source.graph.layers, source.functions, strict=True)
+        for layer, function in rows
     )
     return FlashPrediction(layers, sum(layers) + round(sizes[""]))
 
 
-def _weights(weight: np.ndarray | None, bits: float) -> float:
-    return 0.0 if weight is None else weight.size * bits / 8
+def _weights(weight: np.ndarray | None, function: Function) -> float:
+    return 0.0 if weight is None else weight.size * function.weight_bits / 8

@@ -13,13 +13,14 @@ from saa_lite.viz.style import COLOURS, CYCLE, LABELS, panels, styled
 
 REACH = 120  # sums of the picture lie between −REACH and REACH
 TOP = 3.0  # value of the last code
+DEVIATION = 41.37  # of the sums; with round numbers float rounding alone would decide half codes
 GREY = "#999999"
 
 
 def _codes(sums: Tensor, gamma: float, beta: float, bits: float) -> Tensor:
-    """Norm (its γ and β; the deviation of the sums is 40), ReLU, quantiser."""
+    """Norm (its γ and β), ReLU, quantiser."""
     most = 2 ** int(bits) - 1
-    values = (gamma * sums / 40 + beta).relu()
+    values = (gamma * sums / DEVIATION + beta).relu()
     return (values * (most / TOP) + 0.5).floor().clamp(0, most)
 
 
@@ -49,7 +50,7 @@ def threshold_figure(gamma: float, beta: float, bits: float) -> Figure:
     stairs = _stairs(gamma, beta, bits)
     sums = np.arange(-REACH, REACH + 1)
     most = 2 ** int(bits) - 1
-    exact = np.clip((gamma * sums / 40 + beta) * most / TOP, 0, most)
+    exact = np.clip((gamma * sums / DEVIATION + beta) * most / TOP, 0, most)
     left.plot(sums, exact, color=GREY, lw=4, alpha=0.5, label="norm and ReLU, in codes")
     codes = stairs.first + stairs.counts(sums[:, None])[:, 0]
     left.step(sums, codes, where="mid", color=COLOURS["adder"], label="code")
