@@ -15,12 +15,7 @@ DRAWINGS = {  # of an idea, made by code and without data
     "00": "taps_figure", "01": "stages_figure", "02": "rewards_figure", "03": "sum_figure",
     "04": "readers_figure", "05": "passes_figure", "06a": "travel_figure", "06b": "accounts_figure",
     "07": "networks_figure", "08": "idea_figure", "09": "course_figure", "10": "way_figure",
-<<<<<<< HEAD
     "11": "clamp_figure", "12": "keys_figure", "13": "head_drawing", "14": "threshold_figure",
-=======
-    "11": "clamp_figure", "12": "keys_figure", "13": "head_drawing",
-    "14": "threshold_figure",
->>>>>>> w6-deploy
 }  # fmt: skip
 STARS = r"(?:☆|☆☆|☆☆☆) \*\((?:\d+ minutes|half an hour|an hour)[^)]*\)\*"
 

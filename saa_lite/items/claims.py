@@ -64,6 +64,24 @@ from saa_lite.items.select import (
 from saa_lite.published import find_published
 from saa_lite.records import Record
 
+Measured = Callable[[list[Record]], Samples | Exact | None]
+SOURCES = ("shiftaddaug", "shiftaddaug-supp", "addernet-impacts", "adder-quant")
+TABLES = ("source", "check", "exploration")
+REASONS = (
+    "control failed",
+    "premise not met",
+    "not converged",
+    "power",
+    "no protocol",
+    "one network",
+)
+LONGEST = 60
+TEXTS = ("table", "text", "definition", "published", "setting", "untestable", "because")
+PREDICATES = ("value", "difference", "sum", "ratio", "ahead_of_best", "at_most", "exact", "images")
+KNOWN = {*TEXTS, *PREDICATES, "id", "cells", "at", "key", "where", "reference", "matters"}
+FIELDS = ("dataset", "model", "method", "metric")
+"""What ``where`` looks up in a record; everything else is one of its settings."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -105,25 +123,6 @@ class Claim:
     def item(self) -> str:
         """Id of the item it belongs to."""
         return self.id.partition(":")[0]
-
-
-Measured = Callable[[list[Record]], Samples | Exact | None]
-SOURCES = ("shiftaddaug", "shiftaddaug-supp", "addernet-impacts", "adder-quant")
-TABLES = ("source", "check", "exploration")
-REASONS = (
-    "control failed",
-    "premise not met",
-    "not converged",
-    "power",
-    "no protocol",
-    "one network",
-)
-LONGEST = 60
-TEXTS = ("table", "text", "definition", "published", "setting", "untestable", "because")
-PREDICATES = ("value", "difference", "sum", "ratio", "ahead_of_best", "at_most", "exact", "images")
-KNOWN = {*TEXTS, *PREDICATES, "id", "cells", "at", "key", "where", "reference", "matters"}
-FIELDS = ("dataset", "model", "method", "metric")
-"""What ``where`` looks up in a record; everything else is one of its settings."""
 
 
 def load_claims(path: Path) -> list[Claim]:

@@ -16,6 +16,17 @@ METHODS = {"CNN": "conv", "BNN": "binary", "AddNN": "adder"}
 COLUMNS = {"#Mul": "multiply", "#Add": "add", "#XNOR": "xnor"}
 SCALE = {"Mop": 1e6, "Gop": 1e9}
 CLOSE = 1e-3  # a difference of rounded numbers may miss the exact one by this share
+SAVING_WITHIN = 2.0  # points; the networks are inferred, and their energies agree within 2 %
+RANKING = ("shift", "adder", "conv")  # least energy first
+EXAMPLE = "mobilenet_v2_w035"  # the one network of which all three methods are among the points
+LAYERS = {"all": "every layer converted", "registered": "depthwise layers multiply"}
+AUGMENTED = {"netaug": "NetAug", "aug-shift": "AugShift", "aug-adder": "AugAdd"}
+MEMORY = 1.1  # times what the largest sampled configuration takes by itself
+STEPS = 100  # at least, of the training whose memory is measured: in fewer it has fewer holes
+USES = {
+    "training_memory_mb": "as training runs",
+    "memory_mb": "the largest steps by themselves",
+}
 
 
 @dataclass(frozen=True)
@@ -118,19 +129,6 @@ def shown_beside(networks: Networks, number: PublishedNumber, record: Record) ->
     classes = network.classes[-1 if left_over else 0]
     mine = (record.model, record.method, record.metric, record.settings.get("classes"))
     return mine == (network.model, method, metric, classes)
-
-
-SAVING_WITHIN = 2.0  # points; the networks are inferred, and their energies agree within 2 %
-RANKING = ("shift", "adder", "conv")  # least energy first
-EXAMPLE = "mobilenet_v2_w035"  # the one network of which all three methods are among the points
-LAYERS = {"all": "every layer converted", "registered": "depthwise layers multiply"}
-AUGMENTED = {"netaug": "NetAug", "aug-shift": "AugShift", "aug-adder": "AugAdd"}
-MEMORY = 1.1  # times what the largest sampled configuration takes by itself
-STEPS = 100  # at least, of the training whose memory is measured: in fewer it has fewer holes
-USES = {
-    "training_memory_mb": "as training runs",
-    "memory_mb": "the largest steps by themselves",
-}
 
 
 def at_most(metric: str, bound: float, records: list[Record]) -> Exact | None:

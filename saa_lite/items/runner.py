@@ -41,6 +41,9 @@ from saa_lite.records import (
 )
 from saa_lite.train import DivergenceError
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds between two looks at what others run
+OUTLIVE = LEASE_SECONDS + 2 * HEARTBEAT_SECONDS  # after so long a dead process's claims are free
+
 
 def check_runnable(item: Item, profile: str) -> None:
     """Raise :class:`UsageError` unless the item knows the profile."""
@@ -129,10 +132,6 @@ def draw_measured(items: Sequence[Item] | None = None) -> dict[str, list[str]]:
 def measured_items() -> list[Item]:
     """Every item that is measured."""
     return [get_item(item.id) for item in list_items() if measured_records(item.id)]
-
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds between two looks at what others run
-OUTLIVE = LEASE_SECONDS + 2 * HEARTBEAT_SECONDS  # after so long a dead process's claims are free
 
 
 class Claims:

@@ -24,6 +24,9 @@ from saa_lite.items.recipes import RECIPES
 from saa_lite.records import Record
 
 ENOUGH = 3  # seeds
+Term = tuple[float, str, str]
+"""Factor, metric and method."""
+FAIR = "accuracy_reestimated"
 
 
 @dataclass(frozen=True)
@@ -172,10 +175,6 @@ def of_seeds(counts: Collection[int], asked: int) -> str:
     return f"{least} of {asked} seeds" if least == most else f"{least} to {most} of {asked} seeds"
 
 
-Term = tuple[float, str, str]
-"""Factor, metric and method."""
-
-
 def combined(records: Iterable[Record], terms: Sequence[Term]) -> Samples | None:
     """Σ factor · metric(method) per seed, from the group that says most about the first metric.
 
@@ -223,9 +222,6 @@ def _per_seed(
     return Samples(
         tuple(value([record.value for record in row]) for row in whole), unit, tuple(used)
     )
-
-
-FAIR = "accuracy_reestimated"
 
 
 def lags(method: str) -> bool:

@@ -86,13 +86,8 @@ COURSE = (
             "What does it take to label every pixel without products?", 20, ("01", "06a"),
             "compute mean IoU by hand, and find a network's confusions"),
     Chapter("14_deployment", "Deployment: C without a multiplication, and who proves it",
-<<<<<<< HEAD
             "Can a network do entirely without, and how is that proved?", 15, ("11",),
             "write a network as C, and let a linker prove that it multiplies nothing"),
-=======
-            "Can a trained network run where nothing multiplies?", 15, ("11",),
-            "turn a network into C, and prove that it does not multiply"),
->>>>>>> w6-deploy
 )  # fmt: skip
 
 

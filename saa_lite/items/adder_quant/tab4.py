@@ -41,6 +41,14 @@ from saa_lite.viz.style import counted
 REESTIMATED = "accuracy_reestimated"
 Full = tuple[str, str]
 """Method and metric of the full precision that a change is from."""
+FULL = "FP"
+METHODS = {
+    "Ours": "redistribution",
+    "QSSF": "qssf-both",
+    "QSSF, scale of the weights": "qssf-weights",
+    "QSSF, scale of the activations": "qssf-activations",
+}
+BITS = (8, 6, 4)  # that the table prints
 
 
 def change_metric(bits: int) -> str:
@@ -152,16 +160,6 @@ def setting_of(records: Sequence[Record]) -> str:
             f"operator, intervals over {first.settings['test_images']:,} test images"
         )
     return f"{first.model}, {first.dataset}, {counted(first.epochs, 'epoch')}, {seeds}"
-
-
-FULL = "FP"
-METHODS = {
-    "Ours": "redistribution",
-    "QSSF": "qssf-both",
-    "QSSF, scale of the weights": "qssf-weights",
-    "QSSF, scale of the activations": "qssf-activations",
-}
-BITS = (8, 6, 4)  # that the table prints
 
 
 @dataclass(frozen=True)

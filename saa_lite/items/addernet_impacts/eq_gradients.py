@@ -39,6 +39,16 @@ from saa_lite.viz.gradients import gradients_figure
 GAUSSIAN_COSINE = math.sqrt(2 / math.pi)
 
 Row = dict[str, float | None]
+SLOPES = ("sign_cosine_slope", "layer_cosine_slope", "part_cosine_slope")
+QUANTITIES = {  # what is checked: name → its surrogate
+    "output": "",
+    "weight gradient": "full",
+    "weight gradient (sign)": "sign",
+    "input gradient": "clip",
+    "input gradient (full)": "full",
+    "input gradient (sign)": "sign",
+}
+Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
 
 
 def sign_cosine(gradient: Tensor) -> float:
@@ -117,17 +127,6 @@ def slope_per_decade(rows: Sequence[Row], quantity: str) -> float:
     return float(np.polyfit(tens, values, 1)[0])
 
 
-SLOPES = ("sign_cosine_slope", "layer_cosine_slope", "part_cosine_slope")
-QUANTITIES = {  # what is checked: name → its surrogate
-    "output": "",
-    "weight gradient": "full",
-    "weight gradient (sign)": "sign",
-    "input gradient": "clip",
-    "input gradient (full)": "full",
-    "input gradient (sign)": "sign",
-}
-
-
 @dataclass(frozen=True)
 class Settings:
     """``layers`` random layers are checked; the rest is the budget of the trained networks."""
@@ -187,9 +186,6 @@ def relative_error(quantity: str, seed: int) -> float:
         (got,) = torch.autograd.grad(output, input, grad)
         expected = reference.adder_input_gradient(grad, input.detach(), weight, *geometry, kind)
     return float((got - expected).abs().max() / expected.abs().max())
-
-
-Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
 
 
 def random_layer(seed: int) -> tuple[Tensor, Tensor, Tensor, Geometry]:

@@ -37,6 +37,13 @@ from saa_lite.train import evaluate, evaluation_mode, reestimate_batch_norm
 from saa_lite.viz.features import clouds_figure
 
 DISTANCES = ("cosine", "l1")
+METHODS = ("conv", "adder")
+DIFFERENCE = "cosine_minus_l1_accuracy"
+METRICS = (
+    "accuracy", "cosine_accuracy", "l1_accuracy", "angle_ratio", "position_ratio", DIFFERENCE,
+)  # fmt: skip
+PerChannel = tuple[float, ...]
+LOGGED_SEED, LOGGED_POINTS = 0, 300  # the cloud that the figure shows
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -72,15 +79,6 @@ def variance_ratio(features: Tensor, labels: Tensor) -> float:
 def angle_ratio(features: Tensor, labels: Tensor) -> float:
     """:func:`variance_ratio` of the directions f/‖f‖: the length of a feature plays no part."""
     return variance_ratio(F.normalize(features), labels)
-
-
-METHODS = ("conv", "adder")
-DIFFERENCE = "cosine_minus_l1_accuracy"
-METRICS = (
-    "accuracy", "cosine_accuracy", "l1_accuracy", "angle_ratio", "position_ratio", DIFFERENCE,
-)  # fmt: skip
-PerChannel = tuple[float, ...]
-LOGGED_SEED, LOGGED_POINTS = 0, 300  # the cloud that the figure shows
 
 
 @dataclass(frozen=True)
