@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "==> virtual environment in $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "==> pinned packages (about 6 GB the first time, most of it torch's CUDA libraries)"
-	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable ".[notebooks,test]"
+	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable ".[notebooks,test,deploy]"
 	@touch $@
 
 reproduce: $(READY)

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-ASKED_FOR = ("cluster", "deploy", "site")  # extras that nobody gets unasked
+ASKED_FOR = ("cluster", "site")  # extras that nobody gets unasked
 
 
 def normal(name: str) -> str:
@@ -45,7 +45,7 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
 
 
 def test_conda_has_exactly_the_direct_dependencies_at_the_same_pins() -> None:
-    """All but those of a cluster, of deployment and of the site: `make` does not either."""
+    """All but those of a cluster and of the site: `make` does not install them either."""
     assert {name: CONSTRAINTS[name] for name in direct(*ASKED_FOR)} == CONDA
 
 
