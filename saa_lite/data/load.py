@@ -105,11 +105,12 @@ def load_dataset(
     if name == "digit-scenes":
         scenes = load_digit_scenes(split, size=size or SIDE, count=count, seed=seed)
         return _fit(scenes, None, num_classes, None, seed)
+    stored = data_root(root)  # a wrong one is told even where the set comes with the package
     some: dict[str, Any] = {"size": size, "count": count, "seed": seed}
     if name == "digits":
         found = load_digits(split, size or 32)
     else:
-        found = _stored(name, split, data_root(root), num_classes, download, some)
+        found = _stored(name, split, stored, num_classes, download, some)
     return _fit(found, size, num_classes, count, seed)
 
 
