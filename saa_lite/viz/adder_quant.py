@@ -176,7 +176,7 @@ def _ranges(axis: Axes, weight: Tensor, layer: QuantizedAdder, greatest: float) 
     """max|w| per filter, ascending; the range S of its group; the largest input."""
     _grouped(axis, weight, layer.group_of, layer.bound.tolist())
     axis.axhline(greatest, color="k", ls=":", label="largest input")
-    axis.set(title="points: max |w|; bars: range S", ylim=(0, None))
+    axis.set(title="points max |w|, bars S", ylim=(0, None))
     axis.legend(fontsize=8)
 
 
