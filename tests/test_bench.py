@@ -158,6 +158,14 @@ def test_other_contenders_have_no_limit_of_ours(name: str) -> None:
     assert measure.limiting(name) is None
 
 
+def test_a_limit_is_that_of_the_best_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others slow the processor down in all moments but the second."""
+    moments = {kernel: iter([3e9, 9e9, 2e9]) for kernel in measure.KERNELS}
+    monkeypatch.setattr(measure, "limit", lambda kernel: next(moments[kernel]))
+    monkeypatch.setattr(measure, "_comparisons", lambda: [("a", lambda _: [])] * 3)
+    assert measure.measure(1, progress=False).limits == dict.fromkeys(measure.KERNELS, 9e9)
+
+
 def test_no_tracked_contender_is_above_its_limit() -> None:
     assert not [name for one in readme.tracked_reports() for name in measure.beyond_limits(one)]
 
