@@ -180,13 +180,17 @@ def test_the_response_is_the_paired_difference_at_the_gap_of_the_network_alone()
     records = [
         *(r for s in range(3) for r in measured("regime-u 1", "conv", s, 20 + s, 21 + s)),
         *(r for s in range(3) for r in measured("regime-u 1", "netaug", s, 22 + 2 * s, 9)),
+        *(r for s in range(3) for r in measured("regime-m 4", "conv", s, 20 + s, 31 + s)),
+        *(r for s in range(3) for r in measured("regime-m 4", "netaug", s, 22 + 2 * s, 9)),
         *measured("regime-o 2", "conv", 0, 20.0, 70.0),
         *measured("regime-o 2", "netaug", 0, 19.0, 80.0),
         *measured("rates-u 3", "netaug", 0, 90.0, 80.0),
     ]
-    under, over = regimes.responses_of(records, "netaug", "conv")
+    under, between, over = regimes.responses_of(records, "netaug", "conv")
     assert (under.regime, under.gap, under.values) == ("U", 1.0, (2.0, 3.0, 4.0))
-    assert under.interval == pytest.approx((3 - 4.302653 / 3**0.5, 3 + 4.302653 / 3**0.5))
+    assert under.interval is None  # three of six seeds
+    assert (between.regime, between.gap, between.values) == ("M", 11.0, (2.0, 3.0, 4.0))
+    assert between.interval == pytest.approx((3 - 4.302653 / 3**0.5, 3 + 4.302653 / 3**0.5))
     assert (over.regime, over.gap, over.values, over.interval) == ("O", 50.0, (-1.0,), None)
     assert (under.named, over.named) == ("U, 3 of 6 seeds", "O, 1 of 3 seeds")
     assert replace(over, values=(-1.0, 1.0, 2.0)).named == "O"

@@ -24,7 +24,7 @@ class Response:
         regime: its letter.
         gaps: training minus test accuracy of the network alone, in points, per seed.
         values: per seed, augmented minus alone, in points of test accuracy.
-        interval: 95 %, or None for fewer than two seeds.
+        interval: 95 %, or None as long as seeds are missing.
         asked: how many seeds there are to be.
     """
 
@@ -78,7 +78,8 @@ def response_figure(
                 axis.plot([x, x], response.interval, color=colour, linewidth=2)
             label = LABELS.get(arm, arm) + (notes or {}).get(arm, "") if j == 0 else None
             axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7, label=label)
-            axis.annotate(f" {response.named}", (x, mean), fontsize=9, va="center", color=colour)
+            side = "bottom" if shift < 0 else "top"  # arms are close together in one regime
+            axis.annotate(f" {response.named}", (x, mean), fontsize=9, va=side, color=colour)
     axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")
     axis.set_ylabel("augmented − alone,\npoints of test accuracy")
     if responses:

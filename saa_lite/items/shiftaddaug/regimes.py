@@ -60,8 +60,9 @@ def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[
             continue
         values = tuple(accuracy[augmented_arm][s] - accuracy[alone][s] for s in seeds)
         gaps = tuple(trained[alone][s] - accuracy[alone][s] for s in seeds)
-        interval = t_interval(values) if len(values) > 1 else None
         asked = len(load_protocol(name).seeds)
+        # As on the scorecard: no look at the difference before all seeds are there.
+        interval = t_interval(values) if len(values) >= max(asked, 2) else None
         found.append(Response(REGIMES[name], gaps, values, interval, asked))
     return sorted(found, key=lambda response: response.gap)
 
