@@ -53,7 +53,6 @@ def is_plain(*tensors: Tensor) -> bool:
     return tensors[0].device.type in ("cpu", "cuda")
 
 
-@torch.compiler.assume_constant_result  # in a graph, which torch compiles anew where it changes
 def is_transformed() -> bool:
     """Whether a transform of ``torch.func`` or forward-mode differentiation is at work."""
     if _QUESTIONS is None:
@@ -62,8 +61,12 @@ def is_transformed() -> bool:
     return bool(in_transform() or in_dual_level())
 
 
+# Constant in a graph, which torch compiles anew where it changes. torch.compiler's decorators say
+# the same, but import the whole compiler, which took a third of what a process does to begin.
+is_transformed.__dict__["_dynamo_marked_constant"] = True  # torch.compiler.assume_constant_result
+_not_traced = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+
 Rule = Callable[..., Any]
-OUTSIDE = "saa_lite's derivatives under torch.func and in forward mode are not traced"
 
 
 def transformable(
@@ -82,7 +85,7 @@ def transformable(
         "Transformed", (torch.autograd.Function,), {**members, "generate_vmap_rule": True}
     )
 
-    @torch.compiler.disable(reason=OUTSIDE)
+    @_not_traced
     def transformed(*args: Any) -> Tensor:
         found: Tensor = function.apply(*args)
         return found
