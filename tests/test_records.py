@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,22 @@ def test_what_records_share_is_written_once_and_read_back_as_it_was() -> None:
     mixed = [*lines[:4], *whole.splitlines()[1:]]
     records.measured_path(ITEM).write_text("\n".join(mixed) + "\n")
     assert records.measured_records(ITEM) == given
+
+
+def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not() -> None:
+    path = records.measured_path(ITEM)
+
+    def put(value: float) -> float:
+        records.write_measured(ITEM, [make(value=value)])
+        os.utime(path, (2, 2))  # settled, and at the same moment each time
+        return records.measured_records(ITEM)[0].value
+
+    assert [put(1.5), put(2.5)] == [1.5, 2.5]
+    one, again = records.measured_records(ITEM), records.measured_records(ITEM)
+    assert one[0] is again[0]
+    assert one is not again, "a caller's list is its own"
+    path.write_text(path.read_text(encoding="utf-8").replace("2.5", "3.5"), encoding="utf-8")
+    assert records.measured_records(ITEM)[0].value == 3.5  # just written, the same size and place
 
 
 def test_the_order_of_blocks_depends_on_nothing_but_the_records() -> None:

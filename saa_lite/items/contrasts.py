@@ -210,7 +210,7 @@ def _comparable(records: list[Record]) -> list[Record]:
     """Records with the accuracy that may be compared as :data:`FAIR`, and no other accuracy."""
     others = [record for record in records if record.metric not in ("accuracy", FAIR)]
     outside = (r for r in records if r.metric == "accuracy" and r.method not in RECIPES)
-    return [*fair(records), *(replace(r, metric=FAIR) for r in outside), *others]
+    return [*fair(records), *(r.under(FAIR) for r in outside), *others]
 
 
 def _fair(metric: str) -> str:

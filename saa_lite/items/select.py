@@ -240,9 +240,9 @@ def fair(records: Iterable[Record]) -> list[Record]:
     """
     known = [record for record in records if record.method in RECIPES]
     logs = {_run(r): r.log for r in known if r.metric == "accuracy"}
-    found = [replace(r, log=r.log or logs.get(_run(r))) for r in known if r.metric == FAIR]
+    found = [r.under(FAIR, logs.get(_run(r))) for r in known if r.metric == FAIR]
     inside = (r for r in known if r.metric == "accuracy" and not lags(r.method))
-    return [*found, *(replace(r, metric=FAIR) for r in inside)]
+    return [*found, *(r.under(FAIR) for r in inside)]
 
 
 def _run(record: Record) -> tuple[str, str, str, int, str]:

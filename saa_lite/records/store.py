@@ -5,8 +5,10 @@ instead, so that none waits for another.
 """
 
 import re
+import time
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ from saa_lite.records.record import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+SETTLED = 2_000_000_000  # nanoseconds
 
 
 def read_records(path: Path, **expected: str) -> list[Record]:
@@ -153,11 +157,32 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def measured_records(item_id: str) -> list[Record]:
-    """Tracked records, one per key; empty where nothing has been promoted."""
+    """Tracked records, one per key; empty where nothing has been promoted.
+
+    A file that has not changed since is not read again, so the records are everybody's: not to be
+    changed.
+    """
     path = measured_path(item_id)
+    try:
+        state = path.stat()
+    except OSError:
+        return list(_read_measured(path, item_id))  # which says what is the matter
+    # A file can change twice within one tick of its clock, so a new one is no news to rely on.
+    if time.time_ns() - state.st_mtime_ns < SETTLED:
+        return list(_read_measured(path, item_id))
+    return list(_measured_then(path, item_id, (state.st_mtime_ns, state.st_size, state.st_ino)))
+
+
+@lru_cache(maxsize=64)  # a scorecard asks for each item's records three times
+def _measured_then(path: Path, item_id: str, stamp: tuple[int, ...]) -> tuple[Record, ...]:
+    """The file as it was when it bore this stamp."""
+    return _read_measured(path, item_id)
+
+
+def _read_measured(path: Path, item_id: str) -> tuple[Record, ...]:
     found = _numbered(path, {"item": item_id})
     _check_distinct(path, {number: record.key for number, record in found.items()})
-    return list(found.values())
+    return tuple(found.values())
 
 
 def write_measured(item_id: str, records: Iterable[Record]) -> None:
