@@ -195,9 +195,32 @@ def test_the_response_is_the_paired_difference_at_the_gap_of_the_network_alone()
     assert (under.named, over.named) == ("U, 3 of 6 seeds", "O, 1 of 3 seeds")
     assert replace(over, values=(-1.0, 1.0, 2.0)).named == "O"
     assert isinstance(regimes.draw(records, []), Figure)
+    assert between.gates_met, "what is not measured yet is not failed"
     unfinished = regimes.draw(measured("rates-u 3", "netaug", 0, 90.0, 80.0), [])
     (axis,) = unfinished.axes
     assert "no seed of a regime has both arms" in axis.texts[-1].get_text()
+
+
+@pytest.mark.parametrize(("longer", "met"), [(20.5, True), (23.0, False)])
+def test_a_regime_that_has_not_converged_is_drawn_hollow(longer: float, met: bool) -> None:
+    label = load_protocol("regime-m").label
+    records = [
+        *(r for s in range(3) for r in measured(label, "conv", s, 20.0, 31.0)),
+        *(r for s in range(3) for r in measured(label, "netaug", s, 22.0 + s, 9.0)),
+    ]
+    for record in measured(label, "conv", 0, longer, 40.0):
+        settings = {**record.settings, "arm": "conv-2x"}
+        records.append(replace(record, settings=settings, config_hash=config_hash(settings)))
+    (found,) = regimes.responses_of(records, "netaug", "conv")
+    assert found.gates_met == met
+    assert found.named == ("M" if met else "M, a gate is not met")
+    (axis,) = regimes.draw(records, []).axes
+    (point,) = (
+        line
+        for line in axis.lines
+        if line.get_marker() == "s" and len(line.get_xdata()) and line.get_ydata()[0] == 3.0
+    )
+    assert (point.get_markerfacecolor() == "white") != met
 
 
 def test_the_slope_is_that_of_all_seeds_and_waits_for_three_in_two_regimes() -> None:

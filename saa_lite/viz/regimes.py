@@ -26,6 +26,7 @@ class Response:
         values: per seed, augmented minus alone, in points of test accuracy.
         interval: 95 %, or None as long as seeds are missing.
         asked: how many seeds there are to be.
+        gates_met: whether the conditions hold under which it says something of the method.
     """
 
     regime: str
@@ -33,6 +34,7 @@ class Response:
     values: tuple[float, ...]
     interval: tuple[float, float] | None
     asked: int = 0
+    gates_met: bool = True
 
     @property
     def gap(self) -> float:
@@ -41,9 +43,10 @@ class Response:
 
     @property
     def named(self) -> str:
-        """The regime, and how many of its seeds are there as long as some are missing."""
+        """The regime, how many of its seeds are there as long as some are missing, what fails."""
         seeds = len(self.values)
-        return self.regime + (f", {seeds} of {self.asked} seeds" if seeds < self.asked else "")
+        part = f", {seeds} of {self.asked} seeds" if seeds < self.asked else ""
+        return self.regime + part + ("" if self.gates_met else ", a gate is not met")
 
 
 @styled
@@ -54,6 +57,8 @@ def response_figure(
     notes: Mapping[str, str] | None = None,
 ) -> Figure:
     """Left networks underfit, right they overfit; above 0 augmentation helped.
+
+    Hollow where a gate is not met: a number, but no test of the method.
 
     Args:
         responses: by augmented arm.
@@ -69,17 +74,20 @@ def response_figure(
                       xycoords=("axes fraction", "data"), fontsize=9)  # fmt: skip
     for i, (arm, found) in enumerate(responses.items()):
         colour, shift = COLOURS[arm], (i - (len(responses) - 1) / 2) * DODGE
-        for j, response in enumerate(found):
+        for response in found:
             x = response.gap + shift
             mean = sum(response.values) / len(response.values)
             seeds = [x] * len(response.values)
             axis.scatter(seeds, response.values, s=12, color=colour, alpha=0.4)
             if response.interval is not None:
                 axis.plot([x, x], response.interval, color=colour, linewidth=2)
-            label = LABELS.get(arm, arm) + (notes or {}).get(arm, "") if j == 0 else None
-            axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7, label=label)
-            side = "bottom" if shift < 0 else "top"  # arms are close together in one regime
-            axis.annotate(f" {response.named}", (x, mean), fontsize=9, va=side, color=colour)
+            axis.plot(x, mean, MARKERS.get(arm, "D"), color=colour, markersize=7,
+                      markerfacecolor=colour if response.gates_met else "white")  # fmt: skip
+            place = (8, 12 if shift < 0 else -14)  # points; arms are close together in one regime
+            axis.annotate(f"regime {response.named}", (x, mean), place, va="center",
+                          textcoords="offset points", fontsize=9, color=colour)  # fmt: skip
+        name = LABELS.get(arm, arm) + (notes or {}).get(arm, "")
+        axis.plot([], [], MARKERS.get(arm, "D"), color=colour, markersize=7, label=name)
     axis.set_xlabel("generalisation gap of the network alone: training − test accuracy, points")
     axis.set_ylabel("augmented − alone,\npoints of test accuracy")
     if responses:

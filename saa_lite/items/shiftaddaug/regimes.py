@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
-from saa_lite.items.contrasts import protocol_of
+from saa_lite.items.contrasts import Trainings, protocol_of
 from saa_lite.items.interval import slope_bootstrap, t_interval
 from saa_lite.items.registry import built
 from saa_lite.items.select import FAIR, fair, of_seeds
@@ -60,10 +60,19 @@ def responses_of(records: list[Record], augmented_arm: str, alone: str) -> list[
             continue
         values = tuple(accuracy[augmented_arm][s] - accuracy[alone][s] for s in seeds)
         gaps = tuple(trained[alone][s] - accuracy[alone][s] for s in seeds)
-        asked = len(load_protocol(name).seeds)
+        protocol = load_protocol(name)
+        asked = len(protocol.seeds)
+        trainings = Trainings(protocol, records)
+        unmet = [
+            gate
+            for contrast in protocol.contrasts
+            if (contrast.first, contrast.second) == (augmented_arm, alone)
+            for gate in trainings.unmet(contrast)
+            if gate.value is not None
+        ]
         # As on the scorecard: no look at the difference before all seeds are there.
         interval = t_interval(values) if len(values) >= max(asked, 2) else None
-        found.append(Response(REGIMES[name], gaps, values, interval, asked))
+        found.append(Response(REGIMES[name], gaps, values, interval, asked, not unmet))
     return sorted(found, key=lambda response: response.gap)
 
 
