@@ -1,5 +1,9 @@
 """Small samples of every registered network, and a counter that knows nothing of saa_lite.costs."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +19,7 @@ TINY = (
     "mobilenet_v3_w035",
     "proxylessnas_w035",
 )
+ONE_OF_A_FAMILY = ("deit_mini", "lenet5_bn", "mobilenet_v2_tiny", "resnet20")
 IMAGENET = ("resnet18", "resnet50", "resnet50_v15")
 FOR_32 = ("lenet5_bn", "lenet_pp", "resnet8", "resnet20", "resnet32", "vgg_small")
 NAMES = tuple(sorted(("deit_mini", "deit_tiny", *TINY, *IMAGENET, *FOR_32)))
@@ -41,6 +46,26 @@ def images_for(name: str, count: int | None = None) -> Tensor:
 def variants(*names: str) -> list[tuple[str, str]]:
     """(name, kind) of everything that can be built."""
     return [(name, kind) for name in names or list_models() for kind in describe(name).variants]
+
+
+def sampled() -> list[Any]:
+    """:func:`variants` in which most are weekly.
+
+    Left are every operator in one network of each family, and every network with two operators.
+    """
+    kept = {(name, kind) for name in ONE_OF_A_FAMILY for kind in describe(name).variants}
+    for place, name in enumerate(list_models()):
+        kinds = list(describe(name).variants)
+        kept |= {(name, kinds[(place + turn) % len(kinds)]) for turn in (0, len(kinds) // 2)}
+    return weekly_but(kept, variants())
+
+
+def weekly_but(kept: set[tuple[str, str]], grid: Iterable[tuple[str, str]]) -> list[Any]:
+    """The grid as parameters, weekly but for what is kept."""
+    if strangers := kept - {*(grid := [*grid])}:
+        raise ValueError(f"not in the grid: {strangers}")
+    weekly = pytest.mark.weekly
+    return [pytest.param(*pair, marks=() if pair in kept else weekly) for pair in grid]
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from model_samples import GREY, variants
+from model_samples import GREY, sampled
 from torch import Tensor, nn
 
 from saa_lite.costs import ACCOUNTINGS, Costs, count
@@ -47,7 +47,7 @@ def taps_by_hooks(model: nn.Module, shape: tuple[int, ...]) -> int:
     return total
 
 
-@pytest.mark.parametrize(("name", "kind"), variants())
+@pytest.mark.parametrize(("name", "kind"), sampled())
 def test_every_network_with_every_operator(name: str, kind: str) -> None:
     model, shape = network(name, kind)
     costs = count(model, shape)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -31,17 +32,19 @@ OF_OPERATORS = (
     gpu_checks.compiled,
 )  # fmt: skip
 CASES = cases() + edge_cases()
+# The interpreter is slow. Five is no multiple of the turns of kinds, layouts and tiles.
+WEEKLY = [case for number, case in enumerate(cases()[:24]) if number % 5 in (1, 3)]
 OLD, LAID_OUT_AGAIN = "before Triton 3.7", [CASES[0], CASES[5], CASES[-1], *cases()[18:20]]
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed here"
 )
 
 
-def interpret_all() -> None:
+def interpret(chosen: Sequence[Case]) -> None:
     """Print {case: differences}; run in a process of its own, with TRITON_INTERPRET=1."""
     found = {
         case.name: differences(case) | {"bytes": 0.0 if case.bad else byte_difference(case)}
-        for case in CASES
+        for case in chosen
     }
     lay_out_as_before_3_7()
     found |= {f"{case.name} {OLD}": differences(case) for case in LAID_OUT_AGAIN}
@@ -59,10 +62,11 @@ def lay_out_as_before_3_7() -> None:
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict[str, float]]:
+def interpreted(request: pytest.FixtureRequest) -> dict[str, dict[str, float]]:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    whole = ["--whole"] if request.config.getoption("--whole") else []
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__],
+        [sys.executable, "-W", "ignore", __file__, *whole],
         check=False, timeout=500, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -71,7 +75,13 @@ def interpreted() -> dict[str, dict[str, float]]:
 
 
 @NEEDS_TRITON
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=pytest.mark.weekly if case in WEEKLY else ())
+        for case in CASES
+    ],
+)
 def test_interpreted_kernels_equal_the_oracle(case: Case, interpreted: Any) -> None:
     found = interpreted[case.name]
     assert ("weight gradient" in found) == (case.kind == "sign")
@@ -104,4 +114,4 @@ def test_on_a_device(check: Any, triton: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 if __name__ == "__main__":
-    interpret_all()
+    interpret(CASES if "--whole" in sys.argv else [case for case in CASES if case not in WEEKLY])

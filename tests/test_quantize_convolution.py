@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from convolution_samples import accuracy, calibration, settle_norms, small_network, trained_network
-from model_samples import build, images_for
+from model_samples import build, images_for, weekly_but
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError
@@ -167,8 +167,13 @@ def test_bits_of_the_ends() -> None:
         assert all(code < 2**bits for code, bits in zip(codes, expected, strict=True))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_w035"])
-@pytest.mark.parametrize("method", LEARNED)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    weekly_but(
+        {("resnet20", "brecq"), ("mobilenet_v2_w035", "adaround")},
+        itertools.product(("resnet20", "mobilenet_v2_w035"), LEARNED),
+    ),
+)
 def test_published_networks(name: str, method: str) -> None:
     torch.manual_seed(0)
     model, images = settle_norms(build(name)), images_for(name, 4)
