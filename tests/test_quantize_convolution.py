@@ -35,7 +35,7 @@ def accuracies(method: str, **options) -> Tensor:
 
 
 def test_rounding_that_is_learned_beats_nearest_at_two_bits() -> None:
-    options = {"weight_bits": 2, "activation_bits": None}
+    options = {"bits": 2, "activation_bits": None}
     gain = accuracies("adaround", **options) - accuracies("nearest", **options)
     assert (gain > 0).all()
     assert gain.mean() > 0.02
@@ -43,16 +43,14 @@ def test_rounding_that_is_learned_beats_nearest_at_two_bits() -> None:
 
 @pytest.mark.parametrize("method", ["brecq", "qdrop"])
 def test_block_reconstruction_beats_nearest_with_quantised_activations(method: str) -> None:
-    options = {"weight_bits": 2, "activation_bits": 3}
+    options = {"bits": 2, "activation_bits": 3}
     gain = accuracies(method, **options) - accuracies("nearest", **options)
     assert (gain > 0).all()
     assert gain.mean() > 0.02
 
 
 def test_eight_bits_change_next_to_nothing() -> None:
-    network = quantize(
-        trained_network(0), calibration(0), "nearest", weight_bits=8, activation_bits=8
-    )
+    network = quantize(trained_network(0), calibration(0), "nearest", bits=8, activation_bits=8)
     assert abs(accuracy(network) - accuracy(trained_network(0))) <= 0.004
 
 
@@ -72,7 +70,7 @@ def test_adaround_comes_near_the_best_of_all_roundings(seed: int) -> None:
     """Six weights a filter: all 2^6 roundings are tried."""
     torch.manual_seed(seed)
     layer, images, reports = nn.Conv2d(6, 8, 1), mixed_images(seed), []
-    options = {"weight_bits": 3, "activation_bits": None, "eight_bit_ends": False, "seed": seed}
+    options = {"bits": 3, "activation_bits": None, "edges": "same", "seed": seed}
     learned = quantize(layer, images, "adaround", on_unit=reports.append, **options)
     nearest = quantize(layer, images, "nearest", **options)
     pixels = images.movedim(1, -1).flatten(0, 2)
@@ -105,7 +103,7 @@ def test_adaround_comes_near_the_best_of_all_roundings(seed: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_weight_ends_on_its_code(method: str) -> None:
     model, images = trained_network(0), calibration(0, 64)
-    network = quantize(model, images, method, weight_bits=3, activation_bits=3, iterations=10)
+    network = quantize(model, images, method, bits=3, activation_bits=3, iterations=10)
     folded = fold_batch_norm(model, images)
     for name, layer in network.named_modules():
         if not isinstance(layer, QuantizedLayer):
@@ -151,14 +149,14 @@ def test_the_callers_mode_does_not_matter(mode) -> None:
 
 
 def test_bits_of_the_ends() -> None:
-    for eight_bit_ends, expected in ((True, [8, 3, 3, 3, 3, 8]), (False, [3] * 6)):
+    for edges, expected in (("8-bit", [8, 3, 3, 3, 3, 8]), ("same", [3] * 6)):
         network = quantize(
             small_network(),
             torch.randn(8, 1, 8, 8),
             "nearest",
-            weight_bits=3,
+            bits=3,
             activation_bits=3,
-            eight_bit_ends=eight_bit_ends,
+            edges=edges,
         )
         layers = list(quantized_layers(network))
         assert [layer.weight_quantizer.bits for layer in layers] == expected
@@ -188,6 +186,21 @@ def test_published_networks(name: str, method: str) -> None:
         assert units == {"conv1", *blocks, "classifier"}
     else:
         assert units == {"stem", *(f"blocks.{i}" for i in range(17)), "last", "classifier"}
+
+
+def test_the_old_names_of_arguments_are_taken_with_a_word() -> None:
+    model, images = settle_norms(small_network()), torch.randn(8, 1, 8, 8)
+    fixed = {"activation_bits": None, "progress": False}
+    today = quantize_convolution(model, images, bits=3, edges="same", **fixed)
+    with pytest.warns(DeprecationWarning, match="is called") as said:
+        before = quantize_convolution(model, images, weight_bits=3, eight_bit_ends=False, **fixed)
+    assert torch.equal(today(images), before(images))
+    assert [str(one.message).partition("; ")[2] for one in said] == [
+        "give bits=3",
+        "give edges='same'",
+    ]
+    with pytest.raises(UsageError, match="give one of them"):
+        quantize_convolution(model, images, bits=3, weight_bits=3, **fixed)
 
 
 def blocks_of(model: nn.Module, images: Tensor, named: list[str] | None = None) -> list[str]:
@@ -236,7 +249,7 @@ def test_fisher_weights_follow_what_the_answer_depends_on() -> None:
     block, head = nn.Conv2d(1, 2, 1), nn.Linear(2, 3)
     head.weight.data[:, 1] = 0
     reference = nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    quantized = quantize(reference, torch.randn(8, 1, 4, 4), "nearest", eight_bit_ends=False)
+    quantized = quantize(reference, torch.randn(8, 1, 4, 4), "nearest", edges="same")
     weights = fisher_weights(reference, quantized, "0", torch.randn(8, 1, 4, 4), 4)
     assert float(weights.mean()) == pytest.approx(1)
     assert weights[:, 1].unique().numel() == 1
@@ -259,8 +272,8 @@ def shared() -> nn.Module:
             "layer 'layer1.conv' is of kind 'adder'",
         ),
         ({"method": "gptq"}, "method must be one of 'nearest', .* got 'gptq'"),
-        ({"weight_bits": 1}, "weight_bits must be an integer of 2 to 8; got 1"),
-        ({"weight_bits": None}, "weight_bits must be an integer of 2 to 8; got None"),
+        ({"bits": 1}, "bits must be an integer of 2 to 8; got 1"),
+        ({"bits": None}, "bits must be an integer of 2 to 8; got None"),
         ({"activation_bits": 9}, "activation_bits must be an integer of 2 to 8; got 9"),
         ({"iterations": 0}, "iterations must be an integer of at least 1; got 0"),
         ({"calibration": torch.ones(4, 1, 8, 8, dtype=torch.uint8)}, "got torch.uint8"),

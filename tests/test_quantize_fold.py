@@ -132,7 +132,7 @@ def test_norms_come_back_and_nothing_else_changes(name: str) -> None:
     with torch.no_grad():
         first = norms(model)[0].weight
         first[:3] = torch.tensor([-0.5, 0.7, 0.0])
-    quantized = quantize_convolution(model, images, "nearest", weight_bits=3, activation_bits=None)
+    quantized = quantize_convolution(model, images, "nearest", bits=3, activation_bits=None)
     unfolded = unfold_batch_norm(quantized, model, images[:2])
     assert relative_error(quantized, unfolded, images_for(name, 3)) < 1e-4
     assert len(norms(unfolded)) == len(norms(model)) > len(norms(quantized))
@@ -145,7 +145,7 @@ def test_statistics_taken_anew_undo_a_shift_and_a_stretch() -> None:
     """Quantised weights three times as large: batch norm with fresh statistics forgives them."""
     torch.manual_seed(0)
     model, images = settle_norms(small_network()), torch.randn(256, 1, 8, 8)
-    quantized = quantize_convolution(model, images, "nearest", weight_bits=8, activation_bits=None)
+    quantized = quantize_convolution(model, images, "nearest", bits=8, activation_bits=None)
     fresh = copy.deepcopy(model)
     reestimate_batch_norm(fresh, [images])
     layer = next(quantized_layers(quantized))

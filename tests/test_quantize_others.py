@@ -25,7 +25,7 @@ def rounded(network: nn.Module, images: Tensor, bits: int = 2) -> nn.Module:
 
 
 def reconstructed(network: nn.Module, images: Tensor, bits: int = 2) -> nn.Module:
-    options = {"weight_bits": bits, "activation_bits": bits, "eight_bit_ends": False}
+    options = {"bits": bits, "activation_bits": bits, "edges": "same"}
     return quantize_convolution(network, images, "nearest", progress=False, **options)
 
 

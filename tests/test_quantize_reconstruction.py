@@ -142,9 +142,7 @@ def test_published_rates_at_the_published_iterations() -> None:
 def test_rates_stay_small_where_iterations_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """One iteration moves a rounding by 0.2 and a step by 2 % at most."""
     original, images = network(), torch.randn(8, 1, 6, 6)
-    quantized = quantize_convolution(
-        original, images, "nearest", eight_bit_ends=False, progress=False
-    )
+    quantized = quantize_convolution(original, images, "nearest", edges="same", progress=False)
     unit, given = quantized[0], torch.randn(8, 1, 6, 6)
     with torch.no_grad():  # a finished layer holds rounded weights, which have one neighbour only
         unit[0].weight.copy_(original[0][0].weight)
@@ -178,7 +176,7 @@ def test_learned_steps_recover_from_a_bad_start() -> None:
     """A step half as wide clips half of the inputs; reconstruction widens it again."""
     layer, images = nn.Conv2d(3, 8, 3), torch.randn(256, 3, 8, 8).relu()
     quantized = quantize_convolution(
-        layer, images, "nearest", weight_bits=8, activation_bits=3, eight_bit_ends=False
+        layer, images, "nearest", bits=8, activation_bits=3, edges="same"
     )
     targets, (quantizer,) = layer(images).detach(), input_quantizers(quantized)
     given = Samples(images, None, targets, None)

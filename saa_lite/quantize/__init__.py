@@ -1,4 +1,9 @@
-"""Quantisation of trained networks: adder layers on one shared scale, and convolutions."""
+"""Quantisation of trained networks: adder layers on one shared scale, and convolutions.
+
+Two doors with one vocabulary (``method``, ``bits``, ``edges``, ``progress``), as they do different
+things with a network: :func:`quantize` leaves batch norm where it is, since an adder layer has no
+factor to fold it into; :func:`quantize_convolution` folds it and learns how to round.
+"""
 
 from saa_lite.quantize.convolution import quantize_convolution
 from saa_lite.quantize.fold import fold_batch_norm, unfold_batch_norm

@@ -85,23 +85,25 @@ def warn_of_others(
     read: Collection[str],
     idle: Collection[str] = (),
     said: Iterable[str] = (),
+    frames: int = 3,
 ) -> None:
     """Name layers that are not quantised: of other classes, read past, reached by no image.
 
     Args:
         said: further sentences, of :func:`read_past`.
+        frames: from here to whoever called the function.
     """
     if others:
         message = f"{function}() leaves as they are: {listed_by_class(others)}"
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, UserWarning, stacklevel=frames)
     if read:
         message = f"not quantised: {READ.format(listed(sorted(read), None))}"
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, UserWarning, stacklevel=frames)
     if idle:
         message = f"not quantised, as no calibration image reaches them: {listed(idle, None)}"
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, UserWarning, stacklevel=frames)
     for message in said:
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, UserWarning, stacklevel=frames)
 
 
 def other_layers(network: nn.Module, kinds: Iterable[type[nn.Module]]) -> dict[str, nn.Module]:

@@ -1,6 +1,6 @@
 """Post-training quantisation of convolutional networks: the methods adder networks are set against.
 
-Batch norm is folded first. Weights get codes of ``weight_bits`` bits on a grid for each filter,
+Batch norm is folded first. Weights get codes of ``bits`` bits on a grid for each filter,
 inputs of layers codes of ``activation_bits`` bits on one grid for each layer. The first and the
 last layer keep 8 bits in both, as in BRECQ's and QDrop's released code. What the methods then do
 is in :mod:`~saa_lite.quantize.recipe`; ``"nearest"`` does nothing more.
@@ -22,13 +22,14 @@ layer's.
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from saa_lite.data.seeds import mix
-from saa_lite.errors import UsageError, check_choice
+from saa_lite.errors import UsageError, check_choice, renamed
 from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
 from saa_lite.nn.structure import leave_fused_paths
@@ -55,17 +56,23 @@ RECIPES = {
     "qdrop": QDROP,
 }
 END_BITS = 8
+EDGES = ("8-bit", "same")
+OLD_NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "weight_bits": ("bits", lambda bits: bits),
+    "eight_bit_ends": ("edges", lambda eight: "8-bit" if eight else "same"),
+}
 QUANTIZED = (nn.Conv2d, nn.Linear)
 
 
+@renamed(**OLD_NAMES)
 def quantize_convolution(
     model: nn.Module,
     calibration: Tensor,
     method: str = "nearest",
     *,
-    weight_bits: int = 4,
+    bits: int = 4,
     activation_bits: int | None = 4,
-    eight_bit_ends: bool = True,
+    edges: str = "8-bit",
     iterations: int = 1000,
     blocks: Sequence[str] | None = None,
     seed: int = 0,
@@ -79,9 +86,10 @@ def quantize_convolution(
         calibration: normalised training images [N,C,H,W]; the papers take 1,024.
         method: ``"nearest"``, ``"adaround"``, ``"brecq"``, ``"qdrop"``, or ``"brecq-inputs"``, a
             control of ours.
-        weight_bits: 2 to 8.
+        bits: 2 to 8, of weights.
         activation_bits: 2 to 8; None leaves activations in full precision.
-        eight_bit_ends: keep the first and the last layer at 8 bits.
+        edges: ``"8-bit"`` keeps the first and the last layer there, as the papers do; ``"same"``
+            treats them as all others.
         iterations: per layer or block, 32 images each; the papers take 20,000. Learning rates
             rise as this falls, see :class:`~saa_lite.quantize.recipe.Phase`.
         blocks: names of modules that BRECQ and QDrop take as blocks; default: as they come.
@@ -95,7 +103,7 @@ def quantize_convolution(
     Warns:
         UserWarning: when layers stay as they are; the head of this module says which.
     """
-    _check_arguments(model, calibration, method, weight_bits, activation_bits, iterations)
+    _check_arguments(model, calibration, method, bits, activation_bits, edges, iterations)
     eager = torch.compiler.set_stance("force_eager")  # hooks are not for compiled passes
     with eager, torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
@@ -107,9 +115,8 @@ def quantize_convolution(
         layers = ordered_layers(reference, calls)
         idle = [name for name in names if name not in (*layers, *read)]
         others = other_layers(reference, QUANTIZED)
-        warn_of_others("quantize_convolution", others, read, idle, own)
-        bits = (weight_bits, activation_bits)
-        quantized = _nearest(reference, layers, images, bits, eight_bit_ends)
+        warn_of_others("quantize_convolution", others, read, idle, own, frames=4)
+        quantized = _nearest(reference, layers, images, (bits, activation_bits), edges)
         phases = [p for p in RECIPES[method].phases if p.learns_rounding or activation_bits]
         units = _units(method, reference, calls, layers, blocks)
         pair = Pair(reference, quantized)
@@ -123,14 +130,14 @@ def _nearest(
     layers: list[str],
     images: Tensor,
     bits: tuple[int, int | None],
-    eight_bit_ends: bool,
+    edges: str,
 ) -> nn.Module:
     """The network rounded to nearest, on grids found in full precision.
 
     Args:
         bits: of weights and of activations.
     """
-    weight_bits, input_bits = (_bits(layers, number, eight_bit_ends) for number in bits)
+    weight_bits, input_bits = (_bits(layers, number, edges) for number in bits)
     quantized = copy.deepcopy(reference)
     samples = _sample_inputs(reference, list(input_bits), images)
     install(quantized, weight_bits, samples, input_bits)
@@ -186,11 +193,11 @@ def _device(model: nn.Module, calibration: Tensor) -> torch.device:
     return next((p.device for p in model.parameters()), calibration.device)
 
 
-def _bits(layers: list[str], bits: int | None, eight_bit_ends: bool) -> dict[str, int]:
+def _bits(layers: list[str], bits: int | None, edges: str) -> dict[str, int]:
     """Layer → bits."""
     if bits is None:
         return {}
-    ends = (layers[0], layers[-1]) if eight_bit_ends else ()
+    ends = (layers[0], layers[-1]) if edges == "8-bit" else ()
     return {name: END_BITS if name in ends else bits for name in layers}
 
 
@@ -213,14 +220,16 @@ def _check_arguments(
     model: object,
     calibration: object,
     method: str,
-    weight_bits: object,
+    bits: object,
     activation_bits: object,
+    edges: object,
     iterations: object,
 ) -> None:
     if not isinstance(model, nn.Module):
         raise UsageError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     check_choice("method", method, RECIPES)
-    _check_integer("weight_bits", weight_bits, 2, 8)
+    check_choice("edges", edges, EDGES)
+    _check_integer("bits", bits, 2, 8)
     if activation_bits is not None:
         _check_integer("activation_bits", activation_bits, 2, 8)
     _check_integer("iterations", iterations, 1, None)

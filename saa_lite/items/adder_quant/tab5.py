@@ -191,7 +191,7 @@ def quantized(
         model,
         torch.cat(images),
         CONVOLUTION[unit.method],
-        weight_bits=bits,
+        bits=bits,
         activation_bits=None if unit.method in WEIGHTS_ONLY else bits,
         iterations=settings.iterations,
         seed=unit.seed,
