@@ -113,7 +113,7 @@ def test_gradients_from_both_passes() -> None:
 def test_normalised_over_the_target_slice_before_the_chain_rule() -> None:
     """RMS η at R(W), whatever number of passes; W is to move R(W) by just that."""
     net = model("adder", remap="rescale")
-    layers = [u for u in net.modules() if isinstance(u, WideConv) and u.is_free]
+    layers = [u for u in net.modules() if isinstance(u, WideConv) and u.is_multiplication_free]
     assert all(u.layer.adaptive_lr == "off" for u in layers)
     net.train()
     for part in layers:
@@ -139,7 +139,7 @@ def test_remapped_outside_of_a_step_is_normalised_too() -> None:
     net = model("adder", remap="rescale")
     net.train()
     net(images()).square().sum().backward()
-    part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_free)
+    part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_multiplication_free)
     slope = 1 / part.layer.weight.detach().std(correction=0)
     rms = (part.layer.weight.grad * slope).square().mean().sqrt()
     torch.testing.assert_close(rms, torch.tensor(0.2), rtol=1e-4, atol=0)
@@ -149,7 +149,7 @@ def test_learned_scale_takes_the_share_of_the_step_along_the_weights() -> None:
     """b moves R(W) by the projection on R(W) of the step that an adder layer would make."""
     net = model("adder", remap="analytic")
     net.train()
-    part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_free)
+    part = next(u for u in net.modules() if isinstance(u, WideConv) and u.is_multiplication_free)
     part.shared.begin()
     net(images()).square().sum().backward()
     leaf = part.shared._leaf

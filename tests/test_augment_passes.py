@@ -39,7 +39,11 @@ def adder_model(mode: str, remap: str | None = None) -> AugmentedNet:
 
 def adders(net: nn.Module) -> dict[str, WideConv]:
     found = net.named_modules()
-    return {name: unit for name, unit in found if isinstance(unit, WideConv) and unit.is_free}
+    return {
+        name: unit
+        for name, unit in found
+        if isinstance(unit, WideConv) and unit.is_multiplication_free
+    }
 
 
 def update_gradients(mode: str, remap: str | None = None, **changes) -> dict[str, Tensor]:

@@ -217,7 +217,7 @@ def test_every_recipe_is_what_it_says() -> None:
     wide, own = (next(m for m in built[method].modules() if isinstance(m, AdderConv2d))
                  for method in ("adder-calm-depthwise", "adder"))  # fmt: skip
     assert wide.weight.std() > 3 * own.weight.std()
-    assert Start(SPREAD, silent_branches=True) == CALM
+    assert Start(SPREAD, zero_init_residual=True) == CALM
     silent = {m: sum(not norm.weight.any() for norm in _norms(built[m]))
               for m in ("adder", "adder-calm", "adder-wide", "adder-silent")}  # fmt: skip
     assert silent["adder"] == silent["adder-wide"] == 0

@@ -50,7 +50,7 @@ def test_a_step_is_as_large_beside_its_weight_as_before_or_so_many_times_smaller
     for spread in (None, 6.0):
         model = network("resnet8")
         if spread:
-            calm_start(model, spread, silent_branches=False, scale_eta=scale_eta)
+            calm_start(model, spread, zero_init_residual=False, scale_eta=scale_eta)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         attach_adaptive_lr(optimizer, model)
         layer = model.get_submodule("stage2.0.conv1")
@@ -79,7 +79,7 @@ def test_each_half_of_the_start_can_be_left_out() -> None:
     calm_start(model, 1.0)
     assert adder_std(model) == before
     wide = network()
-    calm_start(wide, silent_branches=False)
+    calm_start(wide, zero_init_residual=False)
     norms = [m for m in wide.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(norm.weight.all() for norm in norms)
     assert adder_std(wide) == pytest.approx(6 * before, rel=1e-3)
@@ -159,3 +159,11 @@ def shared(model: nn.Module) -> list:
 def test_errors_name_what_was_given(wrong, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         wrong()
+
+
+def test_the_old_name_of_an_argument_is_taken_with_a_word() -> None:
+    model = create_model("resnet8", 10, conv="adder")
+    with pytest.warns(DeprecationWarning, match="give zero_init_residual=False"):
+        calm_start(model, silent_branches=False)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.weight.eq(1).all() for norm in norms)

@@ -57,7 +57,7 @@ class WideDepthwise(nn.Module):
     ) -> None:
         super().__init__()
         self.axis = axis
-        self.is_free = type(layer) is not nn.Conv2d
+        self.is_multiplication_free = type(layer) is not nn.Conv2d
         self.layer = layer
         self.norm = WideNorm(norm, axis.largest)
         _, self.below = draw_around(layer, 1, axis.largest)
@@ -67,7 +67,7 @@ class WideDepthwise(nn.Module):
         n = self.axis.target
         if x.shape[1] == n and not self._is_cut:
             return self.norm(self.layer(x))
-        if not self.is_free:
+        if not self.is_multiplication_free:
             return self.norm(self._convolve(x, self.weight(x.shape[1])))
         assert self.below is not None
         extra = self.below[: x.shape[1] - n]

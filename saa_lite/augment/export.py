@@ -63,7 +63,7 @@ def _restore(owner: nn.Module) -> None:
 
 def _plain_layer(unit: WideConv | WideDepthwise) -> nn.Conv2d:
     layer = unit.layer
-    if isinstance(unit, WideConv) and unit.is_free:
+    if isinstance(unit, WideConv) and unit.is_multiplication_free:
         layer.weight.data = unit.shared.frozen()
         if unit.shared.normalises:
             layer.adaptive_lr = unit.shared.normalised  # type: ignore[assignment]

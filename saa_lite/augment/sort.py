@@ -95,9 +95,9 @@ def consumed(unit: WideConv, measure: str) -> Tensor:
     columns included that are multiplicative now; otherwise two scales would be compared.
     """
     weight = unit.weight(0, unit.outputs.largest, 0, unit.inputs.largest)
-    if measure == "remapped" and unit.is_free:
+    if measure == "remapped" and unit.is_multiplication_free:
         n = unit.outputs.target
-        weight = torch.cat([unit.as_free(n), weight[n:]])
+        weight = torch.cat([unit.multiplication_free(n), weight[n:]])
     return weight.abs().float().sum((0, 2, 3))
 
 

@@ -62,12 +62,12 @@ class WideConv(nn.Module):
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
         self.reading, self.combine, self.mutates = reading, combine, mutates
-        self.is_free = type(layer) is not nn.Conv2d
+        self.is_multiplication_free = type(layer) is not nn.Conv2d
         self.share = 1.0
         self.shared = SharedWeight(layer, remap, mutates)
         self.norm = WideNorm(norm, outputs.largest)
         self.right, self.below = draw_around(layer, inputs.largest, outputs.largest)
-        if self.is_free and combine == "norm" and self.right is not None:
+        if self.is_multiplication_free and combine == "norm" and self.right is not None:
             channels = outputs.largest if reading == "input" else outputs.target
             self.norm.cross = like(norm, channels)
         if mutates:
@@ -79,7 +79,7 @@ class WideConv(nn.Module):
         return self.shared.layer
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.is_free or self.share == 0:
+        if not self.is_multiplication_free or self.share == 0:
             return self._as_conv(x)
         free = self._hybrid(x)
         if self.share == 1:
@@ -89,7 +89,8 @@ class WideConv(nn.Module):
     def _as_conv(self, x: Tensor) -> Tensor:
         """Everything multiplicative: NetAug's layer, and a mutating block before its turn."""
         rows = self.outputs.active
-        if (x.shape[1], rows) == (self.inputs.target, self.outputs.target) and not self.is_free:
+        is_target = (x.shape[1], rows) == (self.inputs.target, self.outputs.target)
+        if is_target and not self.is_multiplication_free:
             return self.norm(self.layer(x))  # the target, exactly as it would run alone
         y = self._convolve(x, self.weight(0, rows, 0, x.shape[1]))
         return self.norm(y, as_conv=True)
@@ -102,13 +103,13 @@ class WideConv(nn.Module):
         if isinstance(self.layer, ShiftConv2d) and self.combine == "sum":
             return self.norm(self._shifted(x, p, q))
         if q == columns:
-            free = self.layer._conv_forward(x, self.as_free(p, q), None)
+            free = self.layer._conv_forward(x, self.multiplication_free(p, q), None)
             if p < rows:
                 rest = self._convolve(x, self.weight(p, rows, 0, columns))
                 free = torch.cat([free, rest], 1)
             return self.norm(free)
         x, first = first_channels(x, q)
-        free = self.layer._conv_forward(first, self.as_free(p, q), None)
+        free = self.layer._conv_forward(first, self.multiplication_free(p, q), None)
         return self._joined(free, self._convolve(x, self._around(p, q, rows, columns)))
 
     def _around(self, p: int, q: int, rows: int, columns: int) -> Tensor:
@@ -136,7 +137,7 @@ class WideConv(nn.Module):
         Its inputs are rounded to fixed point, as the target's layer does, for every reader.
         """
         rows, columns = self.outputs.active, x.shape[1]
-        weight: Tensor = self._layer()._prepare_weight(self.as_free(p, q))
+        weight: Tensor = self._layer()._prepare_weight(self.multiplication_free(p, q))
         if q < columns:
             weight = torch.cat([weight, self.weight(0, p, q, columns)], 1)
         if p < rows:
@@ -160,7 +161,7 @@ class WideConv(nn.Module):
         """W[top:bottom, left:right] as a convolution reads it."""
         return self._assemble(top, bottom, left, right, lambda block, _: block)
 
-    def as_free(self, bottom: int, right: int | None = None) -> Tensor:
+    def multiplication_free(self, bottom: int, right: int | None = None) -> Tensor:
         """W[:bottom, :right] as the multiplication-free operator reads it."""
         columns = self.inputs.largest if right is None else right
         return self._assemble(0, bottom, 0, columns, self._remapped)

@@ -54,10 +54,10 @@ class Start:
     """Arguments of :func:`saa_lite.models.calm_start`."""
 
     spread: float
-    silent_branches: bool
+    zero_init_residual: bool
 
 
-CALM = Start(6.0, silent_branches=True)  # the defaults, which cannot be read without torch
+CALM = Start(6.0, zero_init_residual=True)  # the defaults, which cannot be read without torch
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "shift-add3": Recipe("shift", first_adders=3),
     "adder-calm": Recipe("adder", start=CALM),
-    "adder-wide": Recipe("adder", start=Start(6.0, silent_branches=False)),
-    "adder-silent": Recipe("adder", start=Start(1.0, silent_branches=True)),
+    "adder-wide": Recipe("adder", start=Start(6.0, zero_init_residual=False)),
+    "adder-silent": Recipe("adder", start=Start(1.0, zero_init_residual=True)),
     "aug-adder-calm": Recipe("adder", REMAPPED, start=CALM),
     "aug-shift-unsorted": Recipe("shift", REMAPPED, UNSORTED),
     "aug-adder-unsorted": Recipe("adder", REMAPPED, UNSORTED),

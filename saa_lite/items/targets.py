@@ -54,7 +54,9 @@ def build(method: str, settings: Settings, train_set: ImageSet, seed: int) -> nn
         rectify_bottlenecks(target)
     if recipe.start:
         start = recipe.start
-        calm_start(target, start.spread, silent_branches=start.silent_branches, scale_eta=False)
+        calm_start(
+            target, start.spread, zero_init_residual=start.zero_init_residual, scale_eta=False
+        )
     for layer in adder_layers(target):
         layer.eta, layer.adaptive_lr = settings.eta, recipe.adaptive_lr
         layer.weight.requires_grad_(recipe.adders == "trained")

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from saa_lite.errors import UsageError
+from saa_lite.errors import UsageError, renamed
 from saa_lite.models.inverted import InvertedBlock
 from saa_lite.models.resnet import BasicBlock
 from saa_lite.nn import AdderConv2d
@@ -34,12 +34,13 @@ from saa_lite.nn import AdderConv2d
 SPREAD = 6.0
 
 
+@renamed(silent_branches=("zero_init_residual", bool))
 @torch.no_grad()
 def calm_start(
     model: nn.Module,
     spread: float = SPREAD,
     *,
-    silent_branches: bool = True,
+    zero_init_residual: bool = True,
     scale_eta: bool = True,
 ) -> None:
     """Make an untrained network's adder weights wider, in place, and its residual branches 0.
@@ -49,7 +50,7 @@ def calm_start(
 
     Args:
         spread: factor on the weights of all adder convolutions; 1 leaves them.
-        silent_branches: whether residual branches start at 0.
+        zero_init_residual: whether residual branches start at 0.
         scale_eta: whether η of these layers grows by the same factor (from AdderNet's 0.2 to 1.2),
             so that a step is as large beside its weight as before. False leaves η, and most of the
             weights where they are.
@@ -65,7 +66,7 @@ def calm_start(
     for layer in layers:
         layer.weight.mul_(spread)
         layer.eta *= spread if scale_eta else 1
-    for norm in last_norms(model) if silent_branches else ():
+    for norm in last_norms(model) if zero_init_residual else ():
         norm.weight.zero_()
 
 

@@ -84,7 +84,7 @@ def _start(recipe: Recipe) -> str:
 
 
 def _changes(recipe: Recipe) -> list[str]:
-    silent = recipe.start is not None and recipe.start.silent_branches
+    silent = recipe.start is not None and recipe.start.zero_init_residual
     found = [
         "residual branches start at 0" if silent else "",
         FROZEN[recipe.adders],

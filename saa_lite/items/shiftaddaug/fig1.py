@@ -164,7 +164,7 @@ def weight_rows(layer: WideConv) -> list[dict[str, float]]:
     """The wide weight of a 1×1 layer as it is read: ``free`` is 1 in the target's rectangle."""
     n, m = layer.outputs.target, layer.inputs.target
     wide = layer.weight(0, layer.outputs.largest, 0, layer.inputs.largest)[:, :, 0, 0].clone()
-    wide[:n, :m] = layer.as_free(n, m)[:, :, 0, 0]
+    wide[:n, :m] = layer.multiplication_free(n, m)[:, :, 0, 0]
     return [
         {"row": i, "column": j, "weight": value, "free": float(i < n and j < m)}
         for i, line in enumerate(wide.tolist())
