@@ -14,7 +14,7 @@ from saa_lite.items.claims import CLAIMS, SOURCES
 from saa_lite.items.registry import Item, find_item, item_rows, list_items
 from saa_lite.protocols import list_protocols, load_protocol
 from saa_lite.records import Record, measured_records
-from saa_lite.report.protocols import NOT_YET, YES, Judged, judge_item
+from saa_lite.report.protocols import NOT_YET, VERDICTS, YES, Judged, judge_item
 from saa_lite.report.tables import markdown_table, text_table
 from saa_lite.report.verdict import (
     FAILS,
@@ -118,7 +118,8 @@ def summary(found: Tables | None = None) -> str:
     rows = found[SOURCE]
     tested = [row for row in rows if row.testable in (YES, ONE_NETWORK)]
     single = sum(row.testable == ONE_NETWORK for row in tested)
-    verdicts = Counter(row.verdict for row in tested)
+    said = [row.verdict for row in tested]
+    verdicts = Counter({word: said.count(word) for word in VERDICTS if word in said})
     untested = Counter(row.testable for row in rows if row.testable not in (YES, ONE_NETWORK))
     shown = {table: sum(_is_key(row, table) for row in found[table]) for table in found}
     held, failed = (sum(row.verdict == word for row in found[CHECK]) for word in (HOLDS, FAILS))
