@@ -231,3 +231,35 @@ def test_constants_are_what_they_say(text: str, value: float) -> None:
 def test_no_definition_outlives_its_use() -> None:
     everything = " ".join(" ".join(text.split()) for path in NOTEBOOKS for text in texts(path))
     assert [phrase for phrase in DEFINITIONS if phrase not in everything] == []
+
+
+ITEM = re.compile(r"\s*(\d+)\. ")
+
+
+def accidental_items(text: str) -> list[str]:
+    """Lines that a page would show as items of a list, since a sentence's number begins them."""
+    found, before, last = [], "", 0
+    for line in text.splitlines():
+        if match := ITEM.match(line):
+            number = int(match[1])
+            begins = number == 1 and before.strip()[-1:] in ("", ":", ">")
+            if begins or number == last + 1 > 1:
+                last = number
+            else:
+                found.append(line)
+        elif line.startswith("#"):
+            last = 0
+        before = line
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_sentence_is_broken_before_its_number(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    assert [x for c in cells if c.cell_type == "markdown" for x in accidental_items(c.source)] == []
+
+
+def test_a_sentence_broken_before_its_number_is_found() -> None:
+    assert accidental_items("comes near\n1. That is why") == ["1. That is why"]
+    assert accidental_items("stays below\n  3. The tails") == ["  3. The tails"]
+    assert accidental_items("Steps:\n\n1. one\n   more\n2. two\n\n## Next\n\n1. again") == []

@@ -13,6 +13,7 @@ from saa_lite.items.contrasts import Trainings
 from saa_lite.protocols import Contrast, Gate, Protocol
 from saa_lite.records import Record, config_hash, measured_records, pack_hits
 from saa_lite.report.protocols import (
+    NO_CONTROL,
     NO_VERDICT,
     NONE,
     NOT_BEGUN,
@@ -120,8 +121,27 @@ def test_a_published_loss_is_supported_by_a_loss() -> None:
     loses = replace(GAIN, published=-2.4)
     (one,) = judged(pairs([-2.0, -3.0, -2.5, -2.5]), protocol([loses]))
     assert one.verdict == SUPPORTED
-    (one,) = judged(pairs([2.0, 3.0, 2.5, 2.5]), protocol([loses]))
+    can = Gate("a positive control", "accuracy", "aug-shift", least=1.0)
+    (one,) = judged(pairs([2.0, 3.0, 2.5, 2.5]), protocol([loses], gates=(can,)))
     assert one.verdict == OPPOSITE
+
+
+@pytest.mark.parametrize(
+    ("differences", "denied"),
+    [([-2.0, -3.0, -2.5, -2.5], OPPOSITE), ([0.1, 0, -0.1, 0], NONE), ([0.1, 1, -0.5, 1], SMALLER)],
+)
+def test_an_effect_is_denied_only_where_one_could_have_been(
+    differences: list[float], denied: str
+) -> None:
+    (one,) = judged(pairs(differences))
+    assert (one.testable, one.verdict) == ("no: no control", NO_VERDICT)
+    assert NO_CONTROL in one.why
+    ahead = replace(AHEAD, least=None, most=0.0)
+    records = [*pairs(differences), *(record("mean_lead", "aug-shift", s, -1.0) for s in range(4))]
+    (one,) = judged(records, protocol(gates=(ahead,)))
+    assert (one.testable, one.verdict) == (YES, denied)
+    of_times = protocol(unit="times", metric="accuracy")
+    assert judged(pairs(differences), of_times)[0].testable != "no: no control"
 
 
 def test_before_the_last_seed_there_is_neither_number_nor_verdict() -> None:

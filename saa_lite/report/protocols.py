@@ -10,6 +10,10 @@
   trainings got lost, one that has "control" in its name that
   the positive control failed; any other is a premise that is not met;
 * fewer than three seeds: *no*, one spread of two numbers is no spread;
+* the verdict would deny an effect of training (*equivalent to none*, *opposite*, *smaller than
+  published*), and no gate that stands for the contrast shows that this setting can have one, as a
+  positive control does or a wide network that leads: *no: no control*. An effect that is found
+  needs none. Contrasts that are the control themselves, and of what is no accuracy, are exempt;
 * the verdict is open, and with these seeds an effect would have to be larger than the published
   one to be seen: *no: power*;
 * else *yes*.
@@ -57,10 +61,14 @@ VERDICTS = (SUPPORTED, SMALLER_YET, OPPOSITE, SMALLER, NONE, OPEN)
 
 YES, NOT_YET, FEW = "yes", "not yet", "no: fewer than three seeds"
 NOT_BEGUN = "not begun"
+DENYING = (OPPOSITE, SMALLER, NONE)
 CONTROL, PREMISE = "no: control failed", "no: premise not met"
+UNCONTROLLED = "no: no control"
+NO_CONTROL = "no gate shows that this setting can have such an effect"
 CONVERGED, DIVERGED = "no: not converged", "no: diverged"
 POWER = "no: power"
 UNASKED = "no gate asks whether a longer training ends elsewhere"
+PURE_CONTROLS = ("netaug",)  # arms that are compared to show what the setting can
 ENOUGH = 3  # seeds
 LEVEL = 0.05
 ROUNDING = 12  # decimals: differences that cancel leave 1e-15
@@ -138,6 +146,14 @@ def reason(gate: Gate) -> str:
     return {"longer": CONVERGED, "diverged": DIVERGED}.get(gate.quantity, PREMISE)
 
 
+def controlled(protocol: Protocol, contrast: Contrast) -> bool:
+    """Whether the setting is known to have effects, so that none being there means something."""
+    if protocol.unit != "points" or contrast.first in PURE_CONTROLS:
+        return True
+    gates = standing(protocol, contrast)
+    return any("control" in gate.name or gate.quantity.endswith("_lead") for gate in gates)
+
+
 def stage(trainings: Trainings, difference: Difference) -> str:
     """How far a contrast's own arms are, in an unfinished protocol."""
     arms = difference.contrast.first, difference.contrast.second
@@ -193,6 +209,9 @@ def _decided(judged: Judged, adjusted: float) -> Judged:
     if published is not None and published < 0:
         low, high, published = -high, -low, -published
     verdict = decide(low, high, adjusted, judged.contrast.matters, published)
+    if verdict in DENYING and not controlled(judged.protocol, judged.contrast):
+        why = "; ".join(filter(None, (judged.why, NO_CONTROL)))
+        return replace(judged, testable=UNCONTROLLED, adjusted=adjusted, why=why)
     values = judged.difference.values
     least = detectable(spread(values), len(values))
     if verdict != OPEN or published is None or least <= published:
