@@ -9,8 +9,8 @@ from saa_lite.items.registry import find_item
 from saa_lite.records import measured_records
 from saa_lite.report import forest as made_forest
 from saa_lite.report.protocols import NO_VERDICT, NOT_YET, VERDICTS, YES
-from saa_lite.report.scorecard import item_judgements, item_tables
-from saa_lite.report.verdict import Estimate, Judgement
+from saa_lite.report.scorecard import SOURCE, item_judgements, item_tables, judgements
+from saa_lite.report.verdict import ONE_NETWORK, Estimate, Judgement
 from saa_lite.viz.forest import LOOKS, Line, forest_figure
 from saa_lite.viz.panel import png
 from saa_lite.viz.style import COLOURS
@@ -157,3 +157,10 @@ def test_of_chosen_records_only_rows_that_they_speak_of_are_shown() -> None:
     (rows,) = item_judgements("adder-quant/fig1", chosen).values()
     assert all(row.estimate and "digits" in row.budget for row in rows)
     assert len(rows) < len(find_item("adder-quant/fig1").claims)
+
+
+def test_a_verdict_on_one_network_is_drawn_as_one() -> None:
+    rows = [r for r in judgements(["adder-quant"])[SOURCE] if r.testable == ONE_NETWORK]
+    assert rows
+    assert [one.state for one in made_forest.lines(rows)] == [row.verdict for row in rows]
+    assert {one.note for one in made_forest.lines(rows)} == {"one network, by images"}

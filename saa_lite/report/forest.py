@@ -7,7 +7,7 @@ from saa_lite.items.registry import find_item
 from saa_lite.records import Record
 from saa_lite.report.protocols import NOT_YET, YES
 from saa_lite.report.scorecard import CONTRAST, EXPLORATION, SOURCE, item_judgements, judgements
-from saa_lite.report.verdict import Judgement
+from saa_lite.report.verdict import ONE_NETWORK, Judgement
 
 if TYPE_CHECKING:  # matplotlib takes half a second
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def _drawn(rows: Iterable[Judgement], title: str) -> "Figure":
 def _state(row: Judgement) -> str:
     if row.claim is not None and row.claim.table == EXPLORATION:
         return BY_EYE
-    if row.testable == YES:
+    if row.testable in (YES, ONE_NETWORK):
         return row.verdict
     return NOT_HERE
 
@@ -78,6 +78,8 @@ def _state(row: Judgement) -> str:
 def _note(row: Judgement) -> str:
     """Seeds, and why there is no verdict."""
     seeds = f"n = {row.seeds}" if row.seeds else ""
+    if row.testable == ONE_NETWORK:
+        return "one network, by images"
     if row.testable == NOT_YET:
         return row.verdict
     no = row.testable.removeprefix("no: ") if row.testable.startswith("no") else ""

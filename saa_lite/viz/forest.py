@@ -68,7 +68,8 @@ def forest_figure(lines: Sequence[Line], title: str) -> Figure:
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, unit, panel in zip(axes, units, panels, strict=True):
         _draw_panel(axis, panel)
-        axis.set_xlabel(unit, fontsize=9, labelpad=1)
+        far = ", logarithmic far out" if axis.get_xscale() == "symlog" else ""
+        axis.set_xlabel(f"{unit}{far}", fontsize=9, labelpad=1)
     _legend(figure, lines)
     headline(figure, title)
     _settle(figure)
