@@ -179,7 +179,7 @@ def _rows_of(named: Iterable[tuple[Judgement, str]]) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "first results": first_block,
-    "course": partial(course_table, folder="notebooks/"),
+    "course": partial(course_table, folder="notebooks/", short=True),
     "results": results_block,
     "speed": speed_block,
 }
