@@ -28,6 +28,20 @@ class Slider:
         steps = round((given - self.low) / self.step)
         return round(self.low + steps * self.step, 12)
 
+    @property
+    def steps(self) -> int:
+        """From one end to the other."""
+        return round((self.high - self.low) / self.step)
+
+    @property
+    def decimals(self) -> int:
+        """As many as a step has."""
+        return len(f"{self.step:f}".rstrip("0").partition(".")[2])
+
+    def text(self, value: float | str) -> str:
+        """A value as a reader sees it."""
+        return f"{float(value):.{self.decimals}f}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -40,6 +54,10 @@ class Choice:
     def snapped(self, given: str) -> str:
         """Options need no steps."""
         return given
+
+    def text(self, value: float | str) -> str:
+        """An option is its own text."""
+        return str(value)
 
 
 Controls = Mapping[str, Slider | Choice]
@@ -122,13 +140,12 @@ def _widget(name: str, control: Slider | Choice) -> Any:
         row = widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
         # ipywidgets leaves the classes off that put a label in line with those of sliders.
         return row.add_class("jupyter-widgets").add_class("widget-inline-hbox")
-    decimals = len(f"{control.step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
         value=control.value,
         min=control.low,
         max=control.high,
         step=control.step,
-        readout_format=f".{decimals}f",
+        readout_format=f".{control.decimals}f",
         continuous_update=False,
         layout={"width": "480px"},
         **label,
