@@ -170,7 +170,7 @@ def test_a_moved_control_shows_another_picture_and_its_numbers(tmp_path: Path, t
             page.wait_for_function("document.querySelector('img').complete")
             assert page.evaluate("document.querySelector('img').naturalWidth") == 150
             source = page.locator("img").get_attribute("src")
-            return source, page.locator("pre").inner_text().strip()
+            return source, page.locator("pre").inner_text().strip().replace("\xa0", " ")
 
         assert shown() == ("frames/03.webp", "x = +1.5000")
         slider = page.get_by_label("input x")

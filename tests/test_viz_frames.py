@@ -97,7 +97,7 @@ def test_the_page_names_what_moves_and_what_stays() -> None:
     page = frames.page_html(made, "../frames/01/1")
     assert 'src="../frames/01/1/02.webp"' in page
     assert '<div class="frames-controls" hidden>' in page  # nothing to move without a script
-    assert "<pre>n = 2</pre>" in page
+    assert "<pre>n\xa0=\xa02</pre>" in page
     assert "x &amp; y" in page
     assert '<option value="0" selected>a</option><option value="1">b&lt;</option>' in page
     texts = re.search('data-texts="([^"]+)"', page)

@@ -25,11 +25,11 @@ from saa_lite.viz.panel import (
     Slider,
     default_state,
     numbers_line,
+    unbroken,
 )
+from saa_lite.viz.pixels import save_webp
 
 LIMIT = 40  # frames of a panel
-RESOLUTION = 150  # dots per inch: sharp on screens of more than one dot a pixel
-WEBP = {"quality": 70, "method": 6}
 TELLING = (("map", "w"), ("bits", "method"), ("centre", "width"), ("multiply", "memory"))
 """Pairs of controls that tell more than the first two of the panel that has them."""
 
@@ -134,8 +134,7 @@ def record(draw: Draw, controls: Controls, numbers: Numbers | None, folder: Path
     lines = []
     for place, values in enumerate(product(*moved.values())):
         state = default_state(controls) | dict(zip(moved, values, strict=True))
-        figure = draw(**state)
-        figure.savefig(folder / f"{place:02d}.webp", dpi=RESOLUTION, pil_kwargs=WEBP)
+        save_webp(draw(**state), folder / f"{place:02d}.webp")
         lines.append("" if numbers is None else numbers_line(numbers(**state)))
     found = Frames(
         tuple(_moved(name, controls[name], values) for name, values in moved.items()),
@@ -181,7 +180,7 @@ def page_html(frames: Frames, address: str) -> str:
     return (
         f'<div class="frames" data-address="{html.escape(address)}" data-sizes="{sizes}">\n'
         f'<div class="frames-controls" hidden>{rows}</div>\n'
-        f"<pre>{html.escape(frames.numbers[frames.start])}</pre>\n"
+        f"<pre>{html.escape(unbroken(frames.numbers[frames.start]))}</pre>\n"
         f'<img src="{html.escape(address)}/{frames.start:02d}.webp" alt="The panel\'s picture">\n'
         f"<p>{html.escape(note)}</p>\n"
         f'<script type="application/json">{_inside_script(frames.numbers)}</script>\n</div>'
@@ -207,4 +206,4 @@ def _control_html(control: Moved) -> str:
 
 def _inside_script(numbers: Sequence[str]) -> str:
     """JSON that cannot end the element it stands in."""
-    return json.dumps(list(numbers), ensure_ascii=False).replace("<", "\\u003c")
+    return json.dumps([*map(unbroken, numbers)], ensure_ascii=False).replace("<", "\\u003c")

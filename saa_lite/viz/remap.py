@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from saa_lite.augment.remap import SCALE, gaussian_to_laplace, laplace_to_gaussi
 from saa_lite.augment.remap_bins import BinsRemap
 from saa_lite.augment.remap_modules import binned_kl_to_laplace
 from saa_lite.ops.shift import shift_quantize
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.remap_figures import NAMES
 from saa_lite.viz.style import COLOURS, WIDTH, styled
 
