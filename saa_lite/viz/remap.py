@@ -128,7 +128,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
         axis.plot(x, family.cdf(x), color=colour)
         axis.plot(*path, "--o", color=FOLLOWED, markersize=5, markevery=[1])
         axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticks=[], yticks=(0, 0.5, 1))
-        kept = "same rank" if abs(landed - u) < SAME_RANK else f"here its rank is {landed:.2f}"
+        kept = "same rank" if abs(landed - u) < SAME_RANK else f"rank {landed:.2f}"
         title = f"1 normal ruler: rank {u:.2f}" if column == 0 else f"2 Laplace ruler: {kept}"
         axis.set_title(title, fontsize=10)
         arrow(axis, str(column + 1), (at.w, u / 2) if column == 0 else (at.v, u / 2))
