@@ -4,10 +4,12 @@ And how notebooks show pictures, those of panels and others.
 """
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from IPython.core.pylabtools import select_figure_formats
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -53,10 +55,14 @@ def picture(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_a_notebook_stores_twice_the_dots_in_fewer_bytes() -> None:
-    figure = drawn()
-    data, details = DisplayFormatter().format(figure)
-    stored, size = picture(data["image/png"]), details["image/png"]
+def test_a_notebook_stores_twice_the_dots_in_fewer_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after ``%matplotlib inline``, which registers a formatter of its own."""
+    figure, formatter, shown = drawn(), DisplayFormatter(), []
+    select_figure_formats(SimpleNamespace(display_formatter=formatter), {"png"})
+    monkeypatch.setattr("IPython.display.display", lambda *what, **how: shown.append((what, how)))
+    assert formatter.format(figure) == ({}, {})
+    [((data,), details)] = shown
+    size, stored = details["metadata"]["image/png"], picture(data["image/png"])
     assert stored.width == pytest.approx(2 * size["width"], abs=1)
     assert stored.height == pytest.approx(2 * size["height"], abs=1)
     assert size["width"] == pytest.approx(

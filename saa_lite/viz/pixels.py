@@ -19,12 +19,13 @@ WEBP = {"quality": 70, "method": 6}
 class Figure(plain.Figure):
     """matplotlib's, as notebooks store it by :func:`sharp`."""
 
-    def _repr_mimebundle_(
-        self, include: Any = None, exclude: Any = None
-    ) -> tuple[dict[str, bytes], dict[str, dict[str, int]]]:
-        """The picture and how large it is shown; IPython asks for it."""
-        data, size = sharp(self, bbox_inches="tight")  # as IPython cuts figures itself
-        return {"image/png": data}, {"image/png": size}
+    def _ipython_display_(self) -> None:
+        """Called by IPython, before the formatter that ``%matplotlib inline`` sets for figures."""
+        from IPython.display import display  # noqa: PLC0415  (absent where there is no notebook)
+
+        data, size = sharp(self, bbox_inches="tight")  # as that formatter cuts them
+        shown = {"image/png": data, "text/plain": repr(self)}
+        display(shown, metadata={"image/png": size}, raw=True)
 
 
 def sharp(figure: plain.Figure, **options: Any) -> tuple[bytes, dict[str, int]]:
