@@ -83,6 +83,7 @@ def test_readme_has_its_parts_in_order() -> None:
     assert len(re.findall(r"\*\*.+?\.\*\*", lead, re.DOTALL)) == 1
     assert lead.count("<img ") == 1
     assert marks("first results")[0] in results
+    assert len(re.findall(r"^\| ", results, re.MULTILINE)) == 2 + len(FIRST)
     lines = re.findall(r"^make .*", commands, re.MULTILINE)
     assert len(lines) == 3
     assert all(re.search(r": .*\b(seconds|an hour)\b", line) for line in lines)

@@ -13,7 +13,7 @@ from saa_lite.bench.measure import EMULATED, ONEDNN, Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
-from saa_lite.items.claims import CLAIMS
+from saa_lite.items.claims import CLAIMS, Claim
 from saa_lite.report.course import course_table
 from saa_lite.report.protocols import NO_VERDICT, YES
 from saa_lite.report.scorecard import (
@@ -111,8 +111,8 @@ FIRST = (
     "shiftaddaug/claim-cifar100:gain",
     "adder-quant/fig1:eight-bits",
 )
-"""What README itself shows, two or three rows of each source; the contrasts of a statement that
-have no number yet are left to :data:`HEADLINES`."""
+"""What README itself shows, one to three rows of each source; the contrasts of a statement that
+have no number yet, or no verdict beside one that has, are left to :data:`HEADLINES`."""
 
 HEADLINES = (
     "addernet-impacts/eq-gradients:definition",
@@ -134,6 +134,8 @@ def first_block() -> str:
     """Markdown of the few rows of README, and how many there are of each kind."""
     found = judgements()
     rows = [(row, table) for row, table in _named(found, FIRST) if row.estimate or table == CHECK]
+    judged = [row.claim for row, _ in rows if row.verdict != NO_VERDICT]
+    rows = [(row, table) for row, table in rows if _shown(row, judged)]
     tested = [row for row in found[SOURCE] if row.testable in (YES, ONE_NETWORK)]
     held = sum(row.verdict == HOLDS for row in found[CHECK])
     never = "" if any(row.at_published for row in tested) else f" {NEVER}"
@@ -142,6 +144,11 @@ def first_block() -> str:
         f"{len(tested)} are tested so far, and {held} of {len(found[CHECK])} exact checks hold."
         f"{never}"
     )
+
+
+def _shown(row: Judgement, judged: list[Claim | None]) -> bool:
+    """Whether README shows a row: it has a verdict, or no other row of its statement has one."""
+    return row.verdict != NO_VERDICT or row.claim not in judged
 
 
 def results_block() -> str:
