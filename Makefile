@@ -32,9 +32,10 @@ reproduce: $(READY)
 	$(BIN)/saa-lite reproduce --profile laptop
 
 test: $(READY)
-	@echo "==> lint, format, types, floors"
+	@echo "==> lint, format, spelling, types, floors"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@echo "==> tests (notebooks in the smoke profile included; what cannot run here is listed at the end)"

@@ -1,4 +1,4 @@
-"""The set-up files agree: ranges in pyproject, pins in constraints.txt and environment.yml."""
+"""The set-up files agree: ranges in pyproject, pins in constraints, environment.yml and uv.lock."""
 
 import re
 import sys
@@ -35,6 +35,8 @@ def pins(text: str) -> dict[str, str]:
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+LOCKED = {package["name"]: package for package in LOCK["package"]}
 CONDA = pins((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
 
@@ -47,6 +49,33 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
 def test_conda_has_exactly_the_direct_dependencies_at_the_same_pins() -> None:
     """All but those of a cluster and of the site: `make` does not install them either."""
     assert {name: CONSTRAINTS[name] for name in direct(*ASKED_FOR)} == CONDA
+
+
+def test_the_lock_holds_exactly_the_pins() -> None:
+    """One version of each on all systems and Pythons, and nothing that is not pinned."""
+    assert len(LOCK["package"]) == len(LOCKED)
+    versions = {name: package["version"] for name, package in LOCKED.items()}
+    assert versions.pop("saa-lite") == pyproject()["version"]
+    assert versions == CONSTRAINTS
+
+
+def test_the_lock_was_made_of_these_ranges() -> None:
+    listed = LOCKED["saa-lite"]["metadata"]["requires-dist"]
+    assert {entry["name"]: entry["specifier"] for entry in listed} == {
+        name: str(requirement.specifier) for name, requirement in direct().items()
+    }
+    assert LOCK["requires-python"].replace(" ", "") == pyproject()["requires-python"]
+
+
+def test_the_lock_names_the_public_index_alone() -> None:
+    text = (ROOT / "uv.lock").read_text(encoding="utf-8")
+    assert set(re.findall(r"\w+://[^/\"]+", text)) == {
+        "https://pypi.org",
+        "https://files.pythonhosted.org",
+    }
+    others = [package for name, package in LOCKED.items() if name != "saa-lite"]
+    assert all(p["source"] == {"registry": "https://pypi.org/simple"} for p in others)
+    assert not re.search(r'(?:url|path) = "(?!https://files\.pythonhosted\.org/)', text)
 
 
 def test_conda_python_is_supported() -> None:

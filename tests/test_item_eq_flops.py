@@ -15,7 +15,8 @@ from saa_lite.items.runner import run_item
 from saa_lite.records import Record
 from saa_lite.report.verdict import FAILS, HOLDS, judge
 from saa_lite.viz import costs as pictures
-from saa_lite.viz.panel import default_state, png
+from saa_lite.viz.panel import default_state
+from saa_lite.viz.pixels import png
 
 ITEM = "adder-quant/eq-flops"
 

@@ -16,7 +16,7 @@ from saa_lite.nn import AdderConv2d
 from saa_lite.records import Record, config_hash, measured_records
 from saa_lite.report.protocols import NO_VERDICT
 from saa_lite.report.verdict import judge
-from saa_lite.viz.panel import png
+from saa_lite.viz.pixels import png
 from saa_lite.viz.remap_figures import METHODS, accuracy_by_std
 
 ITEM = "shiftaddaug/fig3"

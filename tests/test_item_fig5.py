@@ -185,6 +185,7 @@ def test_pictures_of_costs() -> None:
     assert "no rule" in texts
     nameless = layers_figure(count(nn.Linear(3, 2), (1, 3)), "One layer")
     assert [tick.get_text() for tick in nameless.axes[1].get_xticklabels()] == ["(network)"]
+    assert nameless.axes[0].texts[0].get_text() == "1.2e-05"  # million: 6 products and 6 sums
 
 
 def test_the_laptop_profile_counts_every_identified_network() -> None:

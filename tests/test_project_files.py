@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,18 @@ def test_version_is_one() -> None:
 def test_hooks_are_the_checks_of_make_test() -> None:
     (local,) = loaded(".pre-commit-config.yaml")["repos"]
     entries = {hook["entry"].removeprefix(".venv/bin/").split()[0] for hook in local["hooks"]}
-    checks = set(re.findall(r"^\t\$\(BIN\)/(ruff|mypy|lint-imports)\b", MAKEFILE, re.MULTILINE))
+    names = "ruff|codespell|mypy|lint-imports"
+    checks = set(re.findall(rf"^\t\$\(BIN\)/({names})\b", MAKEFILE, re.MULTILINE))
     assert entries == checks
+
+
+def test_a_slip_is_found_in_text_and_not_in_pictures(tmp_path: Path) -> None:
+    page = tmp_path / "page.ipynb"
+    slip = "teh"  # codespell:ignore
+    page.write_text(f'"the colour centre"\n"image/png": "{slip}+/{slip}"\n"and {slip} rest"\n')
+    command = [sys.executable, "-m", "codespell_lib", "--toml", ROOT / "pyproject.toml", page]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines() == [f"{page}:3: {slip} ==> the"]
 
 
 def test_the_workflow_covers_systems_pythons_and_both_ends_of_the_ranges() -> None:

@@ -102,7 +102,7 @@ def test_every_network_of_the_package_was_made_by_its_recipe(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("size", "sise", "sise is unknown; known are model, conv, dataset, size"),
+        ("size", "sze", "sze is unknown; known are model, conv, dataset, size"),
         ("flip", "flipp", "training.flipp is unknown; known are epochs, batch_size, lr"),
         ('model = "resnet8"', "", "model is missing"),
         ("epochs = 2", "", "training.epochs is missing"),

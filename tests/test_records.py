@@ -232,13 +232,14 @@ def test_edited_lines_are_noticed(change: dict[str, Any], complaint: str) -> Non
 
 
 OTHER_ITEM = "addernet-impacts/fig-loss-cifar100"
+SLIP = "acuracy"  # codespell:ignore
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
         ({"item": OTHER_ITEM}, f"item must be '{ITEM}' here; got '{OTHER_ITEM}'"),
-        ({"metric": "acuracy"}, "must be one of accuracy, test_loss; got 'acuracy'"),
+        ({"metric": SLIP}, f"must be one of accuracy, test_loss; got '{SLIP}'"),
         ({"value": 99.0}, "the same measurement as in line 1"),
     ],
 )
@@ -296,7 +297,7 @@ def test_records_of_shared_units_are_read_and_promoted_beside_those_of_a_run() -
         records.run_records(ITEM)
 
 
-@pytest.mark.parametrize("change", [{"value": float("inf")}, {"metric": "acuracy"}])
+@pytest.mark.parametrize("change", [{"value": float("inf")}, {"metric": SLIP}])
 def test_a_refused_record_leaves_the_file_as_it_was(change: dict[str, Any]) -> None:
     append_record(run_file(), make())
     before = run_file().read_bytes()

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from saa_lite.viz import deployment
-from saa_lite.viz.panel import png
+from saa_lite.viz.pixels import png
 
 
 @pytest.mark.parametrize(("gamma", "beta", "bits"), list(product((-2, 0, 2), (-2, 3), (1, 8))))

@@ -50,3 +50,5 @@ def test_the_sum_is_marked() -> None:
     figure = pictures.pull_figure(PULLS, 2.0)
     (marks,) = [line for line in figure.axes[0].lines if line.get_label() == "sum"]
     assert list(marks.get_ydata()) == [3.0, 10.0, -1.0]
+    spans = [p for p in figure.axes[0].patches if p.get_width() == 1.0]
+    assert [span.get_x() + 0.5 for span in spans] == [0, 2]  # a and c: both passes reach them

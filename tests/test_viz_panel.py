@@ -1,8 +1,21 @@
-"""Slider panels: what a drawing function is given; a browser drives whole ones elsewhere."""
+"""Slider panels: what a drawing function is given; a browser drives whole ones elsewhere.
 
+And how notebooks show pictures, those of panels and others.
+"""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
+from IPython.core.pylabtools import select_figure_formats
+from matplotlib.figure import Figure
+from PIL import Image
 
-from saa_lite.viz.panel import Choice, Slider, settled
+from saa_lite.viz.panel import Choice, Slider, numbers_line, settled, unbroken
+from saa_lite.viz.pixels import png, sharp
+from saa_lite.viz.style import panels, styled
 
 
 @pytest.mark.parametrize(
@@ -18,3 +31,54 @@ def test_values_lie_on_the_steps(slider: Slider, given: float, expected: float) 
     """A drawing that counts in whole numbers would take 2.9999999999999996 for 2."""
     controls = {"x": slider, "kind": Choice(("a", "b"), "a")}
     assert settled(controls, {"x": given, "kind": "b"}) == {"x": expected, "kind": "b"}
+
+
+def test_numbers_break_between_pairs_alone() -> None:
+    line = numbers_line({"KL to Laplace": 0.5, "x": -2.0, **dict.fromkeys("abcdefg", 1.0)})
+    shown = unbroken(line)
+    assert shown.replace("\N{NO-BREAK SPACE}", " ") == line
+    pairs = [part.strip() for part in shown.replace("\n", "   ").split("   ")]
+    assert pairs[:2] == [p.replace(" ", "\xa0") for p in ("KL to Laplace = +0.5000", "x = -2.0000")]
+    assert not any(" " in pair for pair in pairs)
+
+
+@styled
+def drawn() -> Figure:
+    figure, (left, right) = panels(1, 2)
+    for axis in (left, right):
+        axis.plot([0, 1, 0], label="a line")
+        axis.legend()
+    return figure
+
+
+def picture(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def test_a_notebook_stores_twice_the_dots_in_fewer_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after ``%matplotlib inline``, which registers a formatter of its own."""
+    figure, formatter, shown = drawn(), DisplayFormatter(), []
+    select_figure_formats(SimpleNamespace(display_formatter=formatter), {"png"})
+    monkeypatch.setattr("IPython.display.display", lambda *what, **how: shown.append((what, how)))
+    assert formatter.format(figure) == ({}, {})
+    [((data,), details)] = shown
+    size, stored = details["metadata"]["image/png"], picture(data["image/png"])
+    assert stored.width == pytest.approx(2 * size["width"], abs=1)
+    assert stored.height == pytest.approx(2 * size["height"], abs=1)
+    assert size["width"] == pytest.approx(
+        100 * figure.get_figwidth(), rel=0.03
+    )  # cut to what is drawn
+    assert data["text/plain"] == "<Figure size 900x320 with 2 Axes>"
+    plain = io.BytesIO()
+    figure.savefig(plain, dpi=100)
+    assert len(data["image/png"]) < len(plain.getvalue())
+
+
+def test_a_palette_keeps_the_colours() -> None:
+    figure = drawn()
+    few, _ = sharp(figure)
+    kept, all_colours = (
+        np.asarray(picture(one).convert("RGB"), dtype=int) for one in (few, png(figure))
+    )
+    assert kept.shape == all_colours.shape == (640, 1800, 3)
+    assert np.abs(kept - all_colours).max() < 40

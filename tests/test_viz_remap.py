@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from saa_lite.viz import remap, remap_figures
-from saa_lite.viz.panel import numbers_line, png
+from saa_lite.viz.panel import numbers_line
+from saa_lite.viz.pixels import png
 
 START = {"mu": 0.0, "sigma": 0.05, "b": 0.7, "bits": 4.0, "w": 1.5, "map": "remapped"}
 STEPS = {"mu": 0.01, "sigma": 0.06, "b": 0.8, "bits": 5.0, "w": 1.6, "map": "as is"}

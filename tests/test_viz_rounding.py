@@ -76,6 +76,13 @@ def test_computes_and_draws_in_time() -> None:
     assert isinstance(figure, Figure)
 
 
+def test_the_levels_of_the_grid_are_labelled() -> None:
+    axis = rounding_figure(**START).axes[0]
+    lines = [line.get_ydata()[0] for line in axis.lines]
+    assert list(axis.get_yticks()) == lines
+    assert len(lines) == 2 ** START["bits"]
+
+
 def test_annealing_figure_shows_what_the_method_uses() -> None:
     sigmoid, charge = annealing_figure().axes
     low, high = sigmoid.lines[0].get_ydata()[[0, -1]]

@@ -5,6 +5,7 @@ the notebooks themselves.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ class Chapter:
     def number(self) -> str:
         """The part of the name before the title, such as ``06a``."""
         return self.name.partition("_")[0]
+
+    @property
+    def subject(self) -> str:
+        """The title up to its first colon or comma, such as ``Deployment``."""
+        return re.split("[:,]", self.title, maxsplit=1)[0]
 
 
 COURSE = (
@@ -91,19 +97,21 @@ COURSE = (
 )  # fmt: skip
 
 
-def course_table(*, folder: str = "", after: bool = False) -> str:
+def course_table(*, folder: str = "", after: bool = False, short: bool = False) -> str:
     """The course as Markdown, a row for each notebook.
 
     Args:
         folder: of the notebooks, seen from the page that shows the table, with a slash behind it.
         after: also what a reader can do afterwards.
+        short: the first part of each title alone.
     """
-    return markdown_table([_row(chapter, folder, after) for chapter in COURSE])
+    return markdown_table([_row(chapter, folder, after, short) for chapter in COURSE])
 
 
-def _row(chapter: Chapter, folder: str, after: bool) -> dict[str, Any]:
+def _row(chapter: Chapter, folder: str, after: bool, short: bool) -> dict[str, Any]:
+    title = chapter.subject if short else chapter.title
     row: dict[str, Any] = {
-        "notebook": f"[{chapter.number} {chapter.title}]({folder}{chapter.name}.ipynb)",
+        "notebook": f"[{chapter.number} {title}]({folder}{chapter.name}.ipynb)",
         "the question": chapter.question,
         "minutes": chapter.minutes,
         "needs": ", ".join(chapter.needs) or "—",

@@ -13,7 +13,7 @@ from saa_lite.bench.measure import EMULATED, ONEDNN, Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
-from saa_lite.items.claims import CLAIMS
+from saa_lite.items.claims import CLAIMS, Claim
 from saa_lite.report.course import course_table
 from saa_lite.report.protocols import NO_VERDICT, YES
 from saa_lite.report.scorecard import (
@@ -109,10 +109,11 @@ FIRST = (
     "shiftaddaug/fig5:saving-A",
     "shiftaddaug/fig5:saving-B",
     "shiftaddaug/claim-cifar100:gain",
+    "adder-quant/tab3:no-clamp",
     "adder-quant/fig1:eight-bits",
 )
-"""What README itself shows, two or three rows of each source; the contrasts of a statement that
-have no number yet are left to :data:`HEADLINES`."""
+"""What README itself shows, one to three rows of each source; the contrasts of a statement that
+have no number yet, or no verdict beside one that has, are left to :data:`HEADLINES`."""
 
 HEADLINES = (
     "addernet-impacts/eq-gradients:definition",
@@ -134,14 +135,23 @@ def first_block() -> str:
     """Markdown of the few rows of README, and how many there are of each kind."""
     found = judgements()
     rows = [(row, table) for row, table in _named(found, FIRST) if row.estimate or table == CHECK]
+    judged = [row.claim for row, _ in rows if row.verdict != NO_VERDICT]
+    rows = [(row, table) for row, table in rows if _shown(row, judged)]
     tested = [row for row in found[SOURCE] if row.testable in (YES, ONE_NETWORK)]
+    single = sum(row.testable == ONE_NETWORK for row in tested)
+    of_one = f" ({single} of them image by image, on one network)" if single else ""
     held = sum(row.verdict == HOLDS for row in found[CHECK])
     never = "" if any(row.at_published for row in tested) else f" {NEVER}"
     return (
         f"{_rows_of(rows)}\nOf all {len(found[SOURCE])} rows about statements of the papers "
-        f"{len(tested)} are tested so far, and {held} of {len(found[CHECK])} exact checks hold."
+        f"{len(tested)} are tested so far{of_one}, and {held} of {len(found[CHECK])} exact checks hold."
         f"{never}"
     )
+
+
+def _shown(row: Judgement, judged: list[Claim | None]) -> bool:
+    """Whether README shows a row: it has a verdict, or no other row of its statement has one."""
+    return row.verdict != NO_VERDICT or row.claim not in judged
 
 
 def results_block() -> str:
@@ -179,7 +189,7 @@ def _rows_of(named: Iterable[tuple[Judgement, str]]) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "first results": first_block,
-    "course": partial(course_table, folder="notebooks/"),
+    "course": partial(course_table, folder="notebooks/", short=True),
     "results": results_block,
     "speed": speed_block,
 }

@@ -232,8 +232,9 @@ def rounding_figure(rho: float, bits: float, draw: float) -> Figure:
 
 def _weights(axis: Axes, found: Roundings) -> None:
     codes = torch.arange(found.grid.low, found.grid.high + 1, dtype=torch.float64)
+    levels = found.grid.values(codes).tolist()
     if len(codes) <= 32:  # more lines than that are a grey field
-        for level in found.grid.values(codes).tolist():
+        for level in levels:
             axis.axhline(level, color="#cccccc", linewidth=1, zorder=0)
     place = np.arange(WEIGHTS)
     axis.scatter(place, found.weight, marker="_", s=700, color="k", label="weight")
@@ -245,6 +246,8 @@ def _weights(axis: Axes, found: Roundings) -> None:
         axis.scatter(place + shift, values, marker=marker, color=colour, label=label, zorder=3)
     axis.set(title="Six weights and their grid", xlabel="input", ylabel="value", xticks=place)
     axis.set_xticklabels([str(i + 1) for i in place])
+    if len(codes) <= 16:  # more labels than that overlap
+        axis.set_yticks(levels, [f"{level:.2f}" for level in levels])
     axis.grid(visible=False)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, markerscale=0.7)
 

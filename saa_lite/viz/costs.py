@@ -43,6 +43,8 @@ def layers_figure(costs: Costs, title: str, accounting: str = "B") -> Figure:
         below.set_xlabel(f"layer: 1 is {layers[0].name}, {len(layers)} is {layers[-1].name}")
     else:
         below.set_xticks(range(len(layers)), [x.name or "(network)" for x in layers], fontsize=9)
+        for axis in (above, below):
+            _totals(axis)
     for axis in (above, below):
         axis.legend(fontsize=8)
         axis.grid(visible=False, axis="x")
@@ -56,6 +58,18 @@ def _stacked(axis: Axes, series: Mapping[str, Sequence[float]]) -> None:
             places = range(len(values))
             axis.bar(places, values, bottom=bottom, color=KIND_COLOURS[kind], label=kind)
             bottom = bottom + np.array(values)
+
+
+def _totals(axis: Axes) -> None:
+    """The sum of each stack above it, as one layer may be too small to be seen beside another."""
+    tops: dict[float, float] = {}
+    for bar in (bar for bars in axis.containers for bar in bars):
+        middle, top = bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height()
+        tops[middle] = max(top, tops.get(middle, 0.0))
+    for middle, top in tops.items():
+        if np.isfinite(top):
+            axis.text(middle, top, f"{top:.2g}", ha="center", va="bottom", fontsize=8)
+    axis.margins(y=0.12)
 
 
 def _energies(layers: Sequence[LayerCost], accounting: str) -> dict[str, np.ndarray]:

@@ -127,6 +127,7 @@ def leftover_figure(
     right.plot(share, height, "o", color=COLOURS[method], ms=10, mec="k")
     references(right)
     right.set(xlim=(shares[0], 1.25 * shares[-1]), xlabel="share of the start that is left")
+    right.set_xticks(np.linspace(shares[0], shares[-1], 5))  # behind the last one stand names
     right.set_ylabel(ADVANTAGE_LABEL)
     right.legend(loc="lower left")  # no line comes there: what training added has no short tails
     legend_below(figure, (left,))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from saa_lite.errors import UsageError
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.style import COLOURS, CYCLE, WIDTH, headline, styled
 
 ROW, FRAME = 0.27, 0.62  # inches: a line, and the axis of a panel

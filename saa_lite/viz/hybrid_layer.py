@@ -113,6 +113,10 @@ def pull_figure(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Figur
     """
     figure, (axis,) = panels(1, 1, height=3.0)
     places = np.arange(len(pulls))
+    shared = [place for place, pair in enumerate(pulls.values()) if all(pair)]
+    for place in shared:
+        label = "both passes reach it" if place == shared[0] else ""
+        axis.axvspan(place - 0.5, place + 0.5, color="#eeeeee", zorder=0, label=label)
     target, augmented = (np.array([pair[k] for pair in pulls.values()]) for k in (0, 1))
     axis.bar(places - 0.2, target, 0.38, color=CYCLE[1], label="target's pass")
     axis.bar(places + 0.2, alpha * augmented, 0.38, color=CYCLE[0], label="α · augmented pass")
@@ -123,7 +127,8 @@ def pull_figure(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Figur
     axis.set_ylim(-reach, reach)  # the same at every α, so that bars can be compared
     axis.set_xticks(places, list(pulls))
     axis.set_ylabel("gradient")
-    axis.legend(fontsize=9, ncols=3, loc="upper right")
+    axis.grid(visible=False, axis="x")
+    axis.legend(fontsize=9, ncols=4, loc="upper right")
     return figure
 
 

@@ -5,12 +5,14 @@ and used without a notebook. ipywidgets and IPython are imported only when a pan
 """
 
 import html
-import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from saa_lite.viz.pixels import png, sharp
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,20 @@ class Slider:
         steps = round((given - self.low) / self.step)
         return round(self.low + steps * self.step, 12)
 
+    @property
+    def steps(self) -> int:
+        """From one end to the other."""
+        return round((self.high - self.low) / self.step)
+
+    @property
+    def decimals(self) -> int:
+        """As many as a step has."""
+        return len(f"{self.step:f}".rstrip("0").partition(".")[2])
+
+    def text(self, value: float | str) -> str:
+        """A value as a reader sees it."""
+        return f"{float(value):.{self.decimals}f}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -41,11 +57,18 @@ class Choice:
         """Options need no steps."""
         return given
 
+    def text(self, value: float | str) -> str:
+        """An option is its own text."""
+        return str(value)
+
 
 Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
 Numbers = Callable[..., Mapping[str, float]]
 GAP, LINE = "   ", 96  # of printed numbers; JupyterLab breaks longer lines inside of words
+WRAPPED = "white-space: pre-wrap; word-break: normal; overflow-wrap: normal"
+FOLD = "<style>.jp-OutputArea-child:has(.saa-panel) ~ .jp-OutputArea-child {display: none}</style>"
+"""Where a live panel is seen, JupyterLab hides what its cell shows to readers without a kernel."""
 NOTE = "The same start position as a still picture, for readers without a kernel:"
 
 
@@ -54,7 +77,8 @@ def panel(
 ) -> None:
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
-    One line of numbers and one picture stay on the page and change their contents: no flicker.
+    One line of numbers and one picture stay on the page and change their contents: no flicker. The
+    static picture is stored with the notebook, and hidden where JupyterLab shows the live one.
 
     Args:
         draw: pure function of one argument per control.
@@ -72,18 +96,21 @@ def panel(
         state = settled(controls, given)
         clear_output()  # holds nothing but the error of an earlier position
         line = "" if numbers is None else numbers_line(numbers(**state))
-        picture.value = png(draw(**state))
-        text.value = f'<pre style="white-space: pre-wrap">{html.escape(line)}</pre>'
+        figure = draw(**state)
+        picture.width, picture.value = str(round(figure.bbox.width)), png(figure)
+        text.value = f'{FOLD}<pre style="{WRAPPED}">{html.escape(unbroken(line))}</pre>'
 
     made = {name: _widget(name, control) for name, control in controls.items()}
     errors = widgets.interactive_output(show, made)
     shown = widgets.VBox([text, picture, errors], layout={"height": height})
-    display(widgets.VBox([*made.values(), shown]))
+    rows = widgets.Box([*made.values()], layout={"flex_flow": "row wrap"})
+    display(widgets.VBox([rows, shown]).add_class("saa-panel"))
     start = default_state(controls)
     print(NOTE)
     if numbers is not None:
         print(numbers_line(numbers(**start)))
-    display(Image(png(draw(**start))))
+    data, size = sharp(draw(**start))
+    display(Image(data, **size))
 
 
 def default_state(controls: Controls) -> dict[str, float | str]:
@@ -107,29 +134,28 @@ def numbers_line(numbers: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes at its own resolution."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def unbroken(line: str) -> str:
+    """Printed numbers that break between pairs alone, where a page is narrow."""
+    return re.sub("(?<! ) (?! )", "\N{NO-BREAK SPACE}", line)
 
 
 def _widget(name: str, control: Slider | Choice) -> Any:
     import ipywidgets as widgets  # noqa: PLC0415
 
-    label = {"description": control.label or name, "style": {"description_width": "140px"}}
+    style = {"description_width": "140px"}
+    label = {"description": control.label or name, "style": style}
     if isinstance(control, Choice):
+        style["button_width"] = "auto"  # as wide as their texts: seven fit beside each other
         row = widgets.ToggleButtons(options=list(control.options), value=control.value, **label)
         # ipywidgets leaves the classes off that put a label in line with those of sliders.
         return row.add_class("jupyter-widgets").add_class("widget-inline-hbox")
-    decimals = len(f"{control.step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
         value=control.value,
         min=control.low,
         max=control.high,
         step=control.step,
-        readout_format=f".{decimals}f",
+        readout_format=f".{control.decimals}f",
         continuous_update=False,
-        layout={"width": "480px"},
+        layout={"width": "420px"},  # two of them beside each other, or one in a narrow window
         **label,
     )

@@ -6,9 +6,9 @@ from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from saa_lite.records import Record
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.style import COLOURS, CYCLE, WIDTH, headline, legend_below, panels, styled
 
 LABELS = {"netaug": "NetAug − CNN (positive control)", "aug-shift": "AugShift − Shift"}

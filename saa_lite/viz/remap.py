@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from scipy import stats
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from saa_lite.augment.remap import SCALE, gaussian_to_laplace, laplace_to_gaussi
 from saa_lite.augment.remap_bins import BinsRemap
 from saa_lite.augment.remap_modules import binned_kl_to_laplace
 from saa_lite.ops.shift import shift_quantize
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.remap_figures import NAMES
 from saa_lite.viz.style import COLOURS, WIDTH, styled
 
@@ -128,7 +128,7 @@ def remap_figure(mu: float, sigma: float, b: float, bits: float, w: float, map: 
         axis.plot(x, family.cdf(x), color=colour)
         axis.plot(*path, "--o", color=FOLLOWED, markersize=5, markevery=[1])
         axis.set(ylim=(0, 1.03), xlim=(-edge, edge), xticks=[], yticks=(0, 0.5, 1))
-        kept = "same rank" if abs(landed - u) < SAME_RANK else f"here its rank is {landed:.2f}"
+        kept = "same rank" if abs(landed - u) < SAME_RANK else f"rank {landed:.2f}"
         title = f"1 normal ruler: rank {u:.2f}" if column == 0 else f"2 Laplace ruler: {kept}"
         axis.set_title(title, fontsize=10)
         arrow(axis, str(column + 1), (at.w, u / 2) if column == 0 else (at.v, u / 2))

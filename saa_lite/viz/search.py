@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.stats import kendalltau
 
 from saa_lite.errors import UsageError
 from saa_lite.search import METRICS, Candidate
 from saa_lite.search.evolution import front
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.style import COLOURS, CYCLE, LABELS, WIDTH, headline, panels, styled
 
 GREY = "#777777"

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from saa_lite.viz.pixels import Figure
 
 WIDTH = 9.0  # inches: fills a notebook column
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from saa_lite.costs.energy import price
 from saa_lite.costs.operations import FORMS, KINDS, PER_TAP
+from saa_lite.viz.pixels import Figure
 from saa_lite.viz.style import COLOURS, WIDTH, styled
 
 INPUT, WEIGHT = 6, 0.6
