@@ -144,8 +144,8 @@ def first_block() -> str:
     never = "" if any(row.at_published for row in tested) else f" {NEVER}"
     return (
         f"{_rows_of(rows)}\nOf all {len(found[SOURCE])} rows about statements of the papers "
-        f"{len(tested)} are tested so far{of_one}, and {held} of {len(found[CHECK])} exact checks hold."
-        f"{never}"
+        f"{len(tested)} are tested so far{of_one}, "
+        f"and {held} of {len(found[CHECK])} exact checks hold.{never}"
     )
 
 
