@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from saa_lite.cli import deploy_check
 from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.data import ImageSet, load_dataset, normalization
 from saa_lite.data.batches import normalize
@@ -32,6 +33,10 @@ class Trained(NamedTuple):
 
 def main(arguments: Namespace) -> int:
     """Write the folder; print a row per layer, the totals, and what was proved."""
+    if arguments.check is not None:
+        return deploy_check.main(arguments)
+    if arguments.checkpoint is None:
+        raise UsageError("CHECKPOINT is missing: what to export; or give --check")
     with stdout_for_json(arguments.json):
         trained = _shipped(arguments) if _is_shipped(arguments) else _own(arguments)
         out = arguments.out or runs_dir() / "deploy" / Path(arguments.checkpoint).name

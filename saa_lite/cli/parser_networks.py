@@ -148,8 +148,10 @@ def add_deploy(commands: "Commands[ArgumentParser]") -> None:
         "flash, RAM and instructions per layer. The extra deploy (pip install 'saa_lite[deploy]') "
         "links it for a processor and runs it in an emulator",
     )
+    command.set_defaults(resume_hint=GOES_ON)
     add = command.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="--out of saa-lite train, or a shipped network")
+    add("checkpoint", nargs="?", metavar="CHECKPOINT",
+        help="--out of saa-lite train, or a shipped network")  # fmt: skip
     add("--bits", type=int, default=4, help="of codes between layers, 2 to 8 (default 4)")
     add(
         "--target",
@@ -162,5 +164,14 @@ def add_deploy(commands: "Commands[ArgumentParser]") -> None:
         help="leave layers that multiply their multiplications, as a baseline",
     )
     add("--out", type=Path, metavar="DIR", help="default: data/runs/deploy/NAME")
+    add(
+        "--check",
+        nargs="?",
+        const="*",
+        metavar="PATTERN",
+        help="in place of CHECKPOINT: compare C with PyTorch on 1,000 images for every combination "
+        "NETWORK-OPERATOR-BITS-TARGET that data/measured/deploy does not hold, or for those that "
+        "match, e.g. 'resnet8-*-rv32i'",
+    )
     data_root_option(command)
     add("--download", action="store_true", help="fetch data sets that are missing")

@@ -17,11 +17,17 @@ from saa_lite.deploy.lower import lower
 from saa_lite.deploy.network import integer_network
 from saa_lite.deploy.predict import predict_flash
 from saa_lite.deploy.source import Source, golden, write_source
-from saa_lite.deploy.targets import TARGETS, Image, MultiplicationError, link, missing_tools
+from saa_lite.deploy.targets import (
+    HOST,
+    TARGETS,
+    Image,
+    MultiplicationError,
+    link,
+    missing_tools,
+)
 from saa_lite.errors import UsageError, check_choice
 from saa_lite.files import check_writable, write_text
 
-HOST = "host"
 GOLDEN_IMAGES = 8
 
 

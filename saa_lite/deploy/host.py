@@ -31,6 +31,15 @@ def compiler() -> list[str] | None:
     return [sys.executable, "-m", "ziglang", "cc"]
 
 
+def compiler_name() -> str:
+    """Name and version of that compiler, as it tells them itself; "none" where there is none."""
+    command = compiler()
+    if command is None:
+        return "none"
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    return (said.stdout or said.stderr).partition("\n")[0].strip()
+
+
 class HostNetwork:
     """An exported network as a function of this process.
 

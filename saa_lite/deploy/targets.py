@@ -23,6 +23,7 @@ from typing import Any
 from saa_lite.deploy.source import Source
 from saa_lite.errors import UsageError, check_choice
 
+HOST = "host"  # this machine, among targets
 EXTRA = ("ziglang", "unicorn", "elftools")
 FLASH, RAM, STACK_TOP = 0x10000, 0x20000000, 0x20200000
 
