@@ -12,11 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from saa_lite.deploy.emulate import Emulator
+from saa_lite.deploy.golden import CHECK, golden
 from saa_lite.deploy.host import HostNetwork, compiler
 from saa_lite.deploy.lower import lower
 from saa_lite.deploy.network import integer_network
 from saa_lite.deploy.predict import predict_flash
-from saa_lite.deploy.source import Source, golden, write_source
+from saa_lite.deploy.source import Source, input_codes, write_source
 from saa_lite.deploy.targets import (
     HOST,
     TARGETS,
@@ -216,22 +217,6 @@ def _report(
     )
 
 
-CHECK = """\
-#include <stdio.h>
-#include "golden.h"
-
-int main(void)
-{
-    const int32_t wrong = golden_check();
-    if (wrong >= 0) {
-        printf("layer %d gives other bits than PyTorch\\n", (int)wrong);
-        return 1;
-    }
-    printf("%u images: every layer gives the bits of PyTorch\\n", GOLDEN_IMAGES);
-    return 0;
-}
-"""
-
 MAKEFILE = """\
 # make check: on this machine, with the sanitizers. make proof: linked for RV32I without a library.
 CC ?= cc
@@ -266,9 +251,8 @@ def _readme(source: Source, report: Report) -> str:
         "",
         f"Put {given.rows} x {given.columns} x {given.channels} codes (channels last) into "
         "`NET_INPUT`, call `net_run()`,",
-        f"read {logits.channels} codes from `NET_LOGITS`; the greatest is the class. A code is a "
-        "normalised pixel divided by",
-        f"the step in `net.h`, rounded, from {given.grid.low} to {given.grid.high}.",
+        f"read {logits.channels} codes from `NET_LOGITS`; the greatest is the class. An input",
+        f"code is {' '.join(input_codes(given).split())}.",
         "",
         f"- RAM: {arena.bytes} bytes, one static array. Predicted: {arena.predicted}.",
         f"- Flash: {flash}. Predicted: {report.predicted_flash}.",

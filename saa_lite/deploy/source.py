@@ -1,17 +1,12 @@
-"""The files of an exported network, as text: ``net.h``, ``net.c``, ``golden.h``."""
+"""An exported network as text: ``net.h`` and ``net.c``."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from saa_lite.deploy.arena import Arena, plan
 from saa_lite.deploy.functions import VIEWS, Function, write_layer
-from saa_lite.deploy.graph import Graph
-from saa_lite.deploy.text import Lines, table
-
-Ints = np.ndarray
+from saa_lite.deploy.graph import Graph, Map
+from saa_lite.deploy.text import Lines
 
 HELPERS = """\
 /* How many thresholds a rise above the first of them has passed: a division of so many digits, by
@@ -169,9 +164,8 @@ def _header(graph: Graph, arena: Arena, functions: Sequence[Function]) -> str:
         "/* Written by saa_lite.deploy. C99, freestanding, no heap, no library.",
         "",
         f"   Memory: {arena.bytes} bytes, one static array; the peak is in {arena.peak_layer}.",
-        f"   Input: {given.rows} x {given.columns} x {given.channels} codes, channels last,"
-        f" from {given.grid.low + given.shift} to {given.grid.high + given.shift};",
-        f"   one step is {float(given.grid.step).hex()} of a normalised image.",
+        f"   Input: {given.rows} x {given.columns} x {given.channels} codes, channels last: "
+        f"{input_codes(given)}.",
         f"   Logits: {logits.channels} codes; one step is {float(logits.grid.step).hex()}. */",
         "#ifndef NET_H",
         "#define NET_H",
@@ -204,6 +198,18 @@ def _header(graph: Graph, arena: Arena, functions: Sequence[Function]) -> str:
     return str(c)
 
 
+def input_codes(given: Map) -> str:
+    """What the numbers of ``NET_INPUT`` are, on two lines, as part of a sentence."""
+    if given.type == "bits":
+        return "one bit, 1 where a\n   normalised pixel is not negative; a pixel begins a byte"
+    low, high = given.grid.low + given.shift, given.grid.high + given.shift
+    plus = f", plus {given.shift}" if given.shift else ""
+    return (
+        "a normalised\n   pixel divided by "
+        f"{float(given.grid.step).hex()}, rounded{plus}, from {low} to {high}"
+    )
+
+
 def _code(arena: Arena, functions: Sequence[Function], lanes: bool) -> str:
     body = "\n".join(function.text for function in functions)
     helpers = [HELPERS]
@@ -226,75 +232,3 @@ def _code(arena: Arena, functions: Sequence[Function], lanes: bool) -> str:
     inline = "#define NET_INLINE __attribute__((always_inline, unused))"
     start = ['#include "net.h"', "", inline, "", "union net_arena net_arena;", ""]
     return "\n".join([*start, *helpers, body, str(c)])
-
-
-def golden(source: Source, expected: dict[int, Ints]) -> str:
-    """``golden.h``: images, their logits, a CRC of every map that a layer writes, and a check.
-
-    Args:
-        expected: of :meth:`Graph.expected`, for a few images.
-    """
-    graph, arena = source.graph, source.arena
-    images = expected[0].view(np.int8) if graph.input.type == "int8_t" else expected[0]
-    logits = expected[graph.logits.index].view("<i2")
-    written = [(i, o.map) for i, layer in enumerate(graph.layers) for o in layer.outputs]
-    crcs = [[crc(expected[m.index][n]) for _, m in written] for n in range(len(images))]
-    c = Lines()
-    c(
-        "/* Images and what must come of them, by the integer network in PyTorch. */",
-        "#ifndef GOLDEN_H",
-        "#define GOLDEN_H",
-        "",
-        '#include "net.h"',
-        "",
-        f"#define GOLDEN_IMAGES {len(images)}u",
-        f"#define GOLDEN_MAPS {len(written)}u",
-        "",
-    )
-    c(table(graph.input.type, "golden_images", images.ravel()))
-    c(table("int16_t", "golden_logits", logits.ravel()))
-    c(table("uint32_t", "golden_crcs", np.array(crcs).ravel()))
-    c("/* For each map: the layer that writes it, its place in the arena, its bytes. */")
-    c(table("uint32_t", "golden_layers", [layer for layer, _ in written]))
-    c(table("uint32_t", "golden_places", [arena.maps[m.index] for _, m in written]))
-    c(table("uint32_t", "golden_sizes", [m.bytes for _, m in written]))
-    c(CHECK)
-    return str(c)
-
-
-CHECK = """
-static uint32_t golden_crc(uint32_t place, uint32_t size)
-{
-    uint32_t crc = 0xffffffffu, n, bit;
-    for (n = 0; n < size; n++) {
-        crc ^= net_arena.u8[place + n];
-        for (bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ ((crc & 1u) ? 0xedb88320u : 0u);
-    }
-    return ~crc;
-}
-
-/* -1 if every map of every image is right; otherwise the layer whose map is the first wrong one. */
-static int32_t golden_check(void)
-{
-    uint32_t image, layer, map, n, at = 0, crc = 0, logit = 0;
-    for (image = 0; image < GOLDEN_IMAGES; image++) {
-        for (n = 0; n < NET_INPUT_BYTES; n++) NET_INPUT[n] = golden_images[at++];
-        map = 0;
-        for (layer = 0; layer < NET_LAYERS; layer++) {
-            net_layer(layer);
-            for (; map < GOLDEN_MAPS && golden_layers[map] == layer; map++)
-                if (golden_crc(golden_places[map], golden_sizes[map]) != golden_crcs[crc++])
-                    return (int32_t)layer;
-        }
-        for (n = 0; n < NET_CLASSES; n++)
-            if (NET_LOGITS[n] != golden_logits[logit++]) return (int32_t)NET_LAYERS - 1;
-    }
-    return -1;
-}
-
-#endif"""
-
-
-def crc(stored: Ints) -> int:
-    """CRC-32 of a map's bytes."""
-    return zlib.crc32(np.ascontiguousarray(stored).tobytes())
