@@ -9,28 +9,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from deploy_samples import exported, images
-from torch import nn
+from deploy_samples import exported, grouped, images
 
-from saa_lite.deploy import Graph, Source, integer_network, lower, write_source
+from saa_lite.deploy import Graph, Source, write_source
 from saa_lite.deploy.golden import CHECK, golden
 from saa_lite.deploy.host import FLAGS, HostNetwork, compiler
-from saa_lite.nn import AdderConv2d
 
 needs_compiler = pytest.mark.skipif(
     compiler() is None, reason="no C compiler here: neither cc, gcc, clang nor the extra deploy"
 )
 SANITIZERS = ("-fsanitize=undefined,address", "-fno-sanitize-recover=all")
-
-
-def grouped() -> Graph:
-    """Depthwise and grouped filters, which spread a window over its groups."""
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-        AdderConv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8),
-        nn.Conv2d(8, 8, 1, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    )  # fmt: skip
-    return lower(integer_network(network.train(), [images(8)], bits=4), (3, 16, 16))
 
 
 NETWORKS: dict[str, Callable[[], Graph]] = {

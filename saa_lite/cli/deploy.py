@@ -13,13 +13,16 @@ from saa_lite.cli.output import show_json, stdout_for_json
 from saa_lite.data import ImageSet, load_dataset, normalization
 from saa_lite.data.batches import normalize
 from saa_lite.deploy.export import Report, export
-from saa_lite.errors import UsageError
+from saa_lite.deploy.formats import FORMATS, FileReport, export_file
+from saa_lite.deploy.targets import HOST
+from saa_lite.errors import UsageError, check_choice
 from saa_lite.files import runs_dir
 from saa_lite.models import create_model, list_weights, weights_info
 from saa_lite.recipes import Recipe
 from saa_lite.report.tables import text_table
 from saa_lite.train import has_checkpoint, load_checkpoint
 
+C = "c"
 CALIBRATION = 256  # training images
 
 
@@ -35,27 +38,56 @@ def main(arguments: Namespace) -> int:
     """Write the folder; print a row per layer, the totals, and what was proved."""
     if arguments.check is not None:
         return deploy_check.main(arguments)
-    if arguments.checkpoint is None:
-        raise UsageError("CHECKPOINT is missing: what to export; or give --check")
+    _check(arguments)
     with stdout_for_json(arguments.json):
         trained = _shipped(arguments) if _is_shipped(arguments) else _own(arguments)
         out = arguments.out or runs_dir() / "deploy" / Path(arguments.checkpoint).name
-        report = export(
-            trained.network,
-            [trained.calibration],
-            trained.images,
-            out,
-            bits=arguments.bits,
-            target=arguments.target,
-            multiply=arguments.multiply,
-        )
+        report = _c(trained, out, arguments) if arguments.format == C else (
+            _file(trained, out, arguments))  # fmt: skip
     if arguments.json:
         show_json({"out": str(out), **asdict(report)})
+        return 0
+    if isinstance(report, FileReport):
+        print(f"{report.check}\n\nWritten to {out / report.file}, {report.bytes:,} bytes")
         return 0
     rows = [layer.as_row() for layer in report.layers]
     print(text_table([{k: "" if v is None else v for k, v in row.items()} for row in rows]))
     print(f"\n{_totals(report)}\n\nWritten to {out}")
     return 0
+
+
+def _check(arguments: Namespace) -> None:
+    """What does not go together, before anything is read."""
+    check_choice("format", arguments.format, (C, *FORMATS))
+    if arguments.checkpoint is None:
+        raise UsageError("CHECKPOINT is missing: what to export; or give --check")
+    if arguments.format == C and arguments.float:
+        raise UsageError("--float is for --format onnx and torch-export; C computes with integers")
+    if arguments.format != C and (arguments.target != HOST or arguments.multiply):
+        raise UsageError("--target and --multiply are for --format c alone")
+
+
+def _c(trained: Trained, out: Path, arguments: Namespace) -> Report:
+    return export(
+        trained.network,
+        [trained.calibration],
+        trained.images,
+        out,
+        bits=arguments.bits,
+        target=arguments.target,
+        multiply=arguments.multiply,
+    )
+
+
+def _file(trained: Trained, out: Path, arguments: Namespace) -> FileReport:
+    return export_file(
+        trained.network,
+        [trained.calibration],
+        trained.images,
+        out,
+        format=arguments.format,
+        bits=None if arguments.float else arguments.bits,
+    )
 
 
 def _totals(report: Report) -> str:

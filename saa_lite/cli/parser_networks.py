@@ -158,6 +158,12 @@ def add_deploy(commands: "Commands[ArgumentParser]") -> None:
         default="host",
         help="host (default), rv32i, cortex-m0, cortex-m4 or cortex-m7",
     )
+    add("--format", default="c", help="c (default), onnx or torch-export: one file of integers")
+    add(
+        "--float",
+        action="store_true",
+        help="with --format onnx or torch-export: the trained network in floating point",
+    )
     add(
         "--multiply",
         action="store_true",
