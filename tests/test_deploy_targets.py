@@ -56,8 +56,7 @@ def test_emulated_processors_give_the_bits_of_pytorch(
         run = emulator.run(expected[0][number])
         assert emulator.first_difference(run, expected, number) is None
     assert image.ram == source.arena.bytes == source.arena.predicted
-    if name == "resnet8":  # in smaller networks code, which is estimated, is most of it
-        assert abs(predict_flash(source, target).total / image.flash - 1) < 0.05
+    assert abs(predict_flash(source, target).total / image.flash - 1) < 0.05
 
 
 def test_the_emulator_names_a_wrong_layer_and_counts_instructions() -> None:
