@@ -33,7 +33,7 @@ PAGES = {
 }
 README = PAGES["README.md"]
 PLACES = {"first results": "README.md", "course": "README.md", "results": "docs/results.md",
-          "speed": "docs/kernels.md"}  # fmt: skip
+          "speed": "docs/kernels.md", "agreement": "docs/deployment.md"}  # fmt: skip
 each_page = pytest.mark.parametrize("page", PAGES)
 
 

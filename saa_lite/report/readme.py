@@ -15,6 +15,7 @@ from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
 from saa_lite.items.claims import CLAIMS, Claim
 from saa_lite.report.course import course_table
+from saa_lite.report.deployment import agreement_block
 from saa_lite.report.protocols import NO_VERDICT, YES
 from saa_lite.report.scorecard import (
     CHECK,
@@ -192,6 +193,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "course": partial(course_table, folder="notebooks/", short=True),
     "results": results_block,
     "speed": speed_block,
+    "agreement": agreement_block,
 }
 
 
