@@ -28,7 +28,7 @@ from saa_lite.deploy.predict import predict_flash
 from saa_lite.deploy.source import Source, write_source
 from saa_lite.deploy.targets import HOST, TARGETS, link
 from saa_lite.errors import RecordError
-from saa_lite.files import PACKAGE, measured_dir, write_text
+from saa_lite.files import PACKAGE, measured_dir, runs_dir, write_text
 from saa_lite.locks import locked
 from saa_lite.models import create_model
 from saa_lite.provenance import provenance
@@ -222,7 +222,7 @@ def _emulated(
 def _keep(found: Agreement) -> None:
     """Put a line into the file, in place of an older one; in the order of the grid."""
     path = agreements_path()
-    with locked(path.parent):
+    with locked(runs_dir() / "deploy"):
         lines = {one.case: one.to_line() for one in read_agreements()}
         lines[found.case] = found.to_line()
         write_text(path, "".join(f"{lines[case]}\n" for case in cases() if case in lines))
