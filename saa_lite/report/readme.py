@@ -13,7 +13,7 @@ from saa_lite.bench.measure import EMULATED, ONEDNN, Comparison, Report
 from saa_lite.bench.table import percent_of_limit
 from saa_lite.errors import UsageError
 from saa_lite.files import bench_dir, write_text
-from saa_lite.items.claims import CLAIMS, Claim
+from saa_lite.items.claims import CLAIMS
 from saa_lite.report.course import course_table
 from saa_lite.report.deployment import agreement_block
 from saa_lite.report.protocols import NO_VERDICT, YES
@@ -111,10 +111,9 @@ FIRST = (
     "shiftaddaug/fig5:saving-B",
     "shiftaddaug/claim-cifar100:gain",
     "adder-quant/tab3:no-clamp",
-    "adder-quant/fig1:eight-bits",
 )
-"""What README itself shows, one to three rows of each source; the contrasts of a statement that
-have no number yet, or no verdict beside one that has, are left to :data:`HEADLINES`."""
+"""What README itself shows, a row or two of each source. Of a statement's contrasts it shows those
+with a verdict, or else the last that has a number; the rest is left to :data:`HEADLINES`."""
 
 HEADLINES = (
     "addernet-impacts/eq-gradients:definition",
@@ -136,8 +135,14 @@ def first_block() -> str:
     """Markdown of the few rows of README, and how many there are of each kind."""
     found = judgements()
     rows = [(row, table) for row, table in _named(found, FIRST) if row.estimate or table == CHECK]
-    judged = [row.claim for row, _ in rows if row.verdict != NO_VERDICT]
-    rows = [(row, table) for row, table in rows if _shown(row, judged)]
+    decided = [row.claim for row, _ in rows if row.verdict != NO_VERDICT]
+    last = {row.claim and row.claim.id: row for row, _ in rows}
+    rows = [
+        (row, table)
+        for row, table in rows
+        if row.verdict != NO_VERDICT
+        or (row.claim not in decided and row is last[row.claim and row.claim.id])
+    ]
     tested = [row for row in found[SOURCE] if row.testable in (YES, ONE_NETWORK)]
     single = sum(row.testable == ONE_NETWORK for row in tested)
     of_one = f" ({single} of them image by image, on one network)" if single else ""
@@ -148,11 +153,6 @@ def first_block() -> str:
         f"{len(tested)} are tested so far{of_one}, "
         f"and {held} of {len(found[CHECK])} exact checks hold.{never}"
     )
-
-
-def _shown(row: Judgement, judged: list[Claim | None]) -> bool:
-    """Whether README shows a row: it has a verdict, or no other row of its statement has one."""
-    return row.verdict != NO_VERDICT or row.claim not in judged
 
 
 def results_block() -> str:
