@@ -154,21 +154,21 @@ def measured(method: str, seed: int, metric: str, value: float, **changes: Any) 
 
 def test_the_table_pairs_seeds_and_leaves_longer_trainings_out() -> None:
     records = [
-        *(measured("aug-shift", s, "accuracy", 60.0 + s) for s in range(4)),
-        *(measured("aug-shift-kl-0.9", s, "accuracy", 58.0 + 2 * s) for s in range(3)),
+        *(measured("aug-shift", s, "accuracy", 60.0 + s) for s in range(10)),
+        *(measured("aug-shift-kl-0.9", s, "accuracy", 58.0 + 2 * s) for s in range(10)),
         *(measured("aug-shift-kl-0.9", s, "wide_shared_errors", 10.0) for s in range(3)),
         measured("aug-shift", 0, "accuracy", 99.0, arm="aug-shift-2x"),
         measured("shift-external-0.9", 0, FAIR, 50.0),
         measured("shift", 0, FAIR, 49.5),
     ]
     rows = {row[0]: row for row in draw(records, []).rows}
-    half = 4.302653 / 3**0.5  # Student's t over −2, −1, 0
+    half = 2.262157 * 3.027650 / 10**0.5  # Student's t over −2, −1, …, 7
     taught = rows["AugShift, KL 0.9"]
-    assert taught[2:4] == ("60.00 ± 2.00", "3")
-    assert taught[5] == f"-1.00 [{-1 - half:+.2f}, {-1 + half:+.2f}]"
+    assert taught[2:4] == ("67.00 ± 6.06", "10")
+    assert taught[5] == f"+2.50 [{2.5 - half:+.2f}, {2.5 + half:+.2f}]"
     assert taught[7] == "10.00 ± 0.00"
-    assert rows["AugShift"][2] == "61.50 ± 1.29"
-    assert rows["Shift, external teacher 0.9"][5] == "+0.50"
+    assert rows["AugShift"][2] == "64.50 ± 3.03"
+    assert rows["Shift, external teacher 0.9"][5] == "1 of 10 seeds so far"
 
 
 def test_the_protocol_can_be_run_as_it_stands() -> None:

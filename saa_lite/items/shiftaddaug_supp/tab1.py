@@ -35,6 +35,7 @@ from saa_lite.items.recipes import DISTILLED
 from saa_lite.items.registry import built
 from saa_lite.items.select import ENOUGH, FAIR, fair
 from saa_lite.items.targets import measure_anew
+from saa_lite.protocols import load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import evaluation_mode
@@ -109,16 +110,26 @@ def answers(model: nn.Module, train_set: ImageSet, test_set: ImageSet) -> Tensor
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
-    """One row per method: published, ours, against the same without distillation, its teacher."""
+    """One row per method: published, ours, against the same without distillation, its teacher.
+
+    A protocol's difference is shown when all its seeds are there, as on the scorecard.
+    """
+    protocol = load_protocol(PROTOCOL)
     printed = {number.row: number.printed for number in published if not number.related}
-    chosen = [record for record in records if protocol_of(record) == PROTOCOL] or records
+    fixed = [record for record in records if protocol_of(record) == PROTOCOL]
+    chosen = fixed or records
     chosen = [record for record in chosen if arm_of(record) == record.method]  # none is longer
     values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for record in [*fair(chosen), *(r for r in chosen if r.metric not in ("accuracy", FAIR))]:
         values[record.method][record.metric][record.seed] = record.value
     methods = dict.fromkeys(("conv", "netaug", "shift", *PRINTED, *DISTILLED))
     rows = [
-        _row(method, printed.get(PRINTED.get(method, ""), NOTHING), values)
+        _row(
+            method,
+            printed.get(PRINTED.get(method, ""), NOTHING),
+            values,
+            len(protocol.seeds_of(method)) if fixed else 0,
+        )
         for method in methods
         if method in PRINTED or values[method][FAIR]
     ]
@@ -126,8 +137,12 @@ def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
 
 
 def _row(
-    method: str, printed: str, values: Mapping[str, Mapping[str, Mapping[int, float]]]
+    method: str,
+    printed: str,
+    values: Mapping[str, Mapping[str, Mapping[int, float]]],
+    asked: int,
 ) -> tuple[str, ...]:
+    """The cells of a method; ``asked``: how many seeds its difference waits for."""
     own, without = values[method][FAIR], WITHOUT.get(method, "")
     taught = "teacher" if "external" in method else "wide"
     teacher, shared = (
@@ -139,17 +154,19 @@ def _row(
         _mean(own.values()),
         str(len(own)) if own else NOTHING,
         name_of(without) if without else NOTHING,
-        _difference(own, values[without][FAIR]),
+        _difference(own, values[without][FAIR], asked),
         _mean(teacher),
         _mean(shared),
     )
 
 
-def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> str:
-    """Paired over seeds; no interval below three."""
+def _difference(first: Mapping[int, float], second: Mapping[int, float], asked: int) -> str:
+    """Paired over seeds; no interval below three, nothing below ``asked``."""
     found = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
     if not found:
         return NOTHING
+    if len(found) < asked:
+        return f"{len(found)} of {asked} seeds so far"
     if len(found) < ENOUGH:
         return f"{fmean(found):+.2f}"
     low, high = t_interval(tuple(found))
