@@ -1,17 +1,20 @@
 """Item shiftaddaug/fig4, part a: every arm runs, is drawn, and keeps its promises."""
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
+from saa_lite.files import measured_dir
 from saa_lite.items.base import Context
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.shiftaddaug import two_stage
 from saa_lite.protocols.load import Protocol, load_protocol
-from saa_lite.search import SETTINGS, predict
+from saa_lite.records import measured_records
+from saa_lite.search import SETTINGS, Budget, Search, SearchConfig, image_sets, predict
 
 ITEM = "shiftaddaug/fig4"
 TRIED = Protocol(
@@ -61,3 +64,24 @@ def test_three_adders_are_the_first_three_that_may_be() -> None:
     costs = [predict(made.space, candidate)["energy_B"] for candidate in chosen]
     assert len(set(chosen)) == 2
     assert all(0.9 * 0.0031 <= cost <= 0.0031 for cost in costs)
+
+
+def test_tracked_journals_hold_the_recorded_searches(tmp_path: Path) -> None:
+    with tarfile.open(measured_dir() / "shiftaddaug" / "search-digits.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    protocol = load_protocol("search-digits")
+    about, settings = SETTINGS["digits"], protocol.settings
+    asked = SearchConfig(
+        about.space(image_sets(about)[0]), Budget({"energy_B": settings["loose"]}),
+        {"protocol": protocol.label}, population=settings["population"],
+        generations=settings["generations"],
+    )  # fmt: skip
+    records = [r for r in measured_records(ITEM) if r.metric == "best_accuracy"]
+    best = {(r.method, r.seed): r.value for r in records if r.settings["search"] == protocol.name}
+    assert set(best) == {(name, seed) for name in two_stage.SEARCHES for seed in protocol.seeds}
+    for (algorithm, seed), value in best.items():
+        config = replace(asked, algorithm=algorithm, seed=seed)
+        found = Search(tmp_path / f"whole-{algorithm}-{seed}", config)
+        assert found.winner is not None
+        assert found.winner.accuracy == value
+        assert predict(asked.space, found.candidate(found.winner))["energy_B"] <= settings["loose"]

@@ -38,7 +38,7 @@ def difference_figure(groups: Mapping[str, Sequence[Difference]], title: str) ->
     for axis, (question, group) in zip(axes, groups.items(), strict=True):
         draw_rows(axis, group)
         axis.set_title(question, fontsize=10)
-    axes[-1].set_xlabel("difference in points of test accuracy: right of 0, the first is better")
+    axes[-1].set_xlabel("difference in points of accuracy: right of 0, the first is better")
     headline(figure, title)
     return figure
 
