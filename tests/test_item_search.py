@@ -45,7 +45,7 @@ def test_every_arm_runs_once_and_is_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     assert {r.key for r in again} == {r.key for r in found}
 
 
-@pytest.mark.parametrize("name", ["search-digits", "search-c"])
+@pytest.mark.parametrize("name", ["search-digits", "search-c", "search-c-small"])
 def test_protocols_name_arms_and_settings_that_exist(name: str) -> None:
     protocol = load_protocol(name)
     assert set(protocol.arms) == {*TRIED.arms}

@@ -95,7 +95,11 @@ SETTINGS = {
         batch_norm_images=2000,
     ),
 }  # fmt: skip
-"""By name: one that shows that the code works, one of a minute, and the one for records."""
+SETTINGS["cifar10-small"] = replace(
+    SETTINGS["cifar10"], train_images=10_000, validation_images=2000, epochs=30,
+    batch_norm_images=1000,
+)  # fmt: skip
+"""By name: one that shows that the code works, one of a minute, one for records, a smaller one."""
 
 
 def image_sets(
