@@ -59,6 +59,15 @@ def test_emulated_processors_give_the_bits_of_pytorch(
     assert abs(predict_flash(source, target).total / image.flash - 1) < 0.05
 
 
+@pytest.mark.parametrize(("bits", "target"), [(2, "rv32i"), (3, "cortex-m0"), (6, "cortex-m4")])
+def test_flash_is_foretold_of_a_network_that_the_estimate_was_not_fitted_to(
+    bits: int, target: str
+) -> None:
+    graph = exported("mobilenet_v2_tiny", "adder", bits, 16)
+    source = write_source(graph, lanes=TARGETS[target].lanes)
+    assert abs(predict_flash(source, target).total / link(source, target).flash - 1) < 0.05
+
+
 def test_the_emulator_names_a_wrong_layer_and_counts_instructions() -> None:
     """Both counters of the emulator agree: blocks by their length, and one by one.
 

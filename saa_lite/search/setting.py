@@ -78,6 +78,10 @@ class Setting:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+CIFAR10 = Setting(
+    "cifar10", 16, 45_000, 5000, stem=8, widths=(8, 12, 16, 24), strides=(1, 2, 1, 2), epochs=22,
+    expansions=(2, 3, 4), kernels=(3, 5), batch_norm_images=2000,
+)  # fmt: skip
 SETTINGS = {
     "tiny": Setting(
         "digits", 8, 100, 50, stem=4, widths=(4,), strides=(2,), epochs=1, multiples=(1.0, 2.0),
@@ -89,16 +93,11 @@ SETTINGS = {
         multiples=(1.0, 1.5, 2.0), depths=(1, 2), kernels=(3, 5), expansions=(2, 3, 4),
         batch_size=100, crop_padding=1, flip=False, batch_norm_images=500,
     ),
-    "cifar10": Setting(
-        "cifar10", 16, 45_000, 5000, stem=8, widths=(8, 12, 16, 24), strides=(1, 2, 1, 2),
-        epochs=22, expansions=(2, 3, 4), kernels=(3, 5), multiples=(1.0, 1.5, 2.0),
-        batch_norm_images=2000,
+    "cifar10": CIFAR10,
+    "cifar10-small": replace(
+        CIFAR10, train_images=10_000, validation_images=2000, epochs=30, batch_norm_images=1000
     ),
 }  # fmt: skip
-SETTINGS["cifar10-small"] = replace(
-    SETTINGS["cifar10"], train_images=10_000, validation_images=2000, epochs=30,
-    batch_norm_images=1000,
-)  # fmt: skip
 """By name: one that shows that the code works, one of a minute, one for records, a smaller one."""
 
 
