@@ -32,14 +32,18 @@ reproduce: $(READY)
 	$(BIN)/saa-lite reproduce --profile laptop
 
 test: $(READY)
-	@echo "==> lint, format, spelling, types, floors"
+	@echo "==> lint, format, spelling, floors"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@echo "==> types, beside what follows (a minute the first time; what they say comes last)"
 	@echo "==> tests (notebooks in the smoke profile included; what cannot run here is listed at the end)"
-	$(BIN)/python -m pytest --durations=15 --numprocesses logical --maxprocesses 4 --dist worksteal
+	@mkdir -p build; $(BIN)/mypy > build/types.txt 2>&1 & types=$$!; trap 'kill $$types' INT TERM; \
+	$(BIN)/python -m pytest --durations=15 --numprocesses logical --maxprocesses 4 --dist worksteal; \
+	tests=$$?; wait $$types; types=$$?; \
+	echo "==> types"; cat build/types.txt; \
+	test $$tests = 0 -a $$types = 0 || { echo "==> failed: pytest $$tests, mypy $$types"; exit 1; }
 
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told to.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from ready_kernels import ready_kernels
 
 from saa_lite.cli.doctor import BROWSERS
 
@@ -87,18 +88,19 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[Lab]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
     command += [f"--MappingKernelManager.root_dir={elsewhere}"]
+    command += ["--LabApp.expose_app_in_browser=True"]  # notebooks are opened and closed by it
     log = home / "jupyterlab.log"
     lab = Lab(f"http://127.0.0.1:{port}", folder)
-    with log.open("wb") as sink:
+    with ready_kernels(home, _environment(home)) as environment, log.open("wb") as sink:
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment(home),
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment,
             start_new_session=True,
         )  # fmt: skip
-    try:
-        _wait_for(lab, server, log)
-        yield lab
-    finally:
-        _stop(server)
+        try:
+            _wait_for(lab, server, log)
+            yield lab
+        finally:
+            _stop(server)
 
 
 @contextmanager

@@ -46,6 +46,11 @@ NUMBERS = f"""panel => [...panel.querySelectorAll('{PRINTED}')]
 OTHER_NUMBERS = f"""([panel, before]) =>
     panel.querySelector("img") && ({NUMBERS})(panel) !== before"""
 SAME_NUMBERS = OTHER_NUMBERS.replace("!==", "===")
+# JupyterLab still knows the sessions that were ended when a notebook of the same name was closed.
+OPEN_ANOTHER = """async path => {
+    await jupyterapp.serviceManager.sessions.refreshRunning();
+    await jupyterapp.commands.execute("docmanager:open", {path})}"""
+CLOSE_ALL = """() => [...jupyterapp.shell.widgets("main")].forEach(opened => opened.dispose())"""
 RAN_OR_BROKE = """([count, broken]) => document.querySelector(broken) || count ===
     [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
     .filter(prompt => /\\[\\d+\\]/.test(prompt.innerText)).length"""
@@ -59,7 +64,6 @@ def browser() -> Iterator[Any]:
             "python -m playwright install chromium; .ci/run installs it)"
         )
     with chromium(path) as started:
-        # One profile for all pages: the second finds JupyterLab's scripts compiled.
         yield started.new_context(viewport={"width": 1280, "height": 1600})  # a panel fits in
 
 
@@ -74,10 +78,17 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 @pytest.fixture
 def page(browser: Any, lab: Lab) -> Iterator[Any]:
-    opened = browser.new_page()
+    """The page from before, emptied: for a new one JupyterLab takes ten processor seconds.
+
+    Unless something was broken in it: where a kernel died, a dialog stays.
+    """
+    [opened] = browser.pages or [browser.new_page()]
     opened.set_default_timeout(OPEN)
     yield opened
-    opened.close()
+    if opened.locator(BROKEN).count():
+        opened.close()
+    else:
+        opened.evaluate(CLOSE_ALL)
     lab.stop_kernels()
 
 
@@ -188,7 +199,10 @@ def run_small(page: Any, lab: Lab, sources: list[str]) -> None:
 
 def open_notebook(page: Any, lab: Lab, name: str) -> None:
     """Wait for the kernel too: with none, *Run All Cells* would ask for one."""
-    page.goto(lab.page_of(name))
+    if page.url.startswith(lab.address):
+        page.evaluate(OPEN_ANOTHER, name)
+    else:
+        page.goto(lab.page_of(name))
     with otherwise(f"{name} did not open, or its kernel did not start"):
         page.get_by_text("| Idle").wait_for()
 

@@ -41,7 +41,7 @@ def test_hooks_are_the_checks_of_make_test() -> None:
     (local,) = loaded(".pre-commit-config.yaml")["repos"]
     entries = {hook["entry"].removeprefix(".venv/bin/").split()[0] for hook in local["hooks"]}
     names = "ruff|codespell|mypy|lint-imports"
-    checks = set(re.findall(rf"^\t\$\(BIN\)/({names})\b", MAKEFILE, re.MULTILINE))
+    checks = set(re.findall(rf"^\t.*\$\(BIN\)/({names})\b", MAKEFILE, re.MULTILINE))
     assert entries == checks
 
 

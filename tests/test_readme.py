@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections import Counter
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -209,6 +210,10 @@ def test_the_scorecard_is_that_of_the_tracked_records_and_fits_a_screen_or_three
     assert len(scorecard_text().splitlines()) < 120
 
 
+# Each takes seconds, and more than one test reads it.
+whole_scorecard, page_of = cache(scorecard_markdown), cache(source_file)
+
+
 def tables(page: str) -> dict[str, list[list[str]]]:
     """The cells of a page's tables, by heading."""
     found = {}
@@ -221,7 +226,7 @@ def tables(page: str) -> dict[str, list[list[str]]]:
 
 
 def test_every_count_of_the_summary_can_be_counted_on_the_page() -> None:
-    statements, contrasts, checks, explorations = tables(scorecard_markdown()).values()
+    statements, contrasts, checks, explorations = tables(whole_scorecard()).values()
     protocol = re.compile(rf" \(({'|'.join(list_protocols())})\)$")
     named = {protocol.sub("", row[0]) for row in statements}
     testable = Counter(row[3].removeprefix("no: ") for row in statements)
@@ -240,9 +245,9 @@ def test_every_count_of_the_summary_can_be_counted_on_the_page() -> None:
 
 
 def test_a_row_under_the_statements_has_something_published() -> None:
-    found = tables(scorecard_markdown())
+    found = tables(whole_scorecard())
     assert all(row[1] not in ("", "—") for row in found[TITLES[SOURCE]])
-    pages = [tables(source_file(source)) for source in SOURCES]
+    pages = [tables(page_of(source)) for source in SOURCES]
     long = [row for page in pages for row in page.get(TITLES[CONTRAST], ())]
     names = {row[0] for row in long}
     assert {"regime-u:NetAug - CNN", "regime-d:AugShift - Shift"} <= names
@@ -250,7 +255,7 @@ def test_a_row_under_the_statements_has_something_published() -> None:
 
 
 def test_rows_read_alone() -> None:
-    texts = [row[0] for rows in tables(scorecard_markdown()).values() for row in rows]
+    texts = [row[0] for rows in tables(whole_scorecard()).values() for row in rows]
     assert [text for text in texts if text.startswith("…")] == []
     assert len(set(texts)) == len(texts)
 
@@ -258,5 +263,5 @@ def test_rows_read_alone() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_page_of_a_source_is_that_of_the_tracked_records(source: str) -> None:
     page = ROOT / "figures" / source / "claims.md"
-    assert page.read_text(encoding="utf-8") == source_file(source), "run: saa-lite figures"
+    assert page.read_text(encoding="utf-8") == page_of(source), "run: saa-lite figures"
     assert ("![" in page.read_text()) == (page.parent / "forest.png").is_file()
