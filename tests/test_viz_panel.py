@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from saa_lite.viz.panel import Choice, Slider, numbers_line, readable, settled, unbroken
-from saa_lite.viz.pixels import png, sharp
+from saa_lite.viz.pixels import MISSED, PALETTES, png, sharp
 from saa_lite.viz.style import panels, styled
 
 
@@ -103,4 +103,15 @@ def test_a_palette_keeps_the_colours() -> None:
         np.asarray(picture(one).convert("RGB"), dtype=int) for one in (few, png(figure))
     )
     assert kept.shape == all_colours.shape == (640, 1800, 3)
-    assert np.abs(kept - all_colours).max() < 40
+    assert np.sqrt(np.square(kept - all_colours).mean()) <= MISSED
+    assert len(picture(few).getcolors()) <= PALETTES[0]
+
+
+def test_a_photograph_gets_more_colours_and_may_have_fewer_dots() -> None:
+    figure, (axis,) = panels(1, 1)
+    axis.imshow(np.random.default_rng(0).random((99, 99, 3)), aspect="auto")
+    figure.dots = 1
+    data, size = sharp(figure)
+    stored = picture(data)
+    assert len(stored.getcolors()) > PALETTES[1]
+    assert stored.size == (size["width"], size["height"]) == (900, 320)
