@@ -91,9 +91,9 @@ def test_every_arm_of_the_choice_of_steps_is_drawn_in_its_panel() -> None:
 
 def test_the_table_of_best_steps() -> None:
     add, inside = adders.best_rows([*RECORDS, *steps()])
-    assert (add["best step"], add["η = 0.2"]) == ("81.0 % (η = 2.4)", "51.0 %")
-    assert (add["worst step"], add["seeds of each"]) == ("41.0 % (η = 4.8)", "3")
-    assert (add["steps"], inside["steps"]) == ("3 of 5", "1 of 5")
+    assert (add["best η"], add["η = 0.2"]) == ("81.0 % (η = 2.4)", "51.0 %")
+    assert (add["worst η"], add["seeds of each"]) == ("41.0 % (η = 4.8)", "3")
+    assert (add["values of η"], inside["values of η"]) == ("3 of 5", "1 of 5")
     assert (inside["arm"], inside["η = 0.2"]) == ("AugAdd, not remapped", "")
     without = [r for r in steps() if (r.seed, eta_of(r)) not in ((2, 2.4), (1, 2.4), (2, 4.8))]
     add, inside = adders.best_rows(without)
@@ -110,7 +110,7 @@ def test_means_of_an_unfinished_set_say_over_how_many_seeds() -> None:
     assert adders.length_rows(RECORDS)[0]["seeds"] == "2 to 3 of 10 seeds"
     assert adders.length_rows(whole)[0]["seeds"] == "10"
     (row,) = adders.worth_rows([*whole, *(trained("adder", s, 60.0 + s, 2.4) for s in range(4))])
-    assert row["step: best − η = 0.2"].endswith("], 4 of 10 seeds")
+    assert row["η: best − 0.2"].endswith("], 4 of 10 seeds")
     assert adders.best_rows(RECORDS) == []
 
 
@@ -134,7 +134,7 @@ def test_what_step_and_operator_are_worth_is_paired_over_seeds() -> None:
     (row,) = adders.worth_rows([*RECORDS, trained("conv", 2, 95.0, None), *steps()])
     half = 4.302653 / 3**0.5  # of differences 30, 31, 32
     difference = f"+31.0 [{31 - half:+.1f}, {31 + half:+.1f}], 3 of 10 seeds"
-    assert row["step: best − η = 0.2"] == difference
+    assert row["η: best − 0.2"] == difference
     assert row["operator: convolution − N(0, 1) at best"].startswith("+11.0 [")
     assert row["start: calm − N(0, 1), both at best"] == ""
     assert adders.worth_rows(steps()) == []

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import trained_samples
 
+from saa_lite.errors import CheckpointError
 from saa_lite.items.adder_quant import operation_tables, tab3, tab5
-from saa_lite.items.adder_quant.networks import training_folder
+from saa_lite.items.adder_quant.networks import tracked_network, training_folder
 from saa_lite.items.base import Context
 from saa_lite.items.output import Table
 from saa_lite.items.registry import get_item
@@ -96,3 +97,9 @@ def test_settings_of_trainings_are_hashed_as_before() -> None:
         assert "weights" not in shared
         assert "controls" not in shared
         assert set(FORGOTTEN) <= set(shared)
+
+
+def test_a_tracked_network_is_found_by_what_it_is() -> None:
+    assert not tracked_network("conv", "resnet20", "digits").training
+    with pytest.raises(CheckpointError, match="0 tracked networks are called conv-resnet20-mnist"):
+        tracked_network("conv", "resnet20", "mnist")

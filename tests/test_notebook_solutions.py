@@ -73,7 +73,7 @@ def test_one_is_executed_here(tmp_path: Path) -> None:
 
 def test_code_of_sections_comes_without_panels_and_magics() -> None:
     code = code_of("06a", 1, 4)
-    assert "def fit(start, eta)" in code
+    assert "def fit(start, eta, seed=0)" in code
     assert "def learning(" in code
     assert not re.search(r"^(?:panel\(|%)", code, re.MULTILINE)
     assert "bends_figure" not in code

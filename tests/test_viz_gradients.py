@@ -75,9 +75,9 @@ def test_steps_of_the_full_gradient_end_at_the_input() -> None:
 
 def test_panel_s_text_comes_from_the_numbers_function() -> None:
     assert default_state(CONTROLS) == {"x": 1.5, "kind": "clip"}
-    assert numbers_line({"Y": -2.0, "dY/dx": 1}) == "Y = -2.0000   dY/dx = +1.0000"
+    assert numbers_line({"Y": -2.0, "dY/dx": 1}) == "Y = -2   dY/dx = 1"
     lines = numbers_line({f"number {i}": i for i in range(9)}).split("\n")
-    assert [line.count("=") for line in lines] == [4, 4, 1]
+    assert [line.count("=") for line in lines] == [6, 3]
     assert max(map(len, lines)) <= 96
 
 
@@ -103,9 +103,9 @@ def test_panel_wires_every_control_and_shows_a_static_picture(shown: list[object
     text, picture, _ = area.children
     before = bytes(picture.value)
     assert before.startswith(b"\x89PNG")
-    assert "x = +1.5000" in text.value.replace("\xa0", " ")
+    assert "x = 1.5" in text.value.replace("\xa0", " ")
     slider.value = -2.0
-    assert "x = -2.0000" in text.value.replace("\xa0", " ")
+    assert "x = -2<" in text.value.replace("\xa0", " ")
     assert bytes(picture.value) != before
 
 
@@ -113,7 +113,7 @@ def test_an_error_is_left_to_the_output_below_the_picture(shown: list[object]) -
     panel(lambda x: Figure(), {"x": Slider(0, 3, 1, 1)}, numbers=lambda x: {"a<b": 1 / x})
     controls, area = shown[0].children  # type: ignore[attr-defined]
     (slider,) = controls.children
-    assert "a&lt;b\xa0=\xa0+1.0000" in area.children[0].value
+    assert "a&lt;b\xa0=\xa01" in area.children[0].value
     with pytest.raises(ZeroDivisionError):  # without a kernel nobody catches it
         slider.value = 0
 

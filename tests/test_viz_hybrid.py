@@ -27,13 +27,13 @@ def test_counts_are_those_of_the_layer(reading: str, monkeypatch: pytest.MonkeyP
     )
     unit(torch.randn(4, 7, 2, 2))
     numbers = pictures.reading_numbers(reading, 6.0, 7.0)
-    assert seen == [numbers["without multiplication"]]
+    assert seen == [numbers["weights without multiplication"]]
     assert sum(numbers.values()) == 6 * 7 + target**2
     figure = pictures.reading_figure(reading, 6.0, 7.0)
     squares = [p for p in figure.axes[0].patches if isinstance(p, Rectangle) and p.get_fill()]
     colours = [to_hex(square.get_facecolor()) for square in squares]
-    assert colours.count(to_hex(pictures.FREE)) == numbers["without multiplication"]
-    assert colours.count(to_hex(pictures.MULTIPLIES)) == numbers["multiplied"]
+    assert colours.count(to_hex(pictures.FREE)) == numbers["weights without multiplication"]
+    assert colours.count(to_hex(pictures.MULTIPLIES)) == numbers["weights that multiply"]
 
 
 PULLS = {"a": (1.0, 1.0), "b": (0.0, 5.0), "c": (1.0, -1.0)}

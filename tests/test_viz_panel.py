@@ -4,6 +4,7 @@ And how notebooks show pictures, those of panels and others.
 """
 
 import io
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +14,8 @@ from IPython.core.pylabtools import select_figure_formats
 from matplotlib.figure import Figure
 from PIL import Image
 
-from saa_lite.viz.panel import Choice, Slider, numbers_line, settled, unbroken
-from saa_lite.viz.pixels import png, sharp
+from saa_lite.viz.panel import Choice, Slider, numbers_line, readable, settled, unbroken
+from saa_lite.viz.pixels import MISSED, PALETTES, png, sharp
 from saa_lite.viz.style import panels, styled
 
 
@@ -33,12 +34,33 @@ def test_values_lie_on_the_steps(slider: Slider, given: float, expected: float) 
     assert settled(controls, {"x": given, "kind": "b"}) == {"x": expected, "kind": "b"}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (16.0, "16"),
+        (1_784_398.0, "1,784,398"),
+        (99.2, "99.2"),
+        (39.4977, "39.5"),
+        (-0.0462, "-0.0462"),
+        (1.0028, "1.003"),
+        (6564.7325, "6,565"),
+        (999.96, "1,000"),
+        (2.5e-7, "0"),
+        (-2.5e-7, "0"),
+        (1, "1"),
+        (math.nan, "nan"),
+    ],
+)
+def test_numbers_are_for_people(value: float, text: str) -> None:
+    assert readable(value) == text
+
+
 def test_numbers_break_between_pairs_alone() -> None:
     line = numbers_line({"KL to Laplace": 0.5, "x": -2.0, **dict.fromkeys("abcdefg", 1.0)})
     shown = unbroken(line)
     assert shown.replace("\N{NO-BREAK SPACE}", " ") == line
     pairs = [part.strip() for part in shown.replace("\n", "   ").split("   ")]
-    assert pairs[:2] == [p.replace(" ", "\xa0") for p in ("KL to Laplace = +0.5000", "x = -2.0000")]
+    assert pairs[:2] == [p.replace(" ", "\xa0") for p in ("KL to Laplace = 0.5", "x = -2")]
     assert not any(" " in pair for pair in pairs)
 
 
@@ -81,4 +103,15 @@ def test_a_palette_keeps_the_colours() -> None:
         np.asarray(picture(one).convert("RGB"), dtype=int) for one in (few, png(figure))
     )
     assert kept.shape == all_colours.shape == (640, 1800, 3)
-    assert np.abs(kept - all_colours).max() < 40
+    assert np.sqrt(np.square(kept - all_colours).mean()) <= MISSED
+    assert len(picture(few).getcolors()) <= PALETTES[0]
+
+
+def test_a_photograph_gets_more_colours_and_may_have_fewer_dots() -> None:
+    figure, (axis,) = panels(1, 1)
+    axis.imshow(np.random.default_rng(0).random((99, 99, 3)), aspect="auto")
+    figure.dots = 1
+    data, size = sharp(figure)
+    stored = picture(data)
+    assert len(stored.getcolors()) > PALETTES[1]
+    assert stored.size == (size["width"], size["height"]) == (900, 320)

@@ -19,7 +19,16 @@ from saa_lite.published import PublishedNumber
 from saa_lite.quantize import group_filters, lossless_clamp, quantize, to_integer
 from saa_lite.quantize.adder_layers import CodeUse, QuantizedAdder, input_use, weight_use
 from saa_lite.records import Record
-from saa_lite.viz.style import COLOURS, CYCLE, PUBLISHED, counted, headline, panels, styled
+from saa_lite.viz.style import (
+    COLOURS,
+    CYCLE,
+    PUBLISHED,
+    counted,
+    headline,
+    legend_below,
+    panels,
+    styled,
+)
 
 METHODS = ("qssf-weights", "qssf-activations", "redistribution", "non-negative")
 GREY = "#999999"
@@ -159,6 +168,7 @@ class LayerView:
         _before_and_after(weights, weight, state.weights, "weights W")
         _ranges(ranges, weight, state.layer, self.read.abs().max().item())
         inputs.set_ylabel("share")
+        legend_below(figure, (inputs, ranges), columns=5)
         return figure
 
 
@@ -169,6 +179,7 @@ def _before_and_after(axis: Axes, before: Tensor, after: Sequence[CodeUse], labe
     for group, use in enumerate(after):
         used = use.shares > 0
         axis.vlines(use.values[used], 1e-5, use.shares[used], color=CYCLE[group % 10], lw=2)
+    axis.plot([], [], color="k", lw=2, label="codes (a colour per group)")
     axis.set(xlabel=label, yscale="log", ylim=(1e-5, 1.5), title=label)
 
 
@@ -176,8 +187,9 @@ def _ranges(axis: Axes, weight: Tensor, layer: QuantizedAdder, greatest: float) 
     """max|w| per filter, ascending; the range S of its group; the largest input."""
     _grouped(axis, weight, layer.group_of, layer.bound.tolist())
     axis.axhline(greatest, color="k", ls=":", label="largest input")
-    axis.set(title="points max |w|, bars S", ylim=(0, None))
-    axis.legend(fontsize=8)
+    axis.plot([], [], "o", color="k", markersize=4, label="largest |w| of a filter")
+    axis.plot([], [], color="k", lw=2.5, label="range S of its group")
+    axis.set(title="ranges", ylim=(0, None))
 
 
 def _grouped(axis: Axes, weight: Tensor, group_of: Tensor, bounds: Sequence[float]) -> None:

@@ -180,6 +180,7 @@ def channels_figure(photo: Tensor, channels: Mapping[str, Tensor], title: str) -
     """
     count = max(map(len, channels.values()))
     figure, axes = panels(len(channels), count + 1, height=1.05)
+    figure.dots = 1
     for row, (method, maps) in enumerate(channels.items()):
         first, *others = axes[row * (count + 1) : (row + 1) * (count + 1)]
         _picture(first, photo.permute(1, 2, 0))

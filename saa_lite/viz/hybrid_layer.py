@@ -58,9 +58,9 @@ def reading_numbers(reading: str, outputs: float, inputs: float) -> Mapping[str,
     rows, columns = free_part(reading, int(outputs), int(inputs))
     free, total = rows * columns, int(outputs) * int(inputs)
     return {
-        "without multiplication": free,
-        "multiplied": total - free,
-        "exported": TARGET * TARGET,
+        "weights without multiplication": free,
+        "weights that multiply": total - free,
+        "weights exported": TARGET * TARGET,
     }
 
 
@@ -96,7 +96,7 @@ def draw_key(axis: Axes) -> None:
     handles = [
         Patch(color=FREE, label="adder or shift: no multiplication"),
         Patch(color=MULTIPLIES, label="convolution"),
-        Patch(color=OFF, label="not drawn in this step"),
+        Patch(color=OFF, label="not active in this step"),
         Patch(facecolor="none", edgecolor="black", linewidth=2, label="the target: exported"),
     ]
     axis.legend(handles=handles, loc="center left", fontsize=10)

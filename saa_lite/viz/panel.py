@@ -5,6 +5,7 @@ and used without a notebook. ipywidgets and IPython are imported only when a pan
 """
 
 import html
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ Controls = Mapping[str, Slider | Choice]
 Draw = Callable[..., Figure]
 Numbers = Callable[..., Mapping[str, float]]
 GAP, LINE = "   ", 96  # of printed numbers; JupyterLab breaks longer lines inside of words
+DIGITS = DECIMALS = 4  # of a printed number, at most
 WRAPPED = "white-space: pre-wrap; word-break: normal; overflow-wrap: normal"
 FOLD = "<style>.jp-OutputArea-child:has(.saa-panel) ~ .jp-OutputArea-child {display: none}</style>"
 """Where a live panel is seen, JupyterLab hides what its cell shows to readers without a kernel."""
@@ -124,14 +126,27 @@ def settled(controls: Controls, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers_line(numbers: Mapping[str, float]) -> str:
-    """``name = value`` pairs with four decimals, on one line or as many as they need."""
+    """``name = value`` pairs as :func:`readable` writes them, on as many lines as they need."""
     lines = [""]
     for name, value in numbers.items():
-        pair = f"{name} = {value:+.4f}"
+        pair = f"{name} = {readable(value)}"
         if lines[-1] and len(lines[-1]) + len(GAP) + len(pair) > LINE:
             lines.append("")
         lines[-1] += GAP * bool(lines[-1]) + pair
     return "\n".join(lines)
+
+
+def readable(value: float) -> str:
+    """At most four digits and four decimals; whole numbers in full, so a count looks like one."""
+    value = round(float(value), DECIMALS)
+    if not math.isfinite(value):
+        return str(value)
+    if value.is_integer():
+        return f"{int(value):,}"
+    before = math.floor(math.log10(abs(value))) + 1  # digits before the point
+    decimals = min(DECIMALS, max(0, DIGITS - before))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def unbroken(line: str) -> str:

@@ -1,6 +1,6 @@
 """How an adder network starts, in pictures.
 
-**Accuracy of adder networks against η, the length of the step that their weights take.**
+**Accuracy of adder networks against η, the size of the steps that their weights take.**
 
 **Where −|x − w| bends: between the inputs, or so far out that every input sees a straight line.**
 
@@ -83,7 +83,7 @@ def steps_figure(
         axis.set_xticks(sorted({eta for sweep in group for eta in sweep.etas}))
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlabel("η, step of an adder weight")
+        axis.set_xlabel("step size η of adder weights")
         axis.set_title(heading, fontsize=10)
     axes[0].set_ylabel(f"accuracy on {tested}, %")
     legend_below(figure, axes, columns=3)

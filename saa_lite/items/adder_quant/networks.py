@@ -215,16 +215,20 @@ def tracked_path(name: str) -> Path:
     return measured_dir() / PLACE / f"{name}.safetensors"
 
 
-def tracked_network(name: str) -> nn.Module:
-    """One of them, in evaluation mode; needs no images.
+def tracked_network(kind: str, model: str, dataset: str, seed: int = 0) -> nn.Module:
+    """The tracked one of this description, in evaluation mode; needs no images.
 
     Raises:
-        CheckpointError: there is no such file, or it is damaged.
+        CheckpointError: none or several are of this description, or the file is damaged.
     """
-    _, document = read_container(tracked_path(name))
-    model = create_model(*document["create_model"])
-    _load(model, tracked_path(name))
-    return model.eval()
+    name = f"{kind}-{model}-{dataset}-*-{seed}"
+    found = sorted(tracked_path(name).parent.glob(tracked_path(name).name))
+    if len(found) != 1:
+        raise CheckpointError(f"{len(found)} tracked networks are called {name}: one is needed")
+    _, document = read_container(found[0])
+    network = create_model(*document["create_model"])
+    _load(network, found[0])
+    return network.eval()
 
 
 def _load(model: nn.Module, path: Path) -> None:

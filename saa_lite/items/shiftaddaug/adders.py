@@ -85,7 +85,7 @@ def draw_arms(records: Sequence[Record]) -> Figure:
 
 
 def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Per arm that ``steps-digits`` sweeps: the best step, AdderNet's, and the worst so far."""
+    """Per arm that ``steps-digits`` sweeps: the best η, AdderNet's, and the worst so far."""
     chosen = [r for r in fair(records) if protocol_of(r) == STEPS]
     grid, rows = load_protocol(STEPS).grid["eta"], []
     for sweep in sweeps_of(chosen, [arm for arms in GROUPS.values() for arm in arms]):
@@ -94,18 +94,18 @@ def best_rows(records: Sequence[Record]) -> list[dict[str, str]]:
         rows.append(
             {
                 "arm": name_of(sweep.arm),
-                "steps": f"{len(sweep.etas)} of {len(grid)}",
+                "values of η": f"{len(sweep.etas)} of {len(grid)}",
                 "seeds of each": _seeds([r for r in chosen if r.method == sweep.arm]),
-                "best step": f"{means[best]:.1f} % (η = {best:g})",
+                "best η": f"{means[best]:.1f} % (η = {best:g})",
                 f"η = {OWN:g}": f"{means[OWN]:.1f} %" if OWN in means else "",
-                "worst step": f"{means[worst]:.1f} % (η = {worst:g})",
+                "worst η": f"{means[worst]:.1f} % (η = {worst:g})",
             }
         )
     return rows
 
 
 def length_rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Per length of training, mean accuracies of both starts at their best step and of controls."""
+    """Per length of training, mean accuracies of both starts at their best η and of controls."""
     chosen = [r for r in fair(records) if protocol_of(r).startswith(TRAVELLED)]
     rows = []
     for epochs in sorted({record.epochs for record in chosen}):
@@ -124,10 +124,10 @@ def length_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def worth_rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Per length of training, what step, start, operator and learning are worth, in points.
+    """Per length of training, what η, start, operator and learning are worth, in points.
 
-    Paired over seeds. *Best* is the step with the highest mean among the very same records, so
-    what a best step is worth is a little overstated.
+    Paired over seeds. *Best* is the η with the highest mean among the very same records, so
+    what a best η is worth is a little overstated.
     """
     chosen = [r for r in fair(records) if protocol_of(r).startswith(TRAVELLED)]
     rows = []
@@ -147,7 +147,7 @@ def worth_rows(records: Sequence[Record]) -> list[dict[str, str]]:
         rows.append(
             {
                 "trained for": counted(epochs, "epoch"),
-                f"step: best − η = {OWN:g}": _paired(add, runs.get(("adder", OWN), {}), asked),
+                f"η: best − {OWN:g}": _paired(add, runs.get(("adder", OWN), {}), asked),
                 "start: calm − N(0, 1), both at best": _paired(calm, add, asked),
                 "operator: convolution − N(0, 1) at best": _paired(conv, add, asked),
                 "learning: calm at best − its frozen twin": _paired(calm, frozen, asked),

@@ -64,13 +64,16 @@ def draw_weight(axis: Axes, record: Record) -> None:
         limit = float(np.quantile(np.abs(weight[part]), 0.95)) or 1.0
         low = -limit if part is free else 0.0
         axis.imshow(np.ma.masked_where(~part, values), cmap=colours, vmin=low, vmax=limit,
-                    aspect="auto", interpolation="nearest")  # fmt: skip
+                    aspect="auto", interpolation="nearest",
+                    extent=(0.5, shape[1] + 0.5, shape[0] + 0.5, 0.5))  # fmt: skip
     n, m = int(free.sum(0).max()), int(free.sum(1).max())
     colour = COLOURS[record.method]
-    axis.add_patch(Rectangle((-0.5, -0.5), m, n, fill=False, edgecolor=colour, linewidth=3))
+    axis.add_patch(Rectangle((0.5, 0.5), m, n, fill=False, edgecolor=colour, linewidth=3))
     axis.grid(False)
-    axis.set_xlabel(f"inputs: {m} of the target, then {shape[1] - m}")
-    axis.set_ylabel(f"outputs: {n}, then {shape[0] - n}")
+    axis.set_xticks([1, m, *range(5 * (m // 5) + 10, shape[1] + 1, 10)])
+    axis.set_yticks([1, n, *range(5 * (n // 5) + 10, shape[0] + 1, 5)])
+    axis.set_xlabel(f"input channel; the target has {m} of {shape[1]}")
+    axis.set_ylabel(f"output channel;\nthe target has {n} of {shape[0]}")
     axis.set_title(f"{name_of(record.method)}: the framed weights are exported", fontsize=10)
 
 
@@ -91,7 +94,8 @@ def draw_logits(axis: Axes, found: dict[str, Record]) -> None:
         f"file {found['exported_bytes'].value:,.0f} bytes,\n"
         f"of the plain network {found['plain_bytes'].value:,.0f}"
     )
-    axis.annotate(text, (0.97, 0.05), xycoords="axes fraction", ha="right", fontsize=8)
+    axis.annotate(text, (0.97, 0.05), xycoords="axes fraction", ha="right", fontsize=8,
+                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9})  # fmt: skip
 
 
 METHODS = ("aug-shift", "aug-adder")
