@@ -45,8 +45,12 @@ def test_values_lie_on_the_steps(slider: Slider, given: float, expected: float) 
         (1.0028, "1.003"),
         (6564.7325, "6,565"),
         (999.96, "1,000"),
-        (2.5e-7, "0"),
-        (-2.5e-7, "0"),
+        (0.0, "0"),
+        (-0.0, "0"),
+        (2.5e-7, "2.5e-07"),
+        (-2.5e-7, "-2.5e-07"),
+        (0.99e-4, "9.9e-05"),
+        (1e-4, "0.0001"),
         (1, "1"),
         (math.nan, "nan"),
     ],
@@ -103,6 +107,7 @@ def test_a_palette_keeps_the_colours() -> None:
         np.asarray(picture(one).convert("RGB"), dtype=int) for one in (few, png(figure))
     )
     assert kept.shape == all_colours.shape == (640, 1800, 3)
+    assert np.abs(kept - all_colours).max() < 40
     assert np.sqrt(np.square(kept - all_colours).mean()) <= MISSED
     assert len(picture(few).getcolors()) <= PALETTES[0]
 

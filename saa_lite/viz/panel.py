@@ -137,10 +137,16 @@ def numbers_line(numbers: Mapping[str, float]) -> str:
 
 
 def readable(value: float) -> str:
-    """At most four digits and four decimals; whole numbers in full, so a count looks like one."""
-    value = round(float(value), DECIMALS)
+    """At most four digits and four decimals; whole numbers in full, so a count looks like one.
+
+    0 is written for 0 alone: what four decimals cannot show has a power of ten.
+    """
+    value = float(value)
     if not math.isfinite(value):
         return str(value)
+    if value and abs(value) < 10**-DECIMALS:
+        return f"{value:.1e}"
+    value = round(value, DECIMALS)
     if value.is_integer():
         return f"{int(value):,}"
     before = math.floor(math.log10(abs(value))) + 1  # digits before the point
