@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_every_arm_has_the_teacher_that_its_name_says() -> None:
     teacher = nn.Linear(2, 2)
-    assert len(DISTILLED) == 2 * len(IN_PLACE) + 4 * len(EXTERNAL)
+    assert len(DISTILLED) == 2 * len(IN_PLACE) + 4 * len(EXTERNAL) + 1
     for name, base in DISTILLED.items():
         method = training_method(name, TRIED, teacher)
         alone = RECIPES[base].augmentation is None
@@ -53,13 +53,15 @@ def test_every_arm_has_the_teacher_that_its_name_says() -> None:
         given = method.distillation
         how, weight, *rest = name.removeprefix(f"{base}-").split("-")
         assert given.weight == float(weight)
-        assert (given.teacher is teacher) == (how == "external")
+        assert (given.teacher is teacher) == (how in ("external", "poor"))
         assert given.criterion == ("ce" if how == "ce" else "kl")
         assert (given.detach, given.reduction) == (
             "attached" not in rest,
             "mean" if "mean" in rest else "batchmean",
         )
-        assert replace(RECIPES[name], distillation={}, teacher=0) == RECIPES[base]
+        assert RECIPES[name].teacher_share == (0 if how == "poor" else 1)
+        plain = replace(RECIPES[name], distillation={}, teacher=0, teacher_share=1.0)
+        assert plain == RECIPES[base]
 
 
 def test_a_teacher_is_needed_and_must_be_wider() -> None:
@@ -77,6 +79,24 @@ def unit_of(method: str, context: Context, seed: int = 0):
     return context.unit(
         method=method, model="resnet8", dataset="digits", seed=seed, epochs=2, settings={}
     )
+
+
+def test_a_poor_teacher_is_the_external_one_after_one_epoch() -> None:
+    context = Context("smoke", progress=False, item=ITEM_ID)
+    settings = replace(TRIED, batch_norm_images=20)
+    sets = augmented.image_sets(unit_of("shift", context), settings)
+    poor, good = (
+        trained_teacher(unit_of(method, context), taught, *sets)
+        for method, taught in (
+            ("aug-shift-poor-0.9", settings),
+            ("aug-shift-external-0.9", replace(settings, epochs=1, warmup_epochs=0)),
+        )
+    )
+    assert settings.epochs > 1
+    assert poor is not None
+    assert good is not None
+    for name, value in poor.state_dict().items():
+        assert torch.equal(value, good.state_dict()[name]), name
 
 
 def test_the_teacher_is_trained_by_itself_from_another_seed() -> None:

@@ -38,6 +38,7 @@ aug-shift-M-A             AugShift with multiple M of width and expansion and α
 …-kl-W, …-ce-W            in-place distillation of weight W, see :mod:`saa_lite.train.distillation`
 …-attached, …-mean        its teacher not detached; its D a mean over classes, too
 …-external-W              the teacher is a multiplicative network, wider, trained by itself before
+…-poor-W                  control: so is this one, but for one epoch, so that it is often wrong
 ========================= ========================================================================
 """
 
@@ -87,6 +88,8 @@ class Recipe:
             teacher.
         teacher: where it is not the augmented pass, how many times as wide as the target the
             multiplicative network is that is trained before it; 0, it is that pass.
+        teacher_share: of the student's epochs, how much of them that network is trained for; at
+            least one epoch.
     """
 
     operator: str
@@ -103,6 +106,7 @@ class Recipe:
     adaptive_lr: str = "step"
     distillation: Mapping[str, Any] = field(default_factory=dict)
     teacher: int = 0
+    teacher_share: float = 1.0
 
 
 REMAPPED: Mapping[str, Any] = {"remap": "analytic"}
@@ -179,6 +183,7 @@ IN_PLACE: dict[str, Mapping[str, Any]] = {
     "kl-0.9-mean": {"weight": 0.9, "reduction": "mean"},
 }
 EXTERNAL = {"external-0.3": {"weight": 0.3}, "external-0.9": {"weight": 0.9}}
+POOR = "aug-shift-poor-0.9"  # shows that a setting can lose by distillation
 TEACHER_WIDTH = 3  # about what is around a target whose multiples end at 2.6 and 2.8
 DISTILLED = {f"{base}-{how}": base for base in ("aug-shift", "netaug") for how in IN_PLACE}
 """Methods with a teacher → the same without; first those that are taught in place."""
@@ -192,6 +197,8 @@ for _base in ("shift", "aug-shift", "conv", "netaug"):
         RECIPES[f"{_base}-{_how}"] = replace(
             RECIPES[_base], distillation=_options, teacher=TEACHER_WIDTH
         )
+DISTILLED[POOR] = "aug-shift"
+RECIPES[POOR] = replace(RECIPES["aug-shift-external-0.9"], teacher_share=0.0)
 
 
 def mutation_for(epochs: int) -> "Mutation":

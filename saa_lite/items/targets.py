@@ -178,15 +178,22 @@ def trained_teacher(
     """The unit's teacher, trained or taken from its checkpoint; None where it needs none.
 
     It has seen the same images as its student, starts from another seed, and is trained as the
-    multiplicative target alone would be. Its statistics of batch norm are measured anew.
+    multiplicative target alone would be, or for a share of that. Its statistics of batch norm are
+    measured anew.
     """
     recipe = RECIPES[unit.method]
     if not recipe.teacher:
         return None
     seed = mix(unit.seed, TEACHER_STREAM)
-    wider = replace(settings, net_width=recipe.teacher * settings.net_width)
-    teacher = build(TAUGHT_AS, wider, train_set, seed)
-    config = train_config(settings, TAUGHT_AS, seed)
+    epochs = max(1, round(recipe.teacher_share * settings.epochs))
+    own = replace(
+        settings,
+        net_width=recipe.teacher * settings.net_width,
+        epochs=epochs,
+        warmup_epochs=min(settings.warmup_epochs, epochs - 1),
+    )
+    teacher = build(TAUGHT_AS, own, train_set, seed)
+    config = train_config(own, TAUGHT_AS, seed)
     train(
         teacher,
         train_set,

@@ -31,7 +31,7 @@ NAMES = {
     "aug-adder-raw-pass": "AugAdd, not remapped, rate per pass",
     "aug-adder-raw-unsorted": "AugAdd, not remapped, unsorted",
 }  # fmt: skip
-TAUGHT = {"kl": "KL", "ce": "CE", "external": "external teacher"}
+TAUGHT = {"kl": "KL", "ce": "CE", "external": "external teacher", "poor": "poor teacher"}
 
 
 def name_of(method: str) -> str:

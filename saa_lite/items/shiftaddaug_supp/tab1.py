@@ -31,7 +31,7 @@ from saa_lite.items.base import Context, Unit
 from saa_lite.items.contrasts import arm_of, protocol_of
 from saa_lite.items.interval import t_interval
 from saa_lite.items.output import Table
-from saa_lite.items.recipes import DISTILLED
+from saa_lite.items.recipes import DISTILLED, RECIPES
 from saa_lite.items.registry import built
 from saa_lite.items.select import ENOUGH, FAIR, fair
 from saa_lite.items.targets import measure_anew
@@ -144,7 +144,7 @@ def _row(
 ) -> tuple[str, ...]:
     """The cells of a method; ``asked``: how many seeds its difference waits for."""
     own, without = values[method][FAIR], WITHOUT.get(method, "")
-    taught = "teacher" if "external" in method else "wide"
+    taught = "teacher" if RECIPES[method].teacher else "wide"
     teacher, shared = (
         values[method][f"{taught}_{name}"].values() for name in ("accuracy", "shared_errors")
     )
