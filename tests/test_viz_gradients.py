@@ -66,6 +66,14 @@ def test_figures_render(make: object, axes: int) -> None:
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_a_part_of_a_map_is_framed() -> None:
+    maps = {"a": torch.eye(4), "b": torch.eye(4)}
+    first, second = gradients.maps_figure(maps, framed={"b": (1, 2, 3, 1)}).axes
+    assert not first.patches
+    ((left, top), (right, bottom)) = second.patches[0].get_bbox().get_points()
+    assert (left, top, right, bottom) == (1.5, 0.5, 2.5, 3.5)  # pixels reach half to each side
+
+
 def test_steps_of_the_full_gradient_end_at_the_input() -> None:
     full, sign = (axis.collections[-1] for axis in gradients.steps_figure((1.0, 0.5)).axes)
     at_origin = 6 * 13 + 6

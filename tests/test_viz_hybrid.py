@@ -30,7 +30,10 @@ def test_counts_are_those_of_the_layer(reading: str, monkeypatch: pytest.MonkeyP
     assert seen == [numbers["weights without multiplication"]]
     assert sum(numbers.values()) == 6 * 7 + target**2
     figure = pictures.reading_figure(reading, 6.0, 7.0)
-    squares = [p for p in figure.axes[0].patches if isinstance(p, Rectangle) and p.get_fill()]
+    axis = figure.axes[pictures.READINGS.index(reading)]
+    assert axis.get_title(loc="left") == reading
+    squares = [p for p in axis.patches if isinstance(p, Rectangle) and p.get_fill()]
+    assert {square.get_alpha() for square in squares} == {1}  # those of the other readings are pale
     colours = [to_hex(square.get_facecolor()) for square in squares]
     assert colours.count(to_hex(pictures.FREE)) == numbers["weights without multiplication"]
     assert colours.count(to_hex(pictures.MULTIPLIES)) == numbers["weights that multiply"]

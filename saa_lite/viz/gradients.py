@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from saa_lite.viz.style import COLOURS, CYCLE, LABELS, counted, headline, panels
 GAUSSIAN_COSINE = math.sqrt(2 / math.pi)
 KIND_COLOURS = {"sign": CYCLE[4], "full": CYCLE[2], "clip": CYCLE[1]}
 KIND_LABELS = {"sign": "sign: sgn(d)", "full": "full: d", "clip": "clip: HT(d)"}
+FRAME: dict[str, Any] = {"edgecolor": CYCLE[3], "linewidth": 4, "clip_on": False, "zorder": 3}
 SERIES = {  # metric → its logged quantity, colour, marker, label
     "sign_cosine_slope": ("sign_cosine", CYCLE[1], "o", "sgn g against g, one layer each"),
     "layer_cosine_slope": ("layer_cosine", CYCLE[4], "s", "the layer's sign gradient against g"),
@@ -160,8 +162,15 @@ def outputs_figure(samples: Mapping[str, Tensor]) -> Figure:
 
 
 @styled
-def maps_figure(maps: Mapping[str, Tensor]) -> Figure:
-    """Feature maps [rows, columns] side by side, each with its own scale and numbers inside."""
+def maps_figure(
+    maps: Mapping[str, Tensor], framed: Mapping[str, tuple[int, int, int, int]] | None = None
+) -> Figure:
+    """Feature maps [rows, columns] side by side, each with its own scale and numbers inside.
+
+    Args:
+        maps: by title.
+        framed: first row and column, rows and columns of a part of a map that gets a frame.
+    """
     figure, axes = panels(1, len(maps), height=3.2)
     for axis, (title, values) in zip(axes, maps.items(), strict=True):
         axis.imshow(values.numpy(), cmap="viridis")
@@ -171,6 +180,10 @@ def maps_figure(maps: Mapping[str, Tensor]) -> Figure:
             axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
+        if framed and title in framed:
+            row, column, height, width = framed[title]
+            corner = (column - 0.5, row - 0.5)
+            axis.add_patch(Rectangle(corner, width, height, fill=False, **FRAME))
     return figure
 
 

@@ -66,41 +66,45 @@ def reading_numbers(reading: str, outputs: float, inputs: float) -> Mapping[str,
 
 @styled
 def reading_figure(reading: str, outputs: float, inputs: float) -> Figure:
-    """The wide weight, one square per input and output channel; the target is framed."""
-    rows, columns = free_part(reading, int(outputs), int(inputs))
-    figure, (axis, key) = panels(1, 2, height=3.6, width_ratios=[1.2, 1])
-    for i in range(LARGEST):
-        for j in range(LARGEST):
-            on = i < outputs and j < inputs
-            colour = (FREE if i < rows and j < columns else MULTIPLIES) if on else OFF
-            axis.add_patch(Rectangle((j, i), 0.92, 0.92, color=colour))
-    axis.add_patch(
-        Rectangle(
-            (-0.04, -0.04), TARGET, TARGET, fill=False, edgecolor="black", linewidth=2.5, zorder=3
-        )
-    )
-    axis.set_xlim(-0.2, LARGEST)
-    axis.set_ylim(LARGEST, -0.2)
-    axis.set_aspect("equal")
-    axis.grid(False)
-    axis.set_xticks(np.arange(LARGEST) + 0.5, [str(i + 1) for i in range(LARGEST)])
-    axis.set_yticks(np.arange(LARGEST) + 0.5, [str(i + 1) for i in range(LARGEST)])
-    axis.set_xlabel("input channel")
-    axis.set_ylabel("output channel")
-    draw_key(key)
-    return figure
+    """The wide weight under each reading, a square per connection; the chosen one is not pale.
 
-
-def draw_key(axis: Axes) -> None:
-    """What the colours mean."""
+    The target is framed.
+    """
+    figure, axes = panels(1, len(READINGS), height=3.1, sharey=True)
+    for axis, name in zip(axes, READINGS, strict=True):
+        chosen = name == reading
+        draw_weight(axis, free_part(name, int(outputs), int(inputs)), (outputs, inputs), chosen)
+        axis.set_title(name, fontsize=11, fontweight="bold" if chosen else "normal")
+    axes[0].set_ylabel("output channel")
     handles = [
         Patch(color=FREE, label="adder or shift: no multiplication"),
         Patch(color=MULTIPLIES, label="convolution"),
         Patch(color=OFF, label="not active in this step"),
         Patch(facecolor="none", edgecolor="black", linewidth=2, label="the target: exported"),
     ]
-    axis.legend(handles=handles, loc="center left", fontsize=10)
-    axis.set_axis_off()
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def draw_weight(
+    axis: Axes, free: tuple[int, int], active: tuple[float, float], chosen: bool
+) -> None:
+    """One wide weight: rows are outputs, columns inputs, of which the first ones are ``active``."""
+    for i in range(LARGEST):
+        for j in range(LARGEST):
+            on = i < active[0] and j < active[1]
+            colour = (FREE if i < free[0] and j < free[1] else MULTIPLIES) if on else OFF
+            square = Rectangle((j, i), 0.92, 0.92, facecolor=colour, alpha=1 if chosen else 0.4)
+            axis.add_patch(square)
+    corner = (-0.04, -0.04)
+    axis.add_patch(
+        Rectangle(corner, TARGET, TARGET, fill=False, edgecolor="black", linewidth=2.5, zorder=3)
+    )
+    axis.set(xlim=(-0.2, LARGEST), ylim=(LARGEST, -0.2), aspect="equal", xlabel="input channel")
+    axis.grid(visible=False)
+    ticks = np.arange(LARGEST) + 0.5, [str(i + 1) for i in range(LARGEST)]
+    axis.set_xticks(*ticks)
+    axis.set_yticks(*ticks)
 
 
 @styled
