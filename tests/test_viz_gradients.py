@@ -74,6 +74,11 @@ def test_a_part_of_a_map_is_framed() -> None:
     assert (left, top, right, bottom) == (1.5, 0.5, 2.5, 3.5)  # pixels reach half to each side
 
 
+def test_numbers_of_a_map_have_no_negative_zero() -> None:
+    (axis,) = gradients.maps_figure({"a": torch.tensor([[-0.2, 1.6]])}).axes
+    assert [text.get_text() for text in axis.texts] == ["0", "2"]
+
+
 def test_steps_of_the_full_gradient_end_at_the_input() -> None:
     full, sign = (axis.collections[-1] for axis in gradients.steps_figure((1.0, 0.5)).axes)
     at_origin = 6 * 13 + 6

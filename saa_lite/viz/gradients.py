@@ -177,7 +177,7 @@ def maps_figure(
         middle = float(values.min() + values.max()) / 2
         for (row, column), value in np.ndenumerate(values.numpy()):
             colour = "w" if value < middle else "k"
-            axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+            axis.text(column, row, str(round(value)), ha="center", va="center", color=colour)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
         if framed and title in framed:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from saa_lite.viz.sketch import INK, arrow, box, canvas
-from saa_lite.viz.style import COLOURS, CYCLE, panels, styled
+from saa_lite.viz.style import COLOURS, CYCLE, legend_below, panels, styled
 
 TARGET = 3  # channels of the target at either side of the layer that is drawn
 LARGEST = 8
@@ -126,13 +126,14 @@ def pull_figure(pulls: Mapping[str, tuple[float, float]], alpha: float) -> Figur
     axis.bar(places + 0.2, alpha * augmented, 0.38, color=CYCLE[0], label="α · augmented pass")
     axis.plot(places, target + alpha * augmented, "kD", markersize=5, label="sum")
     axis.axhline(0, color="#333333", linewidth=1)
-    ends = np.abs([target, 3 * augmented, target + 3 * augmented])  # 3 is the slider's end
-    reach = 1.15 * ends.max()
-    axis.set_ylim(-reach, reach)  # the same at every α, so that bars can be compared
+    # The same at every α, so that bars can be compared; 3 is the slider's end.
+    ends = np.array([0 * target, target, 3 * augmented, target + 3 * augmented])
+    spare = 0.08 * (ends.max() - ends.min())
+    axis.set_ylim(ends.min() - spare, ends.max() + spare)
     axis.set_xticks(places, list(pulls))
     axis.set_ylabel("gradient")
     axis.grid(visible=False, axis="x")
-    axis.legend(fontsize=9, ncols=4, loc="upper right")
+    legend_below(figure, [axis])
     return figure
 
 
