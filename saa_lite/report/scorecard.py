@@ -80,10 +80,10 @@ def judged_contrasts(of: Item | None = None) -> dict[str, list[Judged]]:
     """
     found: dict[str, list[Judged]] = defaultdict(list)
     for item in list_items():
-        if of is None or item.id == of.id or _bears_on(item, of):
-            if list_protocols(item.id):
-                for judged in judge_item(item.id, measured_records(item.id)):
-                    found[judged.contrast.claim].append(judged)
+        asked = of is None or item.id == of.id or _bears_on(item, of)
+        if asked and list_protocols(item.id):
+            for judged in judge_item(item.id, measured_records(item.id)):
+                found[judged.contrast.claim].append(judged)
     return found
 
 
