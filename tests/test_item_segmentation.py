@@ -64,9 +64,9 @@ def test_protocols_can_be_run(name: str) -> None:
 def test_arms_and_seeds_that_no_protocol_has() -> None:
     context = Context("laptop", item=item.ITEM_ID)
     with pytest.raises(UsageError, match="arms must be one of"):
-        list(campaign.asked(campaign.Settings(("segment-d",), arms=("binary",)), context, ()))
+        list(campaign.asked(campaign.Settings(("segment-digits",), arms=("binary",)), context, ()))
     with pytest.raises(UsageError, match=r"seeds must be among .*; got 99"):
-        list(campaign.asked(campaign.Settings(("segment-d",), seeds=(99,)), context, ()))
+        list(campaign.asked(campaign.Settings(("segment-digits",), seeds=(99,)), context, ()))
 
 
 def test_the_network_of_a_method_is_a_segmenter() -> None:
@@ -79,7 +79,7 @@ def test_the_network_of_a_method_is_a_segmenter() -> None:
 
 
 def test_contrasts_compare_mean_iou() -> None:
-    protocol = load_protocol("segment-d")
+    protocol = load_protocol("segment-digits")
 
     def made(metric: str, method: str, seed: int, value: float) -> Record:
         settings: dict[str, Any] = {"protocol": protocol.label}

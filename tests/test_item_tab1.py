@@ -15,11 +15,11 @@ from saa_lite.errors import UsageError
 from saa_lite.items import augmented, campaign
 from saa_lite.items.base import Context
 from saa_lite.items.campaign import TRIED, Settings
-from saa_lite.items.recipes import DISTILLED, EXTERNAL, IN_PLACE, RECIPES
+from saa_lite.items.recipes import DISTILLED, EXTERNAL, IN_PLACE, POOR, RECIPES
 from saa_lite.items.registry import get_item
 from saa_lite.items.runner import run_item
 from saa_lite.items.select import FAIR, lags
-from saa_lite.items.shiftaddaug_supp.tab1 import ITEM_ID, PROTOCOL, draw, shared_errors
+from saa_lite.items.shiftaddaug_supp.tab1 import ITEM_ID, LONGER, PROTOCOL, draw, shared_errors
 from saa_lite.items.targets import (
     build,
     check_recipes,
@@ -144,10 +144,10 @@ def test_a_tiny_run_records_both_teachers_and_is_drawn() -> None:
     assert [r.created for r in again] == [r.created for r in records]
     table = draw(records, load_published(ITEM_ID))
     rows = {row[0]: row for row in table.rows}
-    assert rows["AugShift, KL 0.9"][1] == "65.7"
-    assert rows["AugShift, KL 0.9"][4] == "AugShift"
-    assert rows["AugShift, CE 0.3"][1:4] == ("69.02", "—", "—")
-    assert rows["Shift, external teacher 0.3"][1] == "—"
+    assert rows["AugShift, KL 0.9"][1:3] == ("2", "65.7")
+    assert rows["AugShift, KL 0.9"][5] == "AugShift"
+    assert rows["AugShift, CE 0.3"][2:5] == ("69.02", "—", "—")
+    assert rows["Shift, external teacher 0.3"][2] == "—"
 
 
 def test_cross_entropy_has_the_records_of_divergence() -> None:
@@ -184,11 +184,21 @@ def test_the_table_pairs_seeds_and_leaves_longer_trainings_out() -> None:
     rows = {row[0]: row for row in draw(records, []).rows}
     half = 2.262157 * 3.027650 / 10**0.5  # Student's t over −2, −1, …, 7
     taught = rows["AugShift, KL 0.9"]
-    assert taught[2:4] == ("67.00 ± 6.06", "10")
-    assert taught[5] == f"+2.50 [{2.5 - half:+.2f}, {2.5 + half:+.2f}]"
-    assert taught[7] == "10.00 ± 0.00"
-    assert rows["AugShift"][2] == "64.50 ± 3.03"
-    assert rows["Shift, external teacher 0.9"][5] == "1 of 10 seeds so far"
+    assert taught[3:5] == ("67.00 ± 6.06", "10")
+    assert taught[6] == f"+2.50 [{2.5 - half:+.2f}, {2.5 + half:+.2f}]"
+    assert taught[8] == "10.00 ± 0.00"
+    assert rows["AugShift"][3] == "64.50 ± 3.03"
+    assert rows["Shift, external teacher 0.9"][6] == "1 of 10 seeds so far"
+    longer = {"protocol": f"{LONGER} 1"}
+    records += [
+        replace(record, epochs=160, settings=longer, config_hash=config_hash(longer))
+        for record in (measured("aug-shift", 10, FAIR, 70.0), measured(POOR, 10, FAIR, 60.0))
+    ]
+    both = draw(records, []).rows
+    assert rows == {row[0]: row for row in both if row[1] == "80"}
+    assert [row[:4] for row in both if row[1] == "160"] == [
+        ("AugShift", "160", "—", "70.00"), ("AugShift, poor teacher 0.9", "160", "—", "60.00"),
+    ]  # fmt: skip
 
 
 def test_the_protocol_can_be_run_as_it_stands() -> None:
@@ -201,3 +211,13 @@ def test_the_protocol_can_be_run_as_it_stands() -> None:
         assert protocol.rates[arm] == regime.rates[arm]
     for arm, base in ((a, b) for a, b in DISTILLED.items() if a in protocol.arms):
         assert protocol.rates[arm] == protocol.rates[base]
+
+
+def test_the_longer_protocol_changes_what_it_says_it_changes() -> None:
+    short, longer = load_protocol(PROTOCOL), load_protocol(LONGER)
+    assert {**short.settings, "epochs": 160, "test_every": 160} == longer.settings
+    assert not set(short.seeds) & set(longer.seeds)
+    for method in map(longer.method_of, longer.arms):
+        assert longer.rates[method] == short.rates["aug-shift" if method == POOR else method]
+    for arm in ("shift-2x", "aug-shift-2x"):
+        assert longer.settings_of(arm)["epochs"] == 320

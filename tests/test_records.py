@@ -191,6 +191,30 @@ def test_an_edited_compact_file_is_noticed(old: str, new: str, said: str) -> Non
         records.measured_records(ITEM)
 
 
+def test_columns_that_logs_share_are_written_once() -> None:
+    rates = [0.001 * n for n in range(20)]
+    given = [
+        make(seed=seed, log=[{"lr": rate, "loss": seed + 1 + rate} for rate in rates])
+        for seed in range(3)
+    ]
+    records.write_measured(ITEM, given)
+    lines = measured_lines()
+    assert sum('"column": [0.0, 0.001, ' in line for line in lines) == 1
+    assert sum('"lr": "' in line and '"loss": [' in line for line in lines) == 3
+    assert records.measured_records(ITEM) == given
+    text = "\n".join(lines)
+    fields = json.loads(lines[-1])["shared"]
+    for old, new, said in (
+        ("[0.0, 0.001, ", "[0.1, 0.001, ", "the id '[0-9a-f]{12}' is not that of the shared block"),
+        ('"lr": "', '"lr": "0', "no line above holds the column '0"),
+        ('"lr": "', f'"lr": "{fields}", "x": "', f"no line above holds the column '{fields}'"),
+    ):
+        assert old in text
+        records.measured_path(ITEM).write_text(text.replace(old, new))
+        with pytest.raises(RecordError, match=said):
+            records.measured_records(ITEM)
+
+
 def test_two_compact_lines_of_one_measurement_are_named_by_their_lines() -> None:
     records.write_measured(ITEM, [make(), make(value=9.0)])
     with pytest.raises(RecordError, match="line 3: the same measurement as in line 2"):

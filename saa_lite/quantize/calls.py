@@ -1,7 +1,8 @@
 """What each module is given, and gives, in a pass; the blocks that are reconstructed in turn."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from saa_lite.errors import UsageError
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Passes inside run as written, a compiled network's too: hooks are not for compiled ones.
+
+    A network can be compiled only after torch's compiler was imported, which takes seconds and is
+    not done here.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,14 @@ from saa_lite.nn import KINDS
 from saa_lite.nn.factory import CONVS, LINEARS
 from saa_lite.nn.structure import leave_fused_paths
 from saa_lite.quantize.calibrate import check_images, check_read
-from saa_lite.quantize.calls import Call, find_blocks, inputs_seen, ordered_layers, trace_calls
+from saa_lite.quantize.calls import (
+    Call,
+    find_blocks,
+    inputs_seen,
+    ordered_layers,
+    trace_calls,
+    uncompiled,
+)
 from saa_lite.quantize.choose import (
     check_runnable,
     layers_of,
@@ -104,8 +111,11 @@ def quantize_convolution(
         UserWarning: when layers stay as they are; the head of this module says which.
     """
     _check_arguments(model, calibration, method, bits, activation_bits, edges, iterations)
-    eager = torch.compiler.set_stance("force_eager")  # hooks are not for compiled passes
-    with eager, torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
+    with (
+        uncompiled(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):  # whatever the caller's mode
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
         reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
         images = images.contiguous(memory_format=_fastest_layout(reference, images[:2]))

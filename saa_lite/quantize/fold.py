@@ -19,7 +19,7 @@ from saa_lite.errors import UsageError
 from saa_lite.nn.reads import WeightReads
 from saa_lite.nn.wrappers import copy_of
 from saa_lite.quantize.calibrate import check_images
-from saa_lite.quantize.calls import Call, trace_calls, used_once
+from saa_lite.quantize.calls import Call, trace_calls, uncompiled, used_once
 from saa_lite.quantize.choose import check_runnable
 
 FOLDED_INTO = (nn.Conv2d, nn.Linear)
@@ -44,7 +44,7 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     check_images("images", images)
     folded = copy_of(model, "fold_batch_norm").eval()
     check_runnable("fold_batch_norm", folded)
-    with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
+    with uncompiled():
         expected = folded(images)
         _check_outputs(expected)
         pairs = _pairs(folded, images)
@@ -70,7 +70,7 @@ def unfold_batch_norm(quantized: nn.Module, model: nn.Module, images: Tensor) ->
         images: [N,C,H,W], two are enough; they show which norm belongs to which layer.
     """
     original, unfolded = copy_of(model, "unfold_batch_norm").eval(), copy.deepcopy(quantized)
-    with torch.compiler.set_stance("force_eager"):
+    with uncompiled():
         pairs = _pairs(original, images)
     for name, norm_name in pairs.items():
         layer: Any = unfolded.get_submodule(name)

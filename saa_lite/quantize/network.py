@@ -34,6 +34,7 @@ from saa_lite.nn.wrappers import copy_of
 from saa_lite.quantize import adder_layers as shared
 from saa_lite.quantize import layers as rounded
 from saa_lite.quantize.calibrate import QUANTILES, InputRange, calibrate, check_images
+from saa_lite.quantize.calls import uncompiled
 from saa_lite.quantize.choose import (
     check_runnable,
     layers_of,
@@ -145,7 +146,7 @@ def quantize(
     )
     quantized = copy_of(model, "quantize")
     batches = _checked(calibration_batches, quantized)
-    with torch.compiler.set_stance("force_eager"):  # hooks are not for compiled passes
+    with uncompiled():
         chosen, read, own = _chosen(quantized, options.layers, batches[0])
         others = _others(quantized, options.layers)
         warn_of_others("quantize", others, read, said=own if options.layers == "all" else ())

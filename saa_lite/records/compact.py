@@ -5,13 +5,18 @@ same. A file in this form holds, before the records, one line per *block*::
 
     {"id": "0f3c…", "shared": {"commit": …, "settings": {…}, …}}
 
-and each record names its block in place of those fields: ``{"shared": "0f3c…", "value": …}``. A
-block's id is its content's hash, so an edited one is noticed, and a new block moves no other line.
-Lines that hold whole records may stand among the others.
+and each record names its block in place of those fields: ``{"shared": "0f3c…", "value": …}``. So
+does a log with its columns that another log has too, such as the learning rates of one recipe: ::
+
+    {"id": "77ab…", "column": [0.2, 0.19, …]}
+
+A block's id is its content's hash, so an edited one is noticed, and a new block moves no other
+line. Lines that hold whole records may stand among the others.
 """
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,15 +28,25 @@ SHARED = (
     "versions",
 )  # fmt: skip
 DIGITS = 12  # hex digits of a block's id
-Blocks = dict[str, dict[str, Any]]  # by id
+LEAST = 64  # characters: a shorter column is hardly longer than its block's line
+Blocks = dict[str, Any]  # by id: dicts of shared fields, lists that are columns
 
 
 def to_lines(records: Iterable[Record]) -> list[str]:
     """Blocks in order of their ids, then the records in the given order."""
+    values = [json.loads(record.to_line()) for record in records]
+    logs = [value["log"] for value in values if value["log"]]
+    seen = Counter(_text(column) for log in logs for column in log.values())
     blocks, lines = dict[str, str](), []
-    for record in records:
-        value = json.loads(record.to_line())
-        block = {name: value.pop(name) for name in SHARED}
+    for log in logs:
+        for column, entries in log.items():
+            text = _text(entries)
+            if seen[text] > 1 and len(text) >= LEAST:
+                name = _id(entries)
+                blocks[name] = _text({"id": name, "column": entries})
+                log[column] = name
+    for value in values:
+        block = {field: value.pop(field) for field in SHARED}
         name = _id(block)
         blocks[name] = _text({"id": name, "shared": block})
         lines.append(_text({**value, "shared": name}))
@@ -55,18 +70,33 @@ def from_line(line: str, blocks: Blocks) -> Record | None:
         blocks[value["id"]] = _block(value)
         return None
     if "shared" in value:
-        name = value.pop("shared")
-        if name not in blocks:
-            raise RecordError(f"no line above holds the shared block {name!r}")
+        fields = _named(value.pop("shared"), blocks, dict)
         if both := sorted(value.keys() & set(SHARED)):
             raise RecordError(f"fields both in the block and here: {', '.join(both)}")
-        value |= {key: _copy(part) for key, part in blocks[name].items()}
+        value |= {key: _copy(part) for key, part in fields.items()}
+        if isinstance(log := value.get("log"), dict):
+            value["log"] = {
+                column: _named(entries, blocks, list) if isinstance(entries, str) else entries
+                for column, entries in log.items()
+            }
     return parse_fields(value)
 
 
-def _block(value: dict[str, Any]) -> dict[str, Any]:
-    block = value.get("shared")
-    if not isinstance(block, dict) or set(block) != set(SHARED) or set(value) != {"id", "shared"}:
+def _named(name: Any, blocks: Blocks, kind: type) -> Any:
+    if not isinstance(name, str) or not isinstance(blocks.get(name), kind):
+        said = "shared block" if kind is dict else "column"
+        raise RecordError(f"no line above holds the {said} {name!r}")
+    return blocks[name]
+
+
+def _block(value: dict[str, Any]) -> dict[str, Any] | list[Any]:
+    block: Any = value.get("column", value.get("shared"))
+    if isinstance(block, list):
+        whole = set(value) == {"id", "column"}
+    else:
+        whole = isinstance(block, dict) and set(block) == set(SHARED)
+        whole = whole and set(value) == {"id", "shared"}
+    if not whole:
         raise RecordError(f"a shared block must hold {', '.join(SHARED)} and nothing else")
     if _id(block) != value["id"]:
         raise RecordError(f"the id {value['id']!r} is not that of the shared block")
@@ -77,7 +107,7 @@ def _copy(part: Any) -> Any:
     return dict(part) if isinstance(part, dict) else part
 
 
-def _id(block: dict[str, Any]) -> str:
+def _id(block: Any) -> str:
     return hashlib.sha256(_text(block).encode()).hexdigest()[:DIGITS]
 
 

@@ -73,7 +73,7 @@ COURSE = (
             "Does evolution beat drawing at random, under an energy budget?", 20, ("05", "10"),
             "run a search that goes on where it was stopped"),
     Chapter("08_distillation", "In-place distillation: a teacher that shares your mistakes",
-            "Why does a teacher that shares its pupil's weights do harm?", 20, ("05",),
+            "Does a teacher that shares its pupil's weights help or harm?", 20, ("05",),
             "prove two losses to be one, and tell why sharing hurts"),
     Chapter("09_training_cost", "What augmented training costs",
             "Where do the time and the memory of an augmented step go?", 15, ("05",),

@@ -72,14 +72,26 @@ def _rows_of(item: Item, contrasts: Mapping[str, list[Judged]]) -> Tables:
     return found
 
 
-def judged_contrasts() -> dict[str, list[Judged]]:
-    """The contrasts of all protocols, by the claim they bear on; empty, on none."""
+def judged_contrasts(of: Item | None = None) -> dict[str, list[Judged]]:
+    """The contrasts of all protocols, by the claim they bear on; empty, on none.
+
+    Args:
+        of: an item; then only items that hold its protocols, or contrasts that bear on its claims.
+    """
     found: dict[str, list[Judged]] = defaultdict(list)
     for item in list_items():
-        if list_protocols(item.id):
+        asked = of is None or item.id == of.id or _bears_on(item, of)
+        if asked and list_protocols(item.id):
             for judged in judge_item(item.id, measured_records(item.id)):
                 found[judged.contrast.claim].append(judged)
     return found
+
+
+def _bears_on(item: Item, other: Item) -> bool:
+    """Whether a contrast of an item's protocols bears on a claim of the other."""
+    protocols = [load_protocol(name) for name in list_protocols(item.id)]
+    borne = {contrast.claim for protocol in protocols for contrast in protocol.contrasts}
+    return not borne.isdisjoint(claim.id for claim in other.claims)
 
 
 def claim_rows() -> Rows:
@@ -186,7 +198,7 @@ def item_judgements(item_id: str, records: list[Record] | None = None) -> Tables
         rows = [row for row in rows if row.estimate or row.exact]
         found = {table: [r for r in rows if r.claim and r.claim.table == table] for table in TITLES}
     else:
-        contrasts = judged_contrasts()
+        contrasts = judged_contrasts(item)
         found = _rows_of(item, contrasts)
         claims = {claim.id: claim for claim in CLAIMS}
         own = [one for judged in contrasts.values() for one in judged]

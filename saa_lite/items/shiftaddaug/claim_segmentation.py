@@ -2,13 +2,13 @@
 
 It speaks of "consistently noteworthy enhancements" and names neither network nor data that we could
 read, so this is no reproduction: the claim is tried on a task of its kind. Two protocols fix what
-is compared before the first run (:mod:`saa_lite.protocols`): ``segment-d``, real digits on drawn
-grounds, and ``segment-c``, CamVid's street scenes, whose frames stay in the split that its authors
-made, since frames of one drive are alike.
+is compared before the first run (:mod:`saa_lite.protocols`): ``segment-digits``, real digits on
+drawn grounds, and ``segment-camvid``, CamVid's street scenes, whose frames stay in the split that
+its authors made, since frames of one drive are alike.
 
-Methods are the catalogue's: Mult, Shift, AugShift, Add from the calm start, AugAdd from there. What
-is compared is the mean IoU over classes, from one confusion matrix of the whole test set, with
-batch norm measured anew for every arm; energy per image stands beside it.
+Methods are the catalogue's: Mult, NetAug (the control), Shift, AugShift, Add from the calm start,
+AugAdd from there. What is compared is the mean IoU over classes, from one confusion matrix of the
+whole test set, with batch norm measured anew for every arm; energy per image stands beside it.
 """
 
 from collections.abc import Iterator

@@ -35,14 +35,14 @@ from saa_lite.items.recipes import DISTILLED, RECIPES
 from saa_lite.items.registry import built
 from saa_lite.items.select import ENOUGH, FAIR, fair
 from saa_lite.items.targets import measure_anew
-from saa_lite.protocols import load_protocol
+from saa_lite.protocols import Protocol, load_protocol
 from saa_lite.published import PublishedNumber
 from saa_lite.records import Record
 from saa_lite.train import evaluation_mode
 from saa_lite.viz.augmented import name_of
 
 ITEM_ID = "shiftaddaug-supp/tab1"
-PROTOCOL = "distil-d"
+PROTOCOL, LONGER = "distil-d", "distil-d-long"
 PRINTED = {
     "aug-shift": "origin", "aug-shift-kl-0.3": "KLLoss 0.3", "aug-shift-kl-0.9": "KLLoss 0.9",
     "aug-shift-ce-0.3": "CELoss 0.3", "aug-shift-ce-0.9": "CELoss 0.9",
@@ -51,7 +51,7 @@ WITHOUT = {"aug-shift": "shift", "netaug": "conv", **DISTILLED}
 """Arms → the same without what they are about."""
 TRIED = ("shift", "aug-shift", "aug-shift-kl-0.9", "shift-external-0.3")
 COLUMNS = (
-    "method", "published (%)", "ours (%), ± standard deviation", "seeds", "against",
+    "method", "epochs", "published (%)", "ours (%), ± standard deviation", "seeds", "against",
     "difference (points), 95 % interval", "the teacher (%)", "errors shared with it (%)",
 )  # fmt: skip
 NOTHING = "—"
@@ -110,47 +110,45 @@ def answers(model: nn.Module, train_set: ImageSet, test_set: ImageSet) -> Tensor
 
 
 def draw(records: list[Record], published: list[PublishedNumber]) -> Table:
-    """One row per method: published, ours, against the same without distillation, its teacher.
+    """One row per method and protocol: published, ours, against none of it, and the teacher.
 
     A protocol's difference is shown when all its seeds are there, as on the scorecard.
     """
-    protocol = load_protocol(PROTOCOL)
     printed = {number.row: number.printed for number in published if not number.related}
-    fixed = [record for record in records if protocol_of(record) == PROTOCOL]
-    chosen = fixed or records
-    chosen = [record for record in chosen if arm_of(record) == record.method]  # none is longer
+    rows: list[tuple[str, ...]] = []
+    for name in (PROTOCOL, LONGER):
+        fixed = [record for record in records if protocol_of(record) == name]
+        if fixed:
+            rows += _rows(fixed, printed, load_protocol(name))
+    return Table(COLUMNS, tuple(rows or _rows(records, printed, None)))
+
+
+def _rows(
+    records: list[Record], printed: Mapping[str, str], protocol: Protocol | None
+) -> Iterator[tuple[str, ...]]:
+    """Rows of the methods that a protocol trains; without one, of those that have records."""
+    chosen = [record for record in records if arm_of(record) == record.method]  # none is longer
     values: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for record in [*fair(chosen), *(r for r in chosen if r.metric not in ("accuracy", FAIR))]:
         values[record.method][record.metric][record.seed] = record.value
-    methods = dict.fromkeys(("conv", "netaug", "shift", *PRINTED, *DISTILLED))
-    rows = [
-        _row(
-            method,
-            printed.get(PRINTED.get(method, ""), NOTHING),
-            values,
-            len(protocol.seeds_of(method)) if fixed else 0,
-        )
-        for method in methods
-        if method in PRINTED or values[method][FAIR]
-    ]
-    return Table(COLUMNS, tuple(rows))
+    epochs = str(chosen[0].epochs) if chosen else NOTHING
+    for method in dict.fromkeys(("conv", "netaug", "shift", *PRINTED, *DISTILLED)):
+        if values[method][FAIR] or (method in PRINTED and not protocol):
+            asked = len(protocol.seeds_of(method)) if protocol else 0
+            cell = printed.get(PRINTED.get(method, ""), NOTHING)
+            yield name_of(method), epochs, cell, *_cells(method, values, asked)
 
 
-def _row(
-    method: str,
-    printed: str,
-    values: Mapping[str, Mapping[str, Mapping[int, float]]],
-    asked: int,
+def _cells(
+    method: str, values: Mapping[str, Mapping[str, Mapping[int, float]]], asked: int
 ) -> tuple[str, ...]:
-    """The cells of a method; ``asked``: how many seeds its difference waits for."""
+    """What was measured of a method; ``asked``: how many seeds its difference waits for."""
     own, without = values[method][FAIR], WITHOUT.get(method, "")
     taught = "teacher" if RECIPES[method].teacher else "wide"
     teacher, shared = (
         values[method][f"{taught}_{name}"].values() for name in ("accuracy", "shared_errors")
     )
     return (
-        name_of(method),
-        printed,
         _mean(own.values()),
         str(len(own)) if own else NOTHING,
         name_of(without) if without else NOTHING,
