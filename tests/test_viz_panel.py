@@ -15,7 +15,16 @@ from IPython.core.pylabtools import select_figure_formats
 from matplotlib.figure import Figure
 from PIL import Image
 
-from saa_lite.viz.panel import Choice, Slider, numbers_line, panel, readable, settled, unbroken
+from saa_lite.viz.panel import (
+    BUSY,
+    Choice,
+    Slider,
+    numbers_line,
+    panel,
+    readable,
+    settled,
+    unbroken,
+)
 from saa_lite.viz.pixels import MISSED, PALETTES, png, sharp
 from saa_lite.viz.style import panels, styled
 
@@ -94,6 +103,35 @@ def test_reset_puts_every_control_back_and_draws_once(monkeypatch: pytest.Monkey
     assert "y\xa0=\xa01.5<" in text.value
     slider.value = 0.0  # and goes on
     assert states[-1] == (0.0, "a")
+
+
+def test_sliders_act_while_they_move_where_drawing_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[widgets.Widget] = []
+    monkeypatch.setattr("IPython.display.display", lambda one, **how: shown.append(one))
+    clock, took = [0.0], [1.0]
+    monkeypatch.setattr("saa_lite.viz.panel.time.perf_counter", lambda: clock[0])
+    pale: list[bool] = []
+
+    def draw(x: float) -> Figure:
+        clock[0] += took[0]
+        if shown:
+            pale.append(BUSY in shown[0].children[1].children[1]._dom_classes)
+        return Figure((1, 1))
+
+    panel(draw, {"x": Slider(0, 3, 0.5, 1.5)})
+    rows, below = shown[0].children
+    slider, picture = rows.children[0], below.children[1]
+    slider.value, pale[:] = 2.0, []
+    assert not slider.continuous_update
+    took[0] = 0.1
+    slider.value = 2.5
+    assert slider.continuous_update
+    slider.value = 3.0
+    assert pale == [True, False]  # the first was not yet known to be fast
+    assert BUSY not in picture._dom_classes
+    took[0] = 9.0
+    slider.value = 0.0
+    assert slider.continuous_update, "a busy moment changes nothing"
 
 
 @styled

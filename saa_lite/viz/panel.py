@@ -7,7 +7,9 @@ and used without a notebook. ipywidgets and IPython are imported only when a pan
 import html
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from saa_lite.viz.pixels import png, sharp
 
 @dataclass(frozen=True)
 class Slider:
-    """A number between ``low`` and ``high``; it acts when released, not while it moves."""
+    """A number between ``low`` and ``high``; it acts while it moves if its panel draws so fast."""
 
     low: float
     high: float
@@ -69,8 +71,12 @@ Numbers = Callable[..., Mapping[str, float]]
 GAP, LINE = "   ", 96  # of printed numbers; JupyterLab breaks longer lines inside of words
 DIGITS = DECIMALS = 4  # of a printed number, at most
 WRAPPED = "white-space: pre-wrap; word-break: normal; overflow-wrap: normal"
+LIVE = 0.15  # seconds; what takes longer is drawn when a slider is released
+BUSY = "saa-busy"
+DIMMED = f"<style>.{BUSY} {{opacity: 0.4}}</style>"
 FOLD = "<style>.jp-OutputArea-child:has(.saa-panel) ~ .jp-OutputArea-child {display: none}</style>"
 """Where a live panel is seen, JupyterLab hides what its cell shows to readers without a kernel."""
+STYLES = FOLD + DIMMED
 NOTE = "The same start position as a still picture, for readers without a kernel:"
 
 
@@ -81,7 +87,8 @@ def panel(
 
     One line of numbers and one picture stay on the page and change their contents: no flicker. The
     static picture is stored with the notebook, and hidden where JupyterLab shows the live one. A
-    button puts all controls back and draws once.
+    button puts all controls back and draws once. Sliders act while they move once a position was
+    drawn within :data:`LIVE` seconds; until then the picture is dimmed while the next one is made.
 
     Args:
         draw: pure function of one argument per control.
@@ -92,43 +99,56 @@ def panel(
     import ipywidgets as widgets  # noqa: PLC0415  (absent where nobody looks at notebooks)
     from IPython.display import Image, clear_output, display  # noqa: PLC0415
 
-    start, moving = default_state(controls), False
+    start, moving, fastest = default_state(controls), False, math.inf
     natural = {"align_self": "flex-start", "max_width": "100%"}
     text, picture = widgets.HTML(), widgets.Image(format="png", layout=natural)
 
     def show(**given: Any) -> None:
+        nonlocal fastest
         if moving:
             return
-        state = settled(controls, given)
+        state, began = settled(controls, given), time.perf_counter()
         clear_output()  # holds nothing but the error of an earlier position
-        line = "" if numbers is None else numbers_line(numbers(**state))
-        figure = draw(**state)
-        picture.width, picture.value = str(round(figure.bbox.width)), png(figure)
-        text.value = f'{FOLD}<pre style="{WRAPPED}">{html.escape(unbroken(line))}</pre>'
+        with dimmed(picture) if fastest > LIVE else nullcontext():
+            line = "" if numbers is None else numbers_line(numbers(**state))
+            figure = draw(**state)
+            picture.width, picture.value = str(round(figure.bbox.width)), png(figure)
+            text.value = f'{STYLES}<pre style="{WRAPPED}">{html.escape(unbroken(line))}</pre>'
+        fastest = min(fastest, time.perf_counter() - began)
+        for slider in sliders:
+            slider.continuous_update = fastest <= LIVE
 
     made = {name: _widget(name, control) for name, control in controls.items()}
+    sliders = [made[name] for name, control in controls.items() if isinstance(control, Slider)]
     errors = widgets.interactive_output(show, made)
 
     def put_back(_: Any) -> None:
         nonlocal moving
         moving = True  # each control that changes would draw, which takes seconds in some panels
-        for name, value in start.items():
-            made[name].value = value
+        for name, widget in made.items():
+            widget.value = start[name]
         moving = False
         with errors:
             show(**start)
 
-    reset = widgets.Button(description="reset", tooltip="as at the start")
-    reset.layout = {"width": "auto", "margin": "2px 2px 2px 24px"}  # apart from options
-    reset.add_class("saa-reset").on_click(put_back)
     shown = widgets.VBox([text, picture, errors], layout={"height": height})
-    rows = widgets.Box([*made.values(), reset], layout={"flex_flow": "row wrap"})
+    rows = widgets.Box([*made.values(), _reset(put_back)], layout={"flex_flow": "row wrap"})
     display(widgets.VBox([rows, shown]).add_class("saa-panel"))
     print(NOTE)
     if numbers is not None:
         print(numbers_line(numbers(**start)))
     data, size = sharp(draw(**start))
     display(Image(data, **size))
+
+
+@contextmanager
+def dimmed(picture: Any) -> Iterator[None]:
+    """The picture of the last position stays, but pale, until the next one is there."""
+    picture.add_class(BUSY)
+    try:
+        yield
+    finally:
+        picture.remove_class(BUSY)
 
 
 def default_state(controls: Controls) -> dict[str, float | str]:
@@ -174,6 +194,15 @@ def readable(value: float) -> str:
 def unbroken(line: str) -> str:
     """Printed numbers that break between pairs alone, where a page is narrow."""
     return re.sub("(?<! ) (?! )", "\N{NO-BREAK SPACE}", line)
+
+
+def _reset(put_back: Callable[[Any], None]) -> Any:
+    import ipywidgets as widgets  # noqa: PLC0415
+
+    button = widgets.Button(description="reset", tooltip="as at the start")
+    button.layout = {"width": "auto", "margin": "2px 2px 2px 24px"}  # apart from options
+    button.add_class("saa-reset").on_click(put_back)
+    return button
 
 
 def _widget(name: str, control: Slider | Choice) -> Any:
