@@ -108,7 +108,7 @@ def test_panel_wires_every_control_and_shows_a_static_picture(shown: list[object
     panel(one_axis, CONTROLS, numbers=lambda x, kind: {"x": x})
     box = next(item for item in shown if isinstance(item, widgets.VBox))
     controls, area = box.children
-    slider, buttons = controls.children
+    slider, buttons, _ = controls.children
     assert slider.continuous_update is False
     assert buttons.options == ("clip", "full")
     assert area.layout.height == "345px"
@@ -125,7 +125,7 @@ def test_panel_wires_every_control_and_shows_a_static_picture(shown: list[object
 def test_an_error_is_left_to_the_output_below_the_picture(shown: list[object]) -> None:
     panel(lambda x: Figure(), {"x": Slider(0, 3, 1, 1)}, numbers=lambda x: {"a<b": 1 / x})
     controls, area = shown[0].children  # type: ignore[attr-defined]
-    (slider,) = controls.children
+    slider, _ = controls.children
     assert "a&lt;b\xa0=\xa01" in area.children[0].value
     with pytest.raises(ZeroDivisionError):  # without a kernel nobody catches it
         slider.value = 0

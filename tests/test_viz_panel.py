@@ -7,6 +7,7 @@ import io
 import math
 from types import SimpleNamespace
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
@@ -14,7 +15,7 @@ from IPython.core.pylabtools import select_figure_formats
 from matplotlib.figure import Figure
 from PIL import Image
 
-from saa_lite.viz.panel import Choice, Slider, numbers_line, readable, settled, unbroken
+from saa_lite.viz.panel import Choice, Slider, numbers_line, panel, readable, settled, unbroken
 from saa_lite.viz.pixels import MISSED, PALETTES, png, sharp
 from saa_lite.viz.style import panels, styled
 
@@ -66,6 +67,33 @@ def test_numbers_break_between_pairs_alone() -> None:
     pairs = [part.strip() for part in shown.replace("\n", "   ").split("   ")]
     assert pairs[:2] == [p.replace(" ", "\xa0") for p in ("KL to Laplace = 0.5", "x = -2")]
     assert not any(" " in pair for pair in pairs)
+
+
+def test_reset_puts_every_control_back_and_draws_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live only: pages drawn beforehand have controls of their own, see ``frames``."""
+    shown: list[widgets.Widget] = []
+    monkeypatch.setattr("IPython.display.display", lambda one, **how: shown.append(one))
+    states: list[tuple[float, str]] = []
+
+    def draw(x: float, kind: str) -> Figure:
+        states.append((x, kind))
+        return Figure((1, 1))
+
+    controls = {"x": Slider(0, 3, 0.5, 1.5), "kind": Choice(("a", "b"), "a")}
+    panel(draw, controls, numbers=lambda x, kind: {"y": x + (kind == "b")})
+    rows, below = shown[0].children
+    slider, choice, reset = rows.children
+    text = below.children[0]
+    slider.value, choice.value = 3.0, "b"
+    assert states[-1] == (3.0, "b")
+    assert "y\xa0=\xa04<" in text.value
+    drawn_before = len(states)
+    reset.click()
+    assert (slider.value, choice.value) == (1.5, "a")
+    assert states[drawn_before:] == [(1.5, "a")]
+    assert "y\xa0=\xa01.5<" in text.value
+    slider.value = 0.0  # and goes on
+    assert states[-1] == (0.0, "a")
 
 
 @styled

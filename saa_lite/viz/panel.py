@@ -80,7 +80,8 @@ def panel(
     """Show the controls, the numbers and the figure, then the first figure as a static picture.
 
     One line of numbers and one picture stay on the page and change their contents: no flicker. The
-    static picture is stored with the notebook, and hidden where JupyterLab shows the live one.
+    static picture is stored with the notebook, and hidden where JupyterLab shows the live one. A
+    button puts all controls back and draws once.
 
     Args:
         draw: pure function of one argument per control.
@@ -91,10 +92,13 @@ def panel(
     import ipywidgets as widgets  # noqa: PLC0415  (absent where nobody looks at notebooks)
     from IPython.display import Image, clear_output, display  # noqa: PLC0415
 
+    start, moving = default_state(controls), False
     natural = {"align_self": "flex-start", "max_width": "100%"}
     text, picture = widgets.HTML(), widgets.Image(format="png", layout=natural)
 
     def show(**given: Any) -> None:
+        if moving:
+            return
         state = settled(controls, given)
         clear_output()  # holds nothing but the error of an earlier position
         line = "" if numbers is None else numbers_line(numbers(**state))
@@ -104,10 +108,22 @@ def panel(
 
     made = {name: _widget(name, control) for name, control in controls.items()}
     errors = widgets.interactive_output(show, made)
+
+    def put_back(_: Any) -> None:
+        nonlocal moving
+        moving = True  # each control that changes would draw, which takes seconds in some panels
+        for name, value in start.items():
+            made[name].value = value
+        moving = False
+        with errors:
+            show(**start)
+
+    reset = widgets.Button(description="reset", tooltip="as at the start")
+    reset.layout = {"width": "auto", "margin": "2px 2px 2px 24px"}  # apart from options
+    reset.add_class("saa-reset").on_click(put_back)
     shown = widgets.VBox([text, picture, errors], layout={"height": height})
-    rows = widgets.Box([*made.values()], layout={"flex_flow": "row wrap"})
+    rows = widgets.Box([*made.values(), reset], layout={"flex_flow": "row wrap"})
     display(widgets.VBox([rows, shown]).add_class("saa-panel"))
-    start = default_state(controls)
     print(NOTE)
     if numbers is not None:
         print(numbers_line(numbers(**start)))
