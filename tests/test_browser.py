@@ -39,7 +39,7 @@ BROKEN = (
 )
 CONTROLS = ".noUi-handle, .widget-dropdown select, .widget-toggle-buttons"
 STRANGERS = """(panel, known) => [...panel.querySelectorAll("input, select, textarea, button")]
-    .filter(e => !e.closest(known) && !e.closest(".widget-output")).map(e => e.outerHTML)"""
+    .filter(e => !e.closest(known + ", .widget-output, .saa-reset")).map(e => e.outerHTML)"""
 NUMBERS = f"""panel => [...panel.querySelectorAll('{PRINTED}')]
     .flatMap(text => text.innerText.match(/[-+]?\\d[\\d.]*(e[-+]?\\d+)?/g) || []).join(" ")"""
 # The picture is sent last: while it is missing, only part of the numbers may have arrived.

@@ -111,11 +111,7 @@ def quantize_convolution(
         UserWarning: when layers stay as they are; the head of this module says which.
     """
     _check_arguments(model, calibration, method, bits, activation_bits, edges, iterations)
-    with (
-        uncompiled(),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):  # whatever the caller's mode
+    with uncompiled(), torch.inference_mode(False), torch.enable_grad():
         images = calibration.to(_device(model, calibration)).clone()  # no inference tensor
         reference = fold_batch_norm(model, images[:2]).requires_grad_(False)
         images = images.contiguous(memory_format=_fastest_layout(reference, images[:2]))
