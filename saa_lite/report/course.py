@@ -67,7 +67,7 @@ COURSE = (
             "Is the operator to blame, or step, start and training time?", 30, ("01",),
             "choose η and a start for your own adder network"),
     Chapter("06b_does_augmentation_help", "Does augmentation help?",
-            "Does training inside a larger network help, and when?", 25, ("05",),
+            "Does training inside a larger network help, and when?", 25, ("05", "06a"),
             "read a test that was fixed beforehand, and its open ends"),
     Chapter("07_two_stage_search", "A search in two stages",
             "Does evolution beat drawing at random, under an energy budget?", 20, ("05", "10"),
