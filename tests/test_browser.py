@@ -176,6 +176,14 @@ def test_a_panel_changes_its_picture_in_place(page: Any, lab: Lab) -> None:
         assert (panel.evaluate(PICTURE) == before) == (index == 1)
     assert removed[0] == 0
     assert removed[1] > 0, "the count sees nothing"
+    panel = page.locator(CELL).first.locator(PANEL)
+    before = panel.evaluate(NUMBERS)
+    panel.locator(".noUi-handle").press("End")
+    assert changed(page, panel, before, PATIENCE)
+    panel.locator(".saa-reset").click()
+    with otherwise("reset: not the numbers from the start"):
+        arguments = [panel.element_handle(), before]
+        page.wait_for_function(SAME_NUMBERS, arg=arguments, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

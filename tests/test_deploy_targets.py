@@ -59,14 +59,7 @@ def test_emulated_processors_give_the_bits_of_pytorch(
     assert abs(predict_flash(source, target).total / image.flash - 1) < 0.05
 
 
-@pytest.mark.parametrize(
-    ("bits", "target"),
-    [
-        (2, "rv32i"),
-        pytest.param(3, "cortex-m0", marks=pytest.mark.weekly),
-        pytest.param(6, "cortex-m4", marks=pytest.mark.weekly),
-    ],
-)
+@pytest.mark.parametrize(("bits", "target"), [(2, "rv32i"), (3, "cortex-m0"), (6, "cortex-m4")])
 def test_flash_is_foretold_of_a_network_that_the_estimate_was_not_fitted_to(
     bits: int, target: str
 ) -> None:
